@@ -1,0 +1,67 @@
+"""Every error that Taskstore raises, under one base.
+
+An error carries its facts as attributes, survives pickling, and its message says what happened
+and what to do next.
+"""
+
+from taskstore.errors._base import TaskstoreError
+from taskstore.errors._directory import (
+    CacheError,
+    LockTimeoutError,
+    MigrationRequiredError,
+    SchemaVersionError,
+    StoreAccessError,
+    StoreClosedError,
+    StoreNotFoundError,
+    StoreReadOnlyError,
+    StoreVersionError,
+)
+from taskstore.errors._records import (
+    ConditionFailedError,
+    InvalidDeclarationError,
+    InvalidFilterError,
+    InvalidIdError,
+    InvalidNameError,
+    InvalidRecordError,
+    RecordExistsError,
+    RecordNotFoundError,
+    RecordSkippedWarning,
+    StaleRecordError,
+    UnknownFieldError,
+)
+from taskstore.errors._writing import (
+    CommitUncertainError,
+    LogWriteError,
+    RecoveryError,
+    TransactionOpenError,
+    UntrackedWriteError,
+)
+
+__all__ = [
+    "CacheError",
+    "CommitUncertainError",
+    "ConditionFailedError",
+    "InvalidDeclarationError",
+    "InvalidFilterError",
+    "InvalidIdError",
+    "InvalidNameError",
+    "InvalidRecordError",
+    "LockTimeoutError",
+    "LogWriteError",
+    "MigrationRequiredError",
+    "RecordExistsError",
+    "RecordNotFoundError",
+    "RecordSkippedWarning",
+    "RecoveryError",
+    "SchemaVersionError",
+    "StaleRecordError",
+    "StoreAccessError",
+    "StoreClosedError",
+    "StoreNotFoundError",
+    "StoreReadOnlyError",
+    "StoreVersionError",
+    "TaskstoreError",
+    "TransactionOpenError",
+    "UnknownFieldError",
+    "UntrackedWriteError",
+]

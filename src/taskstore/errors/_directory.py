@@ -1,0 +1,147 @@
+"""Errors of the store directory, its locks and its cache."""
+
+from __future__ import annotations
+
+from os import PathLike, fspath
+
+from taskstore.errors._base import TaskstoreError
+
+
+class StoreNotFoundError(TaskstoreError, LookupError):
+    """No store directory at, or above, the given path."""
+
+    path: str
+
+    def __init__(self, path: str | PathLike[str], *, searched_upwards: bool = False) -> None:
+        where = "at or above" if searched_upwards else "at"
+        super().__init__(
+            f"no store {where} {fspath(path)!r}: create one with Store.open(path), "
+            "or name the directory that holds it",
+            path=fspath(path),
+        )
+
+
+class StoreVersionError(TaskstoreError):
+    """The directory was written by a newer Taskstore."""
+
+    path: str
+    found: str
+    supported: int
+
+    def __init__(self, path: str | PathLike[str], *, found: str, supported: int) -> None:
+        super().__init__(
+            f"{fspath(path)}: store version {found!r} is not supported (this library reads up to "
+            f"{supported}): upgrade it with `pip install --upgrade taskstore`",
+            path=fspath(path),
+            found=found,
+            supported=supported,
+        )
+
+
+class StoreClosedError(TaskstoreError):
+    """A call on a store after `close()`."""
+
+    path: str
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        super().__init__(
+            f"the store at {fspath(path)!r} is closed: open it again with Store.open",
+            path=fspath(path),
+        )
+
+
+class StoreReadOnlyError(TaskstoreError):
+    """A write on a store or a session that was opened for reading."""
+
+    path: str
+    operation: str
+
+    def __init__(self, path: str | PathLike[str], *, operation: str) -> None:
+        super().__init__(
+            f"cannot {operation}: the store at {fspath(path)!r} was opened read-only; "
+            "open it without read_only=True to write",
+            path=fspath(path),
+            operation=operation,
+        )
+
+
+class StoreAccessError(TaskstoreError, OSError):
+    """The operating system refused a file of the store."""
+
+    path: str
+    operation: str
+    reason: str
+
+    def __init__(
+        self, path: str | PathLike[str], *, operation: str, reason: str, errno: int | None = None
+    ) -> None:
+        super().__init__(
+            f"cannot {operation} {fspath(path)!r}: {reason}; check that the path is right and "
+            "that its permissions and the disk allow it (read_only=True reads without writing)",
+            path=fspath(path),
+            operation=operation,
+            reason=reason,
+        )
+        self.errno = errno
+
+
+class LockTimeoutError(TaskstoreError, TimeoutError):
+    """Another writer held a lock of the store for longer than `lock_timeout`."""
+
+    path: str
+    timeout: float
+
+    def __init__(self, path: str | PathLike[str], *, timeout: float, lock: str) -> None:
+        super().__init__(
+            f"{fspath(path)}: the {lock} was held by another writer for more than {timeout:g} s; "
+            "try again, or give Store.open a longer lock_timeout",
+            path=fspath(path),
+            timeout=timeout,
+            lock=lock,
+        )
+
+
+class CacheError(TaskstoreError):
+    """The cache cannot be used and could not be rebuilt."""
+
+    path: str
+    reason: str
+
+    def __init__(self, path: str | PathLike[str], *, reason: str) -> None:
+        super().__init__(
+            f"{fspath(path)}: the cache is unusable ({reason}); the log is not touched: close the "
+            "programs that use the store, delete the cache, and open the store again",
+            path=fspath(path),
+            reason=reason,
+        )
+
+
+class SchemaVersionError(TaskstoreError):
+    """The database has a schema revision that this library does not know."""
+
+    found: str
+    expected: str
+
+    def __init__(self, *, found: str, expected: str) -> None:
+        super().__init__(
+            f"the cache's schema revision {found!r} is unknown (this library's newest is "
+            f"{expected!r}): upgrade the library, or delete the cache and open the store again",
+            found=found,
+            expected=expected,
+        )
+
+
+class MigrationRequiredError(TaskstoreError):
+    """The application's database lacks the current schema and may not be migrated from here."""
+
+    found: str | None
+    expected: str
+
+    def __init__(self, *, found: str | None, expected: str) -> None:
+        super().__init__(
+            f"the database has Taskstore schema {found!r} and needs {expected!r}: run your "
+            "application's `alembic upgrade head` with a revision that calls "
+            f'taskstore.migrations.upgrade(op, "{expected}"), or open with migrate=True',
+            found=found,
+            expected=expected,
+        )

@@ -1,0 +1,163 @@
+"""Errors of records, their declarations, and questions about them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taskstore.errors._base import TaskstoreError
+
+
+class InvalidNameError(TaskstoreError, ValueError):
+    """A collection or field name outside the allowed alphabet or length."""
+
+    kind: str
+    name: object
+    reason: str
+
+    def __init__(self, *, kind: str, name: object, reason: str) -> None:
+        super().__init__(
+            f"invalid {kind} name {name!r}: {reason}", kind=kind, name=name, reason=reason
+        )
+
+
+class InvalidIdError(TaskstoreError, ValueError):
+    """A record id that is no string, blank, or too long."""
+
+    id: object
+    collection: str | None
+    reason: str
+
+    def __init__(self, id: object, *, reason: str, collection: str | None = None) -> None:
+        where = f" in collection {collection!r}" if collection else ""
+        shown = repr(id)
+        if len(shown) > 80:
+            shown = f"{shown[:77]}..."
+        super().__init__(
+            f"invalid id {shown}{where}: {reason}", id=id, collection=collection, reason=reason
+        )
+
+
+class InvalidRecordError(TaskstoreError, ValueError):
+    """A record, or a stored line, that does not fit its type or the file format."""
+
+    collection: str
+    id: str | None
+    field: str | None
+    reason: str
+
+    def __init__(
+        self, *, collection: str, id: str | None, reason: str, field: str | None = None
+    ) -> None:
+        name = f"{collection}/{id}" if id is not None else collection
+        at = f", field {field!r}" if field else ""
+        super().__init__(
+            f"{name}{at}: {reason}", collection=collection, id=id, field=field, reason=reason
+        )
+
+
+class InvalidDeclarationError(TaskstoreError, TypeError):
+    """A record class that cannot be stored as it is declared."""
+
+    type_name: str
+    field: str | None
+    reason: str
+
+    def __init__(self, type_name: str, *, reason: str, field: str | None = None) -> None:
+        at = f"{type_name}.{field}" if field else type_name
+        super().__init__(f"{at}: {reason}", type_name=type_name, field=field, reason=reason)
+
+
+class InvalidFilterError(TaskstoreError, ValueError):
+    """A filter or an order that cannot be understood."""
+
+    reason: str
+
+    def __init__(self, reason: str, **facts: Any) -> None:
+        super().__init__(reason, reason=reason, **facts)
+
+
+class UnknownFieldError(InvalidFilterError):
+    """A filter, order or change names a field that the record type does not have."""
+
+    field: str
+    type_name: str
+    nearest: str | None
+
+    def __init__(self, field: str, *, type_name: str, nearest: str | None = None) -> None:
+        hint = f"; did you mean {nearest!r}?" if nearest else ""
+        super().__init__(
+            f"{type_name} has no field {field!r}{hint}",
+            field=field,
+            type_name=type_name,
+            nearest=nearest,
+        )
+
+
+class RecordNotFoundError(TaskstoreError, LookupError):
+    """No live record with this id."""
+
+    collection: str
+    id: str
+
+    def __init__(self, *, collection: str, id: str) -> None:
+        super().__init__(
+            f"no record {id!r} in collection {collection!r}: create it, or use save() to create "
+            "or update",
+            collection=collection,
+            id=id,
+        )
+
+
+class RecordExistsError(TaskstoreError):
+    """A live record already has this id."""
+
+    collection: str
+    id: str
+
+    def __init__(self, *, collection: str, id: str) -> None:
+        super().__init__(
+            f"record {id!r} already exists in collection {collection!r}: use update() or save() "
+            "to change it",
+            collection=collection,
+            id=id,
+        )
+
+
+class StaleRecordError(TaskstoreError):
+    """The record was changed after the version that this write carries."""
+
+    collection: str
+    id: str
+    carried: object
+    stored: object
+
+    def __init__(self, *, collection: str, id: str, carried: object, stored: object) -> None:
+        super().__init__(
+            f"{collection}/{id}: this write carries version {carried!r}, the store has {stored!r}: "
+            "read the record again and repeat the change, or set updated_at to 0 to overwrite",
+            collection=collection,
+            id=id,
+            carried=carried,
+            stored=stored,
+        )
+
+
+class ConditionFailedError(TaskstoreError):
+    """The stored record does not meet the conditions of a `patch`."""
+
+    collection: str
+    id: str
+    condition: str
+
+    def __init__(self, *, collection: str, id: str, condition: str) -> None:
+        super().__init__(
+            f"{collection}/{id} was left unchanged, for it does not meet {condition}: "
+            "read it to see what it is now",
+            collection=collection,
+            id=id,
+            condition=condition,
+        )
+
+
+class RecordSkippedWarning(UserWarning):
+    """Rows that do not fit their record class were left out of a count."""

@@ -1,0 +1,89 @@
+"""Errors of getting a transaction into the log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike, fspath
+
+from taskstore.errors._base import TaskstoreError
+
+
+class LogWriteError(TaskstoreError, OSError):
+    """A transaction could not be written to the log; nothing of it is kept."""
+
+    path: str
+    step: str
+    reason: str
+
+    def __init__(
+        self, path: str | PathLike[str], *, step: str, reason: str, errno: int | None = None
+    ) -> None:
+        super().__init__(
+            f"{fspath(path)}: the transaction was not written ({step}: {reason}) and has been "
+            "rolled back; free space or mend the disk, then run it again",
+            path=fspath(path),
+            step=step,
+            reason=reason,
+        )
+        self.errno = errno
+
+
+class CommitUncertainError(TaskstoreError):
+    """The database refused the commit after its lines had reached the log.
+
+    The log holds the transaction whole and the next look at the store takes it from there, so
+    running it again would write it twice.
+    """
+
+    paths: tuple[str, ...]
+    reason: str
+
+    def __init__(self, *, paths: Sequence[str], reason: str) -> None:
+        super().__init__(
+            f"the commit failed ({reason}) after its lines were written to {', '.join(paths)} and "
+            "they could not be taken back: the log has the transaction; read the records again "
+            "before repeating it",
+            paths=tuple(paths),
+            reason=reason,
+        )
+
+
+class RecoveryError(TaskstoreError):
+    """A journal was left by a crash and cannot be applied or put aside."""
+
+    path: str
+    reason: str
+
+    def __init__(self, path: str | PathLike[str], *, reason: str) -> None:
+        super().__init__(
+            f"{fspath(path)}: an interrupted transaction could not be recovered ({reason}); "
+            "mend the cause, then open the store again",
+            path=fspath(path),
+            reason=reason,
+        )
+
+
+class TransactionOpenError(TaskstoreError):
+    """A call that cannot be part of a transaction was made within one."""
+
+    operation: str
+
+    def __init__(self, *, operation: str) -> None:
+        super().__init__(
+            f"cannot {operation} within a transaction: call it after the block has ended",
+            operation=operation,
+        )
+
+
+class UntrackedWriteError(TaskstoreError):
+    """A write that would change the cache without reaching the log."""
+
+    statement: str
+    remedy: str
+
+    def __init__(self, *, statement: str, remedy: str) -> None:
+        super().__init__(
+            f"refused, for it would not reach the log: {statement}; {remedy}",
+            statement=statement,
+            remedy=remedy,
+        )

@@ -1,0 +1,33 @@
+"""Fixtures that any test may want, and the profiles of the property tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A red run must be repeatable from its output alone: both print the blob of a failing example, and
+# `ci`, which nothing remembers, has no database of examples.
+settings.register_profile("dev", deadline=None, print_blob=True)
+settings.register_profile(
+    "ci",
+    deadline=None,
+    print_blob=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """The path of a store directory that does not exist yet."""
+    return tmp_path / ".taskstore"
+
+
+@pytest.fixture
+def repository_root() -> Path:
+    """The root of the source tree, for tests that read the project's own files."""
+    return Path(__file__).resolve().parent.parent

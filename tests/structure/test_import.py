@@ -1,0 +1,93 @@
+"""What importing the package costs and does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.public
+
+# What most programs that import the package do not need.
+HEAVY = {"alembic", "cattrs", "click", "mako", "rich"}
+
+LOADED = """
+import json, sys, threading
+before = list(threading.enumerate())
+import taskstore
+print(json.dumps({
+    "modules": sorted({name.partition(".")[0] for name in sys.modules}),
+    "threads": len(threading.enumerate()) - len(before),
+}))
+"""
+
+LISTENERS = """
+import sqlalchemy.dialects.sqlite, sqlalchemy.orm
+from sqlalchemy import event
+heard, listen = [], event.api.listen
+def spy(target, name, *rest, **more):
+    if isinstance(target, type) and target.__module__.startswith("sqlalchemy"):
+        heard.append(f"{target!r} {name}")
+    return listen(target, name, *rest, **more)
+event.api.listen = event.listen = spy
+import taskstore
+print(heard)
+"""
+
+# In processor time, which other programs on the machine hardly change.
+COST = """
+import time
+start = time.process_time()
+import sqlalchemy.orm, msgspec
+between = time.process_time()
+import taskstore
+print(between - start, time.process_time() - between)
+"""
+ALLOWED = 0.1
+USUAL_BASE = 0.2
+
+
+def run(code: str, folder: Path) -> str:
+    """The output of a fresh interpreter in an empty folder; it keeps what it compiles."""
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert "" == done.stderr
+    return done.stdout
+
+
+def test_the_import_loads_only_what_every_program_needs(tmp_path: Path) -> None:
+    """Importing the package imports no Alembic, cattrs, click or rich."""
+    loaded = json.loads(run(LOADED, tmp_path))["modules"]
+    assert set() == HEAVY & set(loaded)
+
+
+def test_the_import_starts_and_writes_nothing(tmp_path: Path) -> None:
+    """Importing the package prints nothing, starts no thread and touches no file."""
+    assert 0 == json.loads(run(LOADED, tmp_path))["threads"]
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_the_import_listens_to_nothing_of_sqlalchemy(tmp_path: Path) -> None:
+    """Importing the package attaches no listener to SQLAlchemy's own classes."""
+    assert "[]" == run(LISTENERS, tmp_path).strip()
+
+
+def test_the_import_is_quick(tmp_path: Path) -> None:
+    """Importing the package costs at most 100 ms beyond sqlalchemy.orm and msgspec.
+
+    On a machine that takes more than 200 ms for these two, it may cost more in proportion.
+    """
+    runs = [[float(part) for part in run(COST, tmp_path).split()] for _ in range(7)]
+    base, cost = map(min, zip(*runs, strict=True))
+    assert cost <= ALLOWED * max(1, base / USUAL_BASE)
