@@ -1,0 +1,1 @@
+"""The file format: names, instants, record lines and problems. Pure, without any I/O."""

@@ -1,0 +1,113 @@
+"""What a log looked like when it was read, so that a look at its stat tells whether it changed."""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol, Self
+
+import attrs
+
+__all__ = ["Fingerprint", "ReadFacts", "is_racy"]
+
+_TICK_NS = 100_000_000
+_COARSE_TICK_NS = 2_000_000_000
+_SECOND_NS = 1_000_000_000
+
+
+class ReadFacts(Protocol):
+    """What a fingerprint takes over from a replay."""
+
+    size: int
+    checksum: int
+    lines: int
+    ended: bool
+
+    @property
+    def problem_count(self) -> int:
+        """How many lines of the whole file are no record."""
+        ...
+
+
+@attrs.frozen
+class Fingerprint:
+    """A log as it was when it was read.
+
+    Attributes:
+        size: Bytes that were read, all of the file.
+        mtime_ns: Time of the last change of its bytes, in nanoseconds since the epoch.
+        ctime_ns: Time of the last change of the file, likewise.
+        inode: Its number in the file system.
+        checksum: CRC-32 of exactly the bytes that were read.
+        lines: Lines in it, blank ones and problems too.
+        problems: Lines that are no record.
+        ended: Whether the last line has its newline (or the file is empty).
+        racy: Whether it was read so soon after its last change that another change within the
+            same tick of the clock would leave the same stat. Equal stat then proves nothing, and
+            the checksum is to be compared.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    checksum: int
+    lines: int
+    problems: int
+    ended: bool
+    racy: bool
+
+    def matches(self, st: os.stat_result) -> bool:
+        """Say whether `st` is the stat that was recorded."""
+        return (self.size, self.mtime_ns, self.ctime_ns, self.inode) == (
+            st.st_size,
+            st.st_mtime_ns,
+            st.st_ctime_ns,
+            st.st_ino,
+        )
+
+    @classmethod
+    def of(cls, st: os.stat_result, replay: ReadFacts, now_ns: int) -> Self:
+        """Return the fingerprint of a file that was replayed whole.
+
+        Args:
+            st: Its `fstat`, the same before and after it was read.
+            replay: What was read.
+            now_ns: The time when `st` was taken, in nanoseconds since the epoch.
+        """
+        return cls(
+            size=st.st_size,
+            mtime_ns=st.st_mtime_ns,
+            ctime_ns=st.st_ctime_ns,
+            inode=st.st_ino,
+            checksum=replay.checksum,
+            lines=replay.lines,
+            problems=replay.problem_count,
+            ended=replay.ended,
+            racy=is_racy(st, now_ns),
+        )
+
+    def renewed(self, st: os.stat_result, now_ns: int) -> Self:
+        """Return the fingerprint of the same bytes under a new stat (after a touch, say)."""
+        return attrs.evolve(
+            self,
+            size=st.st_size,
+            mtime_ns=st.st_mtime_ns,
+            ctime_ns=st.st_ctime_ns,
+            inode=st.st_ino,
+            racy=is_racy(st, now_ns),
+        )
+
+
+def is_racy(st: os.stat_result, now_ns: int) -> bool:
+    """Say whether a file may still change without a trace in its stat.
+
+    A change sets the file's times to the clock's last tick, so that is possible for as long as
+    the tick lasts: some milliseconds, or up to two seconds where times are kept in seconds.
+    """
+    coarse = st.st_mtime_ns % _SECOND_NS == 0
+    latest = max(st.st_mtime_ns, st.st_ctime_ns)
+    if os.name != "nt" and st.st_ctime_ns % _SECOND_NS != 0:
+        # Nobody can set ctime, and every change moves it: an mtime in the future, or one cut to
+        # whole seconds by a tool, does not make a file suspicious for ever.
+        coarse, latest = False, st.st_ctime_ns
+    return latest >= now_ns - (_COARSE_TICK_NS if coarse else _TICK_NS)

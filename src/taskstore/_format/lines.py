@@ -1,0 +1,258 @@
+"""One line of a log: what is a record, what is not, and how lines are written.
+
+`decode_envelope` is the only definition of a record line; whatever reads a log goes through it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import msgspec
+
+from taskstore._format.instants import parse_instant
+from taskstore._format.names import MAX_ID_LENGTH, id_fault
+
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_LINE_BYTES",
+    "Envelope",
+    "LineError",
+    "decode_envelope",
+    "decode_key",
+    "decode_object",
+    "encode_value",
+    "join_fields",
+    "raw_fields",
+    "tombstone_line",
+]
+
+MAX_LINE_BYTES = 16 * 1024 * 1024
+"""The greatest length of a line, in bytes without its newline."""
+
+MAX_DEPTH = 128
+"""How deep a line may nest; the record's own object is the first level."""
+
+_MARKERS = (b"<<<<<<<", b"=======", b">>>>>>>", b"|||||||")
+
+# A shorter line can neither nest deeper than MAX_DEPTH nor hold an integer beyond a double.
+_HARMLESS_LENGTH = 2 * MAX_DEPTH
+_LONGEST_DOUBLE = 308
+_DIGITS_AS_ZERO = bytes(48 if 48 <= byte <= 57 else 120 for byte in range(256))
+_LONG_DIGITS = b"0" * (_LONGEST_DOUBLE + 1)
+_LONG_INTEGER = re.compile(rb"(?<![0-9.eE+-])-?([0-9]{309,}+)(?![.eE])")
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+
+_decode = msgspec.json.Decoder().decode
+_decode_raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode_text = msgspec.json.Encoder().encode
+_encode_container = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False
+).encode
+
+
+class LineError(ValueError):
+    """A line that is no record.
+
+    Attributes:
+        reason: What is wrong with it.
+        id: The record's id, where one could be read.
+    """
+
+    def __init__(self, reason: str, id: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.id = id
+
+
+@attrs.frozen
+class Envelope:
+    """What the log itself knows of a line.
+
+    Attributes:
+        id: The record's id.
+        order_us: The version as microseconds since the epoch; 0 where the line has none.
+        deleted: Whether the line is a tombstone.
+        updated_at: The version as it stands in the line.
+    """
+
+    id: str
+    order_us: int
+    deleted: bool
+    updated_at: int | str | None
+
+
+def decode_envelope(raw: bytes) -> Envelope:
+    """Decode one line, with or without its newline, and judge whether it is a record.
+
+    Raises:
+        LineError: It is none, with the reason.
+    """
+    id, order_us, deleted, updated_at = decode_key(raw)
+    return Envelope(id, order_us, deleted, updated_at)
+
+
+def decode_key(raw: bytes) -> tuple[str, int, bool, int | str | None]:
+    """Do what `decode_envelope` does, for a million lines: the envelope as a plain tuple.
+
+    Raises:
+        LineError: The line is no record.
+    """
+    if len(raw) > _HARMLESS_LENGTH:
+        _check_long(raw)
+    try:
+        fields = _decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+        raise LineError(_fault(raw, error)) from None
+    if type(fields) is not dict:
+        raise LineError("not a JSON object")
+    id = fields.get("id")
+    # The usual id is settled here; id_fault says why for all others.
+    if not (type(id) is str and id.strip() and len(id) <= MAX_ID_LENGTH):
+        raise LineError(f"id {id_fault(id)}" if "id" in fields else "no id")
+    updated_at = fields.get("updated_at")
+    try:
+        return id, parse_instant(updated_at), fields.get("deleted") is True, updated_at
+    except ValueError as error:
+        raise LineError(str(error), id) from None
+
+
+def _check_long(raw: bytes) -> None:
+    """Refuse what the decoder would let pass: length, depth, and integers beyond a double."""
+    if len(raw) > MAX_LINE_BYTES and len(_without_newline(raw)) > MAX_LINE_BYTES:
+        raise LineError("longer than 16 MiB")
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
+        raise LineError(f"nested deeper than {MAX_DEPTH} levels")
+    if _LONG_DIGITS in raw.translate(_DIGITS_AS_ZERO):
+        for digits in _LONG_INTEGER.findall(_STRING.sub(b"_", raw)):
+            if not _fits_double(digits):
+                raise LineError("a number beyond the range of a double")
+
+
+def _without_newline(raw: bytes) -> bytes:
+    return raw.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _fits_double(digits: bytes) -> bool:
+    return len(digits) <= _LONGEST_DOUBLE + 1 and math.isfinite(float(digits))
+
+
+def _depth(raw: bytes) -> int:
+    deepest = depth = 0
+    for byte in _STRING.sub(b"", raw):
+        if byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest
+
+
+def _fault(raw: bytes, error: Exception) -> str:
+    """Say in the format's own words why the decoder refused a line."""
+    if raw.startswith(_MARKERS):
+        return "a git conflict marker"
+    if b"\x00" in raw:
+        return "NUL bytes"
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return "not UTF-8"
+    try:
+        json.loads(text, parse_constant=_refuse_constant)
+    except ValueError as reason:
+        return f"not JSON: {reason}"
+    # The standard library reads what only msgspec refuses.
+    return "a number beyond the range of a double" if "range" in str(error) else "a lone surrogate"
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def decode_object(raw: bytes | str) -> dict[str, Any]:
+    """Decode a line that is known to be a record. Of duplicate keys the last counts."""
+    fields: dict[str, Any] = _decode(raw)
+    return fields
+
+
+def raw_fields(raw: bytes | str) -> dict[str, bytes]:
+    """Return the top-level keys of a good line with the JSON bytes of their values, in order.
+
+    A duplicate key keeps the place of its first and the value of its last occurrence.
+    """
+    return {key: bytes(value) for key, value in _decode_raw_fields(raw).items()}
+
+
+def join_fields(fields: Mapping[str, bytes]) -> bytes:
+    """Return one compact line, without newline, of keys and the JSON bytes of their values."""
+    return b"{%b}" % b",".join(b"%b:%b" % (_encode_text(key), fields[key]) for key in fields)
+
+
+def encode_value(value: Any) -> bytes:
+    """Encode JSON builtins (None, bool, int, float, str, list, tuple, dict) compactly in UTF-8.
+
+    Raises:
+        ValueError: NaN, an infinity, an integer beyond the range of a double, a lone surrogate,
+            a key that is no string, nesting too deep for a line, or a value that JSON does not
+            have. The message is the reason alone.
+    """
+    if type(value) is str:
+        return _encode_text_checked(value)
+    _check_value(value, 1)
+    return _encode_text_checked(value) if isinstance(value, str) else _encode_checked(value)
+
+
+def _encode_text_checked(value: str) -> bytes:
+    try:
+        # An Enum that is a str has a __str__ of its own.
+        return _encode_text(str.__str__(value))
+    except UnicodeEncodeError:
+        raise ValueError("a lone surrogate") from None
+
+
+def _encode_checked(value: Any) -> bytes:
+    try:
+        return _encode_container(value).encode()
+    except UnicodeEncodeError:
+        raise ValueError("a lone surrogate") from None
+
+
+def _check_value(value: Any, depth: int) -> None:
+    """Refuse what JSON, or a line of ours, cannot carry."""
+    if value is None or isinstance(value, bool | str):
+        return
+    if isinstance(value, int | float):
+        _check_number(value)
+    elif depth >= MAX_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_value(item, depth + 1)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ValueError(f"a key must be a string, not {type(key).__name__}")
+            _check_value(item, depth + 1)
+    else:
+        raise ValueError(f"JSON has no value for {type(value).__name__}")
+
+
+def _check_number(value: int | float) -> None:
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:
+        raise ValueError("a number beyond the range of a double") from None
+    if not finite:
+        raise ValueError(f"JSON has no {value}")
+
+
+def tombstone_line(id: str, updated_at: int | str) -> bytes:
+    """Return the line, without newline, that says a record is gone as of `updated_at`."""
+    return join_fields(
+        {"id": encode_value(id), "updated_at": encode_value(updated_at), "deleted": b"true"}
+    )

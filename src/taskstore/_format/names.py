@@ -1,0 +1,82 @@
+"""What a collection, a field and a record may be called."""
+
+from __future__ import annotations
+
+import re
+
+from taskstore.errors import InvalidIdError, InvalidNameError
+
+__all__ = ["MAX_ID_LENGTH", "check_collection_name", "check_field_name", "check_id", "id_fault"]
+
+MAX_ID_LENGTH = 256
+"""The greatest length of a record id, in code points."""
+
+_COLLECTION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_FIELD = re.compile(r"[A-Za-z0-9_]{1,64}")
+
+
+def check_collection_name(name: object) -> str:
+    """Return `name` if it can name a collection: 1 to 64 of ASCII letters, digits, `_`, `-`.
+
+    Raises:
+        InvalidNameError: It cannot.
+    """
+    return _check_name("collection", name, _COLLECTION, "ASCII letters, digits, '_' or '-'")
+
+
+def check_field_name(name: object) -> str:
+    """Return `name` if it can be declared or filtered: 1 to 64 of ASCII letters, digits, `_`.
+
+    Raises:
+        InvalidNameError: It cannot.
+    """
+    return _check_name("field", name, _FIELD, "ASCII letters, digits or '_'")
+
+
+def _check_name(kind: str, name: object, pattern: re.Pattern[str], allowed: str) -> str:
+    if not isinstance(name, str):
+        reason = f"must be a string, not {type(name).__name__}"
+    elif not name:
+        reason = "cannot be empty"
+    elif len(name) > 64:
+        reason = f"has {len(name)} characters, at most 64 are allowed"
+    elif not pattern.fullmatch(name):
+        reason = f"may only have {allowed}"
+    else:
+        return name
+    raise InvalidNameError(kind=kind, name=name, reason=reason)
+
+
+def id_fault(id: object) -> str | None:
+    """Say why `id` cannot be a record id, or None if it can."""
+    if not isinstance(id, str):
+        return f"must be a string, not {type(id).__name__}"
+    if not id.strip():
+        return "cannot be empty" if not id else "cannot be empty or blank"
+    if len(id) > MAX_ID_LENGTH:
+        return f"has {len(id)} characters, at most {MAX_ID_LENGTH} are allowed"
+    if not id.isascii():
+        try:
+            id.encode()
+        except UnicodeEncodeError:
+            return "has a lone surrogate, which UTF-8 cannot carry"
+    return None
+
+
+def check_id(id: object, collection: str | None = None) -> str:
+    """Return `id` if it is a string of 1 to 256 code points that is not blank.
+
+    Any character is allowed, but no lone surrogate, which UTF-8 cannot carry.
+
+    Args:
+        id: The record id.
+        collection: Where it is to be used, for the message only.
+
+    Raises:
+        InvalidIdError: It cannot be an id.
+    """
+    fault = id_fault(id)
+    if fault is not None:
+        raise InvalidIdError(id, reason=fault, collection=collection)
+    assert isinstance(id, str)
+    return id

@@ -1,0 +1,226 @@
+"""Locks between the threads, the stores and the processes that share a directory.
+
+A lock is an advisory lock of the operating system on a kept descriptor, and a mutex in front of
+it for the threads that share the descriptor. It ends with its process, however that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import lock_descriptor, unlock_descriptor
+
+from taskstore._log import files
+from taskstore._log.layout import Layout
+from taskstore.errors import LockTimeoutError, StoreAccessError, StoreNotFoundError
+
+__all__ = ["Lock", "directory_lock", "gate_lock", "hold_descriptor"]
+
+_FIRST_PAUSE = 0.0002
+_LONGEST_PAUSE = 0.005
+
+
+def hold_descriptor(fd: int, timeout: float) -> bool:
+    """Lock an open file; say whether that succeeded within `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    pause = _FIRST_PAUSE
+    while not lock_descriptor(fd, blocking=False):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        # Waiters that wake in step would keep missing one another's release.
+        time.sleep(min(left, pause * random.uniform(0.5, 1.0)))  # noqa: S311
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
+    return True
+
+
+class Lock:
+    """An exclusive lock, not reentrant, between threads, stores and processes.
+
+    Args:
+        path: What is locked; it is opened at first use and again when it was replaced.
+        name: What messages call the lock.
+        opener: Opens `path` and returns the descriptor.
+        store: The store directory, for messages.
+    """
+
+    def __init__(
+        self, path: Path, *, name: str, opener: Callable[[Path], int], store: Path
+    ) -> None:
+        self._path = path
+        self._name = name
+        self._opener = opener
+        self._store = store
+        self._fd: int | None = None
+        self._mutex = threading.Lock()
+        self._holder: int | None = None
+        _remember(self)
+
+    @property
+    def held(self) -> bool:
+        """Whether this thread holds the lock."""
+        return self._holder == threading.get_ident()
+
+    def acquire(self, timeout: float) -> None:
+        """Take the lock, waiting for `timeout` seconds at most (`math.inf` for ever).
+
+        Raises:
+            LockTimeoutError: Somebody else held it all the time.
+            RuntimeError: This thread has it already.
+            StoreNotFoundError: The store directory is gone.
+            StoreAccessError: The operating system refused.
+        """
+        if self.held:
+            raise RuntimeError(f"this thread already holds the {self._name} of {self._store}")
+        deadline = time.monotonic() + timeout
+        if not self._mutex.acquire(timeout=max(0.0, min(timeout, threading.TIMEOUT_MAX))):
+            raise LockTimeoutError(self._store, timeout=timeout, lock=self._name)
+        try:
+            if not self._lock_file(deadline):
+                raise LockTimeoutError(self._store, timeout=timeout, lock=self._name)
+            self._holder = threading.get_ident()
+        except BaseException:
+            self._mutex.release()
+            raise
+
+    def try_acquire(self) -> bool:
+        """Take the lock if it is free; say whether it was."""
+        if self.held:
+            return False
+        try:
+            self.acquire(0.0)
+        except LockTimeoutError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Give the lock back, from whichever thread; without effect when it is not held.
+
+        A forked child holds no lock of its parent, so there this does nothing.
+        """
+        if self._holder is None:
+            return
+        self._holder = None
+        try:
+            if self._fd is not None:
+                # Closing is not enough: a child forked meanwhile shares the open file.
+                unlock_descriptor(self._fd)
+        except OSError:
+            self._close()
+        finally:
+            self._mutex.release()
+
+    @contextmanager
+    def hold(self, timeout: float) -> Iterator[None]:
+        """Hold the lock for a `with` block; raises as `acquire` does."""
+        self.acquire(timeout)
+        try:
+            yield
+        finally:
+            self.release()
+
+    def close(self) -> None:
+        """Release the lock if this thread holds it, and close its descriptor."""
+        if self.held:
+            self.release()
+        if self._mutex.acquire(blocking=False):
+            try:
+                self._close()
+            finally:
+                self._mutex.release()
+
+    def __del__(self) -> None:
+        self._close()
+
+    def _lock_file(self, deadline: float) -> bool:
+        """Lock what `path` names now; False when the time is up."""
+        while True:
+            fd = self._current_descriptor()
+            try:
+                if not hold_descriptor(fd, deadline - time.monotonic()):
+                    return False
+                if files.same_file(fd, self._path):
+                    return True
+            except OSError as error:
+                self._close()
+                raise self._refused(error) from error
+            except BaseException:
+                # The lock may have been taken just before the interruption.
+                self._close()
+                raise
+            # The file was replaced while we waited: what we have locked guards nothing.
+            self._close()
+
+    def _current_descriptor(self) -> int:
+        try:
+            if self._fd is not None and not files.same_file(self._fd, self._path):
+                self._close()
+            if self._fd is None:
+                self._fd = self._opener(self._path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise StoreNotFoundError(self._store) from None
+        except OSError as error:
+            raise self._refused(error) from error
+        return self._fd
+
+    def _refused(self, error: OSError) -> StoreAccessError:
+        reason = error.strerror or str(error)
+        return StoreAccessError(self._path, operation="lock", reason=reason, errno=error.errno)
+
+    def _close(self) -> None:
+        fd, self._fd = getattr(self, "_fd", None), None
+        if fd is not None:
+            os.close(fd)
+
+    def _forget_parent(self) -> None:
+        """Give a forked child a lock of its own: the open file is still the parent's."""
+        self._mutex = threading.Lock()
+        self._holder = None
+        self._close()
+
+
+_all_locks: weakref.WeakSet[Lock] = weakref.WeakSet()
+_watches_forks = False
+
+
+def _remember(lock: Lock) -> None:
+    global _watches_forks  # noqa: PLW0603
+    _all_locks.add(lock)
+    if not _watches_forks and hasattr(os, "register_at_fork"):
+        _watches_forks = True
+        os.register_at_fork(after_in_child=_after_fork)
+
+
+def _after_fork() -> None:
+    for lock in list(_all_locks):
+        lock._forget_parent()
+
+
+def directory_lock(layout: Layout) -> Lock:
+    """Return the log lock: on the store directory itself, which no `git clean` removes."""
+    if os.name == "nt":
+        return Lock(
+            layout.directory / "taskstore.log.lock",
+            name="log lock",
+            opener=_open_or_make,
+            store=layout.directory,
+        )
+    return Lock(
+        layout.directory, name="log lock", opener=files.open_directory, store=layout.directory
+    )
+
+
+def gate_lock(layout: Layout) -> Lock:
+    """Return the gate: on a file of its own, remade when it was removed."""
+    return Lock(layout.gate_path, name="gate", opener=_open_or_make, store=layout.directory)
+
+
+def _open_or_make(path: Path) -> int:
+    return files.open_file(path, os.O_RDWR | os.O_CREAT)

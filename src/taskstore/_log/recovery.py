@@ -1,0 +1,252 @@
+"""Settling what a crash has left: a transaction is finished, or rolled back, as a whole.
+
+A journal is on the disk before the first line of its transaction, and off it before the commit is
+acknowledged. Whatever it names may therefore be taken back, as long as only bytes are cut that the
+journal planned and that end their file.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from pathlib import Path
+
+import attrs
+
+from taskstore._format.problems import Problem
+from taskstore._log import files, tails
+from taskstore._log.fingerprint import checksum
+from taskstore._log.journal import (
+    JournalEntry,
+    JournalVersionError,
+    is_live,
+    read_journal,
+    retire_journal,
+    set_journal_aside,
+)
+from taskstore._log.layout import Layout
+from taskstore._log.locks import hold_descriptor
+from taskstore.errors import LockTimeoutError, RecoveryError, TaskstoreError
+
+__all__ = ["recover", "virtual_limits"]
+
+
+class _State(enum.Enum):
+    COMPLETE = "complete"
+    FOLLOWED = "complete, and another program wrote after it"
+    MERGED = "rewritten by another program, with all lines of the transaction in it"
+    PARTIAL = "partial"
+    FOREIGN = "rewritten by another program"
+    MIXED = "rewritten by another program, with some lines of the transaction in it"
+
+
+# What a file has of the transaction that can stay.
+_THERE = (_State.COMPLETE, _State.FOLLOWED, _State.MERGED)
+# What can only be let be.
+_OTHERS = (_State.FOREIGN, _State.MIXED)
+
+
+@attrs.define
+class _Found:
+    """A log that the journal names, as it is now."""
+
+    entry: JournalEntry
+    path: Path
+    fd: int | None
+    state: _State = _State.FOREIGN
+
+    def close(self) -> None:
+        fd, self.fd = self.fd, None
+        if fd is not None:
+            os.close(fd)
+
+
+def recover(layout: Layout, *, lock_timeout: float = 30.0) -> list[Problem]:
+    """Settle a transaction that was interrupted; the caller holds the log lock.
+
+    All of it is there: it stays. Otherwise it is taken out wherever it ends a file. Where another
+    program has written after a complete part, the other parts are completed instead. A log whose
+    bytes are not what the journal says is left as it is and reported, and the journal, which has
+    the planned lines, is kept under another name.
+
+    Args:
+        layout: The store directory.
+        lock_timeout: How long to wait, in seconds, for another program that locks a log.
+
+    Returns:
+        The logs that were left as they are; mostly none.
+
+    Raises:
+        RecoveryError: The journal cannot be read, applied or removed. It stays for the next try.
+        LockTimeoutError: Another program has locked a log for too long.
+    """
+    journal = layout.journal_path
+    try:
+        if not is_live(journal):
+            return []
+        entries = read_journal(journal)
+        if entries is None:
+            retire_journal(journal)
+            return []
+        return _settle(layout, entries, lock_timeout)
+    except TaskstoreError:
+        raise
+    except (OSError, EOFError, JournalVersionError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RecoveryError(journal, reason=reason) from error
+
+
+def virtual_limits(layout: Layout) -> dict[str, int]:
+    """Return what `recover` would leave of the logs that it would cut, writing nothing.
+
+    Returns:
+        For each such collection the length to read, in bytes.
+
+    Raises:
+        RecoveryError: The journal cannot be read.
+    """
+    try:
+        entries = read_journal(layout.journal_path) or ()
+        found = _examine_all(layout, entries, write=False)
+    except (OSError, EOFError, JournalVersionError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RecoveryError(layout.journal_path, reason=reason) from error
+    _close_all(found)
+    if _all_stays(found) or _can_finish(found):
+        return {}
+    ours = (_State.PARTIAL,) if _must_stay(found) else (_State.COMPLETE, _State.PARTIAL)
+    return {item.entry.collection: item.entry.base for item in found if item.state in ours}
+
+
+def _settle(layout: Layout, entries: tuple[JournalEntry, ...], timeout: float) -> list[Problem]:
+    found = _examine_all(layout, entries, write=True, lock_timeout=timeout)
+    try:
+        if _can_finish(found):
+            _finish(layout, found)
+            left = []
+        else:
+            left = [] if _all_stays(found) else _roll_back(layout, found)
+        _make_durable(layout, found)
+    finally:
+        _close_all(found)
+    if not left:
+        retire_journal(layout.journal_path)
+        return []
+    aside = set_journal_aside(layout.journal_path)
+    return [_problem(item, aside) for item in left]
+
+
+def _all_stays(found: list[_Found]) -> bool:
+    return all(item.state in _THERE for item in found)
+
+
+def _can_finish(found: list[_Found]) -> bool:
+    """Say whether the transaction cannot be taken out any more, but can be completed."""
+    states = {item.state for item in found}
+    fixed = not states.isdisjoint((_State.FOLLOWED, _State.MERGED))
+    return fixed and states.isdisjoint(_OTHERS) and not _all_stays(found)
+
+
+def _must_stay(found: list[_Found]) -> bool:
+    """Say whether a part of the transaction is mixed up with the work of others for good."""
+    fixed = (_State.FOLLOWED, _State.MERGED, _State.MIXED)
+    return any(item.state in fixed for item in found)
+
+
+def _finish(layout: Layout, found: list[_Found]) -> None:
+    for item in found:
+        if item.state is not _State.PARTIAL:
+            continue
+        if item.fd is None:
+            item.fd = files.open_log(item.path, write=True, create=True)
+        elif os.fstat(item.fd).st_size > item.entry.base:
+            files.truncate(item.fd, item.entry.base)
+        files.write_all(item.fd, item.entry.planned)
+
+
+def _roll_back(layout: Layout, found: list[_Found]) -> list[_Found]:
+    """Cut what is ours; return the logs that had to be left."""
+    stays = _must_stay(found)
+    left = []
+    for item in found:
+        if item.state not in (_State.COMPLETE, _State.PARTIAL):
+            left.append(item)
+        # Whole lines are not cut where other lines of the transaction will stay anyway.
+        elif item.fd is not None and not (stays and item.state is _State.COMPLETE):
+            if os.fstat(item.fd).st_size > item.entry.base:
+                files.truncate(item.fd, item.entry.base)
+            if item.entry.created and os.fstat(item.fd).st_size == 0:
+                files.unlink(item.path)
+    return left
+
+
+def _make_durable(layout: Layout, found: list[_Found]) -> None:
+    for item in found:
+        if item.fd is not None and item.state not in _OTHERS:
+            files.sync(item.fd)
+    if any(item.entry.created for item in found):
+        files.sync_directory(layout.directory)
+
+
+def _examine_all(
+    layout: Layout,
+    entries: tuple[JournalEntry, ...],
+    *,
+    write: bool,
+    lock_timeout: float = 0.0,
+) -> list[_Found]:
+    found: list[_Found] = []
+    try:
+        for entry in entries:
+            item = _Found(entry, layout.log_path(entry.collection), None)
+            found.append(item)
+            _open(item, write, lock_timeout)
+            item.state = _examine(item.fd, entry)
+    except BaseException:
+        _close_all(found)
+        raise
+    return found
+
+
+def _open(item: _Found, write: bool, lock_timeout: float) -> None:
+    try:
+        item.fd = files.open_log(item.path, write=write)
+    except FileNotFoundError:
+        return
+    if write and not hold_descriptor(item.fd, lock_timeout):
+        raise LockTimeoutError(item.path, timeout=lock_timeout, lock="data file")
+
+
+def _examine(fd: int | None, entry: JournalEntry) -> _State:
+    if fd is None:
+        return _State.FOREIGN if entry.base else _State.PARTIAL
+    size = os.fstat(fd).st_size
+    if size < entry.base or checksum(fd, entry.base) != entry.checksum:
+        return _examine_rewritten(fd, entry)
+    end = entry.base + len(entry.planned)
+    if tails.begins(fd, entry.planned, entry.base):
+        return _State.COMPLETE if size == end else _State.FOLLOWED
+    tail = files.read_at(fd, min(size - entry.base, len(entry.planned) + 1), entry.base)
+    return _State.PARTIAL if tails.is_torn(tail, entry.planned) else _examine_rewritten(fd, entry)
+
+
+def _examine_rewritten(fd: int, entry: JournalEntry) -> _State:
+    """See what of the transaction is in a file that git, say, has put together anew."""
+    planned = frozenset(entry.planned.split(b"\n")) - {b""}
+    there = tails.count_lines(fd, planned)
+    if there == len(planned):
+        return _State.MERGED
+    return _State.MIXED if there else _State.FOREIGN
+
+
+def _close_all(found: list[_Found]) -> None:
+    for item in found:
+        item.close()
+
+
+def _problem(item: _Found, aside: Path) -> Problem:
+    reason = (
+        f"an interrupted transaction was not applied to it: {item.state.value}; "
+        f"its lines are kept in {aside.name}"
+    )
+    return Problem(item.entry.collection, str(item.path), None, reason)

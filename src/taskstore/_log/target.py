@@ -1,0 +1,244 @@
+"""One log during an append: opened, locked, appended to, and cut back if need be."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+from filelock import unlock_descriptor
+
+from taskstore._format.fingerprint import Fingerprint, is_racy
+from taskstore._log import files, tails
+from taskstore._log.fingerprint import checksum, make_distinctive
+from taskstore._log.journal import JournalEntry
+from taskstore._log.locks import hold_descriptor
+from taskstore.errors import LockTimeoutError
+
+__all__ = ["StuckError", "Target"]
+
+
+class StuckError(Exception):
+    """Our bytes are in the log, and cannot be taken out without taking others' along."""
+
+
+@attrs.define(eq=False)
+class Target:
+    """A log that a transaction appends to.
+
+    Whoever holds the log lock opens it, and closes it when the transaction's fate is known.
+
+    Attributes:
+        collection: The collection.
+        path: Its log.
+        lines: What to append, without newlines.
+        known: The recorded fingerprint.
+        base: The log's length before, in bytes.
+        created: Whether the transaction made the file.
+        payload: What is written: the lines, and before them the newline that the log's last line
+            lacks.
+    """
+
+    collection: str
+    path: Path
+    lines: Sequence[bytes]
+    known: Fingerprint | None
+    base: int = 0
+    created: bool = False
+    payload: bytes = b""
+    _fd: int | None = None
+    _trusted: bool = False
+    _base_checksum: int | None = None
+    _exact: bool = False
+    _written: bool = False
+
+    def open(self, lock_timeout: float) -> None:
+        """Open, lock and measure the log, if there is one; nothing is made or written.
+
+        Raises:
+            OSError: It cannot be opened.
+            LockTimeoutError: Another program has locked it for too long.
+        """
+        while self._fd is None:
+            try:
+                self._fd = files.open_log(self.path, write=True)
+            except FileNotFoundError:
+                break
+            if not _is_regular(self._fd):
+                raise OSError("it is no regular file")
+            self._lock(lock_timeout)
+            if not files.same_file(self._fd, self.path):
+                self.close()
+        self._measure()
+
+    def create(self, lock_timeout: float) -> bool:
+        """Make the log where there is none; False when somebody else just did."""
+        if self._fd is not None:
+            return True
+        try:
+            self._fd = files.open_log(self.path, write=True, create=True)
+        except FileExistsError:
+            return False
+        self.created = True
+        self._lock(lock_timeout)
+        return True
+
+    def _lock(self, timeout: float) -> None:
+        # Our own writers are kept apart by the log lock. This one is for other programs, which
+        # know only the data file.
+        assert self._fd is not None
+        if not hold_descriptor(self._fd, timeout):
+            raise LockTimeoutError(self.path, timeout=timeout, lock="data file")
+
+    def _measure(self) -> None:
+        unended = False
+        if self._fd is None:
+            self._trusted = self.known is None
+        else:
+            st = os.fstat(self._fd)
+            self.base = st.st_size
+            self._trusted = self._matches(st)
+            if self.base:
+                unended = files.read_at(self._fd, 1, self.base - 1) != b"\n"
+        if self._trusted:
+            self._base_checksum = self.known.checksum if self.known else 0
+        self.payload = b"%b%b\n" % (b"\n" if unended else b"", b"\n".join(self.lines))
+
+    def _matches(self, st: os.stat_result) -> bool:
+        """Say whether what is recorded holds for the bytes that are here."""
+        if self.known is None:
+            return st.st_size == 0
+        if not self.known.matches(st):
+            return False
+        if not self.known.racy:
+            return True
+        return self._checksum() == self.known.checksum
+
+    @property
+    def is_unended(self) -> bool:
+        """Whether the log's last line has no newline, so that a torn append could harm it."""
+        return self.payload.startswith(b"\n")
+
+    def entry(self) -> JournalEntry:
+        """Return what the journal is to say of this log."""
+        return JournalEntry(
+            self.collection, self.base, self._checksum(), self._fd is None, self.payload
+        )
+
+    def _checksum(self) -> int:
+        if self._base_checksum is None:
+            self._base_checksum = 0 if self._fd is None else checksum(self._fd, self.base)
+        return self._base_checksum
+
+    def write(self) -> None:
+        """Append, in one write where the system takes it whole."""
+        assert self._fd is not None
+        self._written = True
+        files.write_all(self._fd, self.payload)
+
+    def sync(self) -> None:
+        """Wait until the log is on the disk."""
+        assert self._fd is not None
+        files.sync(self._fd)
+
+    def is_placed(self) -> bool:
+        """Say whether what was appended is now in the file that the path names, line by line.
+
+        It is not when git replaced or removed the file, cut it, or when somebody who takes no
+        lock left half a line just before ours.
+        """
+        if self._fd is None or not files.same_file(self._fd, self.path):
+            return False
+        self._exact = os.fstat(self._fd).st_size == self.base + len(self.payload)
+        if self._exact:
+            return True
+        at = tails.find(self._fd, self.payload, min(self.base, os.fstat(self._fd).st_size))
+        if at <= 0 or self.payload.startswith(b"\n"):
+            return at >= 0
+        return files.read_at(self._fd, 1, at - 1) == b"\n"
+
+    def fingerprint(self, now_ns: int) -> Fingerprint | None:
+        """Return the log's fingerprint now, None unless all of its bytes are known to us."""
+        if not (self._trusted and self._exact and self._fd is not None):
+            return None
+        distinctive = make_distinctive(self._fd, now_ns)
+        st = os.fstat(self._fd)
+        if st.st_size != self.base + len(self.payload):
+            return None
+        return Fingerprint(
+            size=st.st_size,
+            mtime_ns=st.st_mtime_ns,
+            ctime_ns=st.st_ctime_ns,
+            inode=st.st_ino,
+            checksum=zlib.crc32(self.payload, self._base_checksum or 0),
+            lines=(self.known.lines if self.known else 0) + len(self.lines),
+            problems=self.known.problems if self.known else 0,
+            ended=True,
+            racy=not distinctive and is_racy(st, now_ns),
+        )
+
+    def cut_point(self) -> int | None:
+        """Return the length to cut the log to, None when nothing of ours is in it.
+
+        Raises:
+            StuckError: Something of ours is in it, but not at its very end.
+        """
+        if self._fd is None or not (self._written or self.created):
+            return None
+        if not files.same_file(self._fd, self.path):
+            self._check_successor()
+            return None
+        size = os.fstat(self._fd).st_size
+        behind = size - len(self.payload)
+        if behind >= 0 and tails.begins(self._fd, self.payload, behind):
+            return behind
+        if size < self.base:
+            return None
+        tail = files.read_at(self._fd, min(size - self.base, len(self.payload)), self.base)
+        if self.base + len(tail) == size and self.payload.startswith(tail):
+            return self.base if tail or self.created else None
+        self._check_absent(self._fd, self.base)
+        return None
+
+    def _check_successor(self) -> None:
+        """See that the file which took the place of ours has nothing of ours in it."""
+        try:
+            fd = files.open_log(self.path)
+        except FileNotFoundError:
+            return
+        try:
+            self._check_absent(fd, 0)
+        finally:
+            os.close(fd)
+
+    def _check_absent(self, fd: int, start: int) -> None:
+        if any(tails.find(fd, line + b"\n", start) >= 0 for line in self.lines):
+            raise StuckError(f"{self.path} was changed by another program meanwhile")
+
+    def cut(self, size: int) -> None:
+        """Take back what `cut_point` found; a file that we made goes when it is empty again."""
+        assert self._fd is not None
+        if os.fstat(self._fd).st_size != size:
+            files.truncate(self._fd, size)
+        files.sync(self._fd)
+        emptied = self.created and os.fstat(self._fd).st_size == 0
+        if emptied and files.same_file(self._fd, self.path):
+            files.unlink(self.path)
+            files.sync_directory(self.path.parent)
+
+    def close(self) -> None:
+        """Unlock and close the log."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            # A child forked meanwhile shares the open file, so closing alone would not unlock.
+            with contextlib.suppress(OSError):
+                unlock_descriptor(fd)
+            os.close(fd)
+
+
+def _is_regular(fd: int) -> bool:
+    return stat.S_ISREG(os.fstat(fd).st_mode)

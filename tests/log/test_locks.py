@@ -1,0 +1,184 @@
+"""Locks between threads, stores, processes and forks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from taskstore._log.layout import Layout
+from taskstore._log.locks import directory_lock, gate_lock
+from taskstore.errors import LockTimeoutError, StoreNotFoundError
+
+HOLDER = """
+import sys
+from taskstore._log.layout import Layout
+from taskstore._log.locks import directory_lock, gate_lock
+lock = (directory_lock if sys.argv[2] == "log" else gate_lock)(Layout(sys.argv[1]))
+lock.acquire(5)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(params=[directory_lock, gate_lock])
+def make(request: Any, layout: Any) -> Any:
+    """A maker of locks, of either kind."""
+    return lambda: request.param(layout)
+
+
+def test_it_excludes_other_stores_and_is_given_back(make: Any) -> None:
+    """Two locks on one directory exclude each other, as two stores in one process would."""
+    one, two = make(), make()
+    with one.hold(1):
+        assert one.held
+        assert not two.held
+        assert not two.try_acquire()
+        with pytest.raises(LockTimeoutError):
+            two.acquire(0.01)
+    assert two.try_acquire()
+    two.release()
+    two.release()
+    assert one.try_acquire()
+    one.release()
+
+
+def test_it_is_not_reentrant(make: Any) -> None:
+    """A thread that would wait for itself is told so."""
+    lock = make()
+    with lock.hold(1), pytest.raises(RuntimeError):
+        lock.acquire(1)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_it_excludes_threads(make: Any, layout: Any, shared: Any) -> None:
+    """Eight threads, with one lock or one each: nobody is in while another is."""
+    common = make()
+    counter = layout.directory / "counter"
+    counter.write_text("0")
+    errors = []
+
+    def work() -> None:
+        lock = common if shared else make()
+        try:
+            for _ in range(25):
+                with lock.hold(20):
+                    counter.write_text(str(int(counter.read_text()) + 1))
+        except BaseException as error:  # noqa: BLE001 - shown by the test
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [] == errors
+    assert "200" == counter.read_text()
+
+
+@pytest.mark.parametrize(("kind", "open_lock"), [("log", directory_lock), ("gate", gate_lock)])
+def test_it_ends_with_its_process(layout: Any, kind: Any, open_lock: Any) -> None:
+    """Another process holds it, and SIGKILL frees it."""
+    lock = open_lock(layout)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(layout.directory), kind],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert holder.stdout is not None
+        assert b"held\n" == holder.stdout.readline()
+        assert not lock.try_acquire()
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        with lock.hold(5):
+            pass
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+def test_a_removed_lock_file_is_remade(layout: Any) -> None:
+    """After `git clean` all contenders agree on the new file."""
+    one, two = gate_lock(layout), gate_lock(layout)
+    with one.hold(1):
+        pass
+    layout.gate_path.unlink()
+    with two.hold(1):
+        assert not one.try_acquire()
+    assert one.try_acquire()
+    one.release()
+
+
+def test_a_replaced_directory_is_locked_anew(layout: Any) -> None:
+    """A directory that was removed and made again is what is locked then."""
+    one, two = directory_lock(layout), directory_lock(layout)
+    with one.hold(1):
+        pass
+    shutil.rmtree(layout.directory)
+    with pytest.raises(StoreNotFoundError):
+        one.acquire(1)
+    layout.create()
+    with two.hold(1):
+        assert not one.try_acquire()
+    assert one.try_acquire()
+    one.release()
+
+
+def test_one_who_waited_for_a_replaced_directory_locks_the_new_one(layout: Any) -> None:
+    """A lock that comes free on a directory that is gone counts for nothing."""
+    one, two, three = (directory_lock(layout) for _ in range(3))
+    one.acquire(1)
+    waiting = threading.Thread(target=two.acquire, args=(10,))
+    waiting.start()
+    while two._fd is None:
+        pass
+    layout.directory.rename(layout.directory.with_name("old"))
+    layout.create()
+    three.acquire(1)
+    one.release()
+    waiting.join(0.1)
+    assert waiting.is_alive()
+    three.release()
+    waiting.join(10)
+    assert not three.try_acquire()
+    two.release()
+
+
+def test_a_symbolic_link_to_the_directory_locks_the_directory(layout: Any) -> None:
+    """Through a link, the same directory is locked."""
+    link = layout.directory.with_name("link")
+    link.symlink_to(layout.directory)
+    with directory_lock(Layout(link)).hold(1):
+        assert not directory_lock(layout).try_acquire()
+
+
+def test_a_forked_child_has_a_lock_of_its_own(layout: Any) -> None:
+    """A child does not hold what its parent holds, and keeps nothing locked when it is left."""
+    lock = directory_lock(layout)
+    lock.acquire(1)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            free = lock.held or lock.try_acquire()
+            os.write(write, b"free" if free else b"taken")
+            time.sleep(30)
+        finally:
+            os._exit(0)
+    try:
+        assert b"taken" == os.read(read, 10)
+        lock.close()
+        assert directory_lock(layout).try_acquire()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(read)
+        os.close(write)
