@@ -1,0 +1,1 @@
+"""Record types: declaration, codec, index values. Pure: no file, no database."""
