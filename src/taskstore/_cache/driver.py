@@ -1,0 +1,141 @@
+"""SQL for the driver's own cursor, below SQLAlchemy: where a million rows pass."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, TypeVar
+
+from taskstore._cache.guard import permitted
+from taskstore._cache.models import Models
+
+__all__ = ["CHUNK_BYTES", "CHUNK_ROWS", "Statements", "chunked"]
+
+CHUNK_ROWS = 1000
+"""How many rows are held in memory at a time, at most."""
+
+CHUNK_BYTES = 8 * 1024 * 1024
+"""How many characters of lines are held in memory at a time, but for a single longer line."""
+
+_IDS_PER_SELECT = 200
+
+Row = TypeVar("Row", bound=tuple[Any, ...])
+
+
+def chunked(rows: Iterable[Row], line: int, size: int = CHUNK_ROWS) -> Iterator[list[Row]]:
+    """Yield lists of rows, bounded in number and in the length of the text in column `line`."""
+    chunk: list[Row] = []
+    length = 0
+    for row in rows:
+        chunk.append(row)
+        length += len(row[line] or "")
+        if len(chunk) >= size or length >= CHUNK_BYTES:
+            yield chunk
+            chunk, length = [], 0
+    if chunk:
+        yield chunk
+
+
+class Statements:
+    """Runs statements on the tables of one cache, in the transaction of a driver's cursor."""
+
+    def __init__(self, cursor: Any, models: Models) -> None:
+        self._cursor = cursor
+        self._driver = cursor.connection
+        self._permitted = permitted(self._driver)
+        prefix = models.prefix
+        self._records = _quoted(f"{prefix}records")
+        self._indexes = _quoted(f"{prefix}record_indexes")
+        self._fields = _quoted(f"{prefix}record_index_fields")
+        self._metadata = _quoted(f"{prefix}sync_metadata")
+        self._tombstones = _quoted(f"{prefix}tombstones")
+
+    def lock(self) -> None:
+        """Make the open transaction a writer, waiting for the database's lock if need be.
+
+        Raises:
+            sqlite3.OperationalError: The lock was not to be had; at once, where the transaction
+                has read and another has written since.
+        """
+        if self._driver.in_transaction:
+            # It changes nothing, but takes the lock.
+            self._write(f"DELETE FROM {self._metadata} WHERE 0")
+        else:
+            self._cursor.execute("BEGIN IMMEDIATE")
+
+    def _read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = self._cursor.execute(sql, parameters).fetchall()
+        return rows
+
+    def _write(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        with self._permitted:
+            self._cursor.execute(sql, parameters)
+        return int(self._cursor.rowcount)
+
+    def _write_many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
+        with self._permitted:
+            self._cursor.executemany(sql, parameters)
+
+    def _read_ids(self, sql: str, collection: str, ids: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """Run a SELECT that ends in `id IN` for some ids at a time."""
+        for start in range(0, len(ids), _IDS_PER_SELECT):
+            some = ids[start : start + _IDS_PER_SELECT]
+            yield from self._read(f"{sql} ({','.join('?' * len(some))})", [collection, *some])
+
+    def _pages(self, sql: str, collection: str) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield pages of a SELECT of (id, line, ...) that ends in `id > ? ORDER BY id`.
+
+        No statement is open between two pages, so that the tables may be changed meanwhile.
+        """
+        after = ""
+        while True:
+            cursor = self._driver.cursor()
+            found = cursor.execute(sql, (collection, after))
+            page = next(chunked(found, 1), None)
+            cursor.close()
+            if page is None:
+                return
+            yield page
+            after = page[-1][0]
+
+    @contextmanager
+    def _without_indexes(self, table: str, *, worth: bool) -> Iterator[None]:
+        """Drop a table's secondary indexes around a bulk load, and make them anew."""
+        dropped = self._drop_indexes(table) if worth else []
+        yield
+        for statement in dropped:
+            self._write(statement)
+
+    def _drop_indexes(self, table: str) -> list[str]:
+        found = self._read(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL "
+            "AND tbl_name = ?",
+            (table.strip('"').replace('""', '"'),),
+        )
+        dropped = []
+        for name, statement in found:
+            try:
+                self._write(f"DROP INDEX {_quoted(name)}")
+            except sqlite3.OperationalError:
+                # Somebody reads on this very connection: the load is slower, that is all.
+                break
+            dropped.append(statement)
+        return dropped
+
+
+def peeked(rows: Iterator[Row], line: int) -> tuple[list[Row], bool]:
+    """Return the first rows, and whether they are so many that a load counts as big."""
+    first: list[Row] = []
+    length = 0
+    for row in islice(rows, CHUNK_ROWS * 5):
+        first.append(row)
+        length += len(row[line] or "")
+        if length >= CHUNK_BYTES:
+            return first, True
+    return first, len(first) == CHUNK_ROWS * 5
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

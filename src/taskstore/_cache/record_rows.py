@@ -1,0 +1,243 @@
+"""The rows of records, tombstones and what was read of the logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import attrs
+
+from taskstore._cache.index_rows import IndexRows
+from taskstore._format.fingerprint import Fingerprint
+from taskstore._format.lines import decode_envelope
+
+__all__ = ["RecordRows", "Stored"]
+
+_FINGERPRINT = "size, mtime_ns, ctime_ns, inode, checksum, lines, problems, ended, racy"
+_UNSIGNED = 2**64
+_SIGNED = 2**63
+
+
+@attrs.frozen
+class Stored:
+    """What the cache has of one id.
+
+    Attributes:
+        line: The line of the live record; None for a dead one.
+        order_us: The version in microseconds since the epoch.
+        updated_at_text: The text of a tombstone's version, where it had one.
+    """
+
+    line: str | None
+    order_us: int
+    updated_at_text: str | None = None
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the record is dead."""
+        return self.line is None
+
+    @property
+    def updated_at(self) -> int | str | None:
+        """The version as its line has it."""
+        if self.line is not None:
+            return decode_envelope(self.line.encode()).updated_at
+        return self.updated_at_text if self.updated_at_text is not None else self.order_us // 1000
+
+
+class RecordRows(IndexRows):
+    """The tables `records`, `tombstones` and `sync_metadata`."""
+
+    def stored(self, collection: str, ids: Sequence[str]) -> dict[str, Stored]:
+        """Return what the cache has of some ids, live or dead; nothing for those it never saw."""
+        found = {
+            id: Stored(None, order_us, text)
+            for id, order_us, text in self._read_ids(
+                f"SELECT id, updated_at_us, updated_at_text FROM {self._tombstones} "
+                "WHERE collection = ? AND id IN",
+                collection,
+                ids,
+            )
+        }
+        for id, line, order_us in self._read_ids(
+            f"SELECT id, data_json, updated_at_us FROM {self._records} "
+            "WHERE collection = ? AND id IN",
+            collection,
+            ids,
+        ):
+            found[id] = Stored(line, order_us)
+        return found
+
+    def line(self, collection: str, id: str) -> str | None:
+        """Return the line of a live record; None where there is none."""
+        rows = self._read(
+            f"SELECT data_json FROM {self._records} WHERE collection = ? AND id = ?",
+            (collection, id),
+        )
+        return rows[0][0] if rows else None
+
+    def lines(self, collection: str) -> Iterator[tuple[str, str]]:
+        """Yield id and line of every live record, in the order of the ids."""
+        for page in self._pages(
+            f"SELECT id, data_json FROM {self._records} "
+            "WHERE collection = ? AND id > ? ORDER BY id",
+            collection,
+        ):
+            yield from page
+
+    def insert(self, collection: str, rows: Iterable[tuple[str, str, int, int]]) -> None:
+        """Insert live records that are not there: id, line, and version in ms and in us."""
+        rows = list(rows)
+        self._write_many(
+            f"INSERT INTO {self._records} (collection, id, data_json, updated_at, updated_at_us) "
+            "VALUES (?, ?, ?, ?, ?)",
+            ((collection, *row) for row in rows),
+        )
+        self.exhume(collection, [row[0] for row in rows])
+
+    def replace(self, collection: str, rows: Iterable[tuple[str, str, int, int]]) -> None:
+        """Insert or update live records: id, line, and version in ms and in us.
+
+        Their index rows are not touched.
+        """
+        rows = sorted(rows)
+        self._write_many(
+            f"INSERT INTO {self._records} (collection, id, data_json, updated_at, updated_at_us) "
+            "VALUES (?, ?, ?, ?, ?) ON CONFLICT (collection, id) DO UPDATE SET "
+            "data_json = excluded.data_json, updated_at = excluded.updated_at, "
+            "updated_at_us = excluded.updated_at_us",
+            ((collection, *row) for row in rows),
+        )
+        self.exhume(collection, [row[0] for row in rows])
+
+    def exhume(self, collection: str, ids: Iterable[str]) -> None:
+        """Remove the tombstones of some ids."""
+        if self._read(
+            f"SELECT 1 FROM {self._tombstones} WHERE collection = ? LIMIT 1", (collection,)
+        ):
+            self._delete(self._tombstones, collection, ids)
+
+    def bury(self, collection: str, graves: Iterable[tuple[str, int, int, str | None]]) -> None:
+        """Remove live records and set tombstones: id, version in ms and in us, and its text."""
+        graves = list(graves)
+        self._remove(collection, [grave[0] for grave in graves])
+        self._write_many(
+            f"INSERT INTO {self._tombstones} "
+            "(collection, id, updated_at, updated_at_us, updated_at_text) "
+            "VALUES (?, ?, ?, ?, ?) ON CONFLICT (collection, id) DO UPDATE SET "
+            "updated_at = excluded.updated_at, updated_at_us = excluded.updated_at_us, "
+            "updated_at_text = excluded.updated_at_text",
+            ((collection, *grave) for grave in graves),
+        )
+
+    def forget(self, collection: str, *ids: str) -> None:
+        """Remove all that is known of some ids, as if they had never been."""
+        self._remove(collection, ids)
+        self._delete(self._tombstones, collection, ids)
+
+    def drop_collection(self, collection: str) -> None:
+        """Remove a collection's records, tombstones and fingerprint.
+
+        Which of its fields are indexed stays: that is declared, not read from the log.
+        """
+        self.clear_index(collection)
+        for table in (self._records, self._tombstones, self._metadata):
+            self._write(f"DELETE FROM {table} WHERE collection = ?", (collection,))
+
+    def collections(self) -> list[str]:
+        """Return the names of the collections that have records or tombstones, sorted."""
+        return sorted({*self._names(self._records), *self._names(self._tombstones)})
+
+    def counts(self, collection: str) -> tuple[int, int]:
+        """Return how many records and how many tombstones a collection has."""
+        [(records, tombstones)] = self._read(
+            f"SELECT (SELECT count(*) FROM {self._records} WHERE collection = ?1), "
+            f"(SELECT count(*) FROM {self._tombstones} WHERE collection = ?1)",
+            (collection,),
+        )
+        return records, tombstones
+
+    def fingerprint(self, collection: str) -> Fingerprint | None:
+        """Return what was recorded of a collection's log; None where nothing can be relied on."""
+        rows = self._read(
+            f"SELECT {_FINGERPRINT} FROM {self._metadata} WHERE collection = ?", (collection,)
+        )
+        return _fingerprint(rows[0]) if rows else None
+
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        """Return what was recorded of every log that was read."""
+        found = {
+            row[0]: _fingerprint(row[1:])
+            for row in self._read(f"SELECT collection, {_FINGERPRINT} FROM {self._metadata}")
+        }
+        return {collection: known for collection, known in found.items() if known is not None}
+
+    def put_fingerprint(self, collection: str, fingerprint: Fingerprint, now_ms: int) -> None:
+        """Record what was read of a collection's log, and when (ms since the epoch)."""
+        inode = fingerprint.inode
+        self._write(
+            f"INSERT OR REPLACE INTO {self._metadata} "
+            f"(collection, last_sync_time, file_mtime, {_FINGERPRINT}) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                collection,
+                now_ms,
+                fingerprint.mtime_ns // 1_000_000_000,
+                fingerprint.size,
+                fingerprint.mtime_ns,
+                fingerprint.ctime_ns,
+                # Some filesystems use all 64 bits, and SQLite's integers have a sign.
+                inode if inode < _SIGNED else inode - _UNSIGNED,
+                fingerprint.checksum,
+                fingerprint.lines,
+                fingerprint.problems,
+                fingerprint.ended,
+                fingerprint.racy,
+            ),
+        )
+
+    def drop_fingerprint(self, collection: str) -> None:
+        """Forget what was read of a collection's log, so that the next look reads it whole."""
+        self._write(f"DELETE FROM {self._metadata} WHERE collection = ?", (collection,))
+
+    def _remove(self, collection: str, ids: Sequence[str]) -> None:
+        # Not by the foreign key: an application's engine may not enforce it.
+        self._delete(self._indexes, collection, ids)
+        self._delete(self._records, collection, ids)
+
+    def _delete(self, table: str, collection: str, ids: Iterable[str]) -> None:
+        self._write_many(
+            f"DELETE FROM {table} WHERE collection = ? AND id = ?",
+            ((collection, id) for id in ids),
+        )
+
+    def _names(self, table: str) -> list[str]:
+        # A step for each collection, where DISTINCT would look at every record.
+        names: list[str] = []
+        after = ""
+        while True:
+            [(name,)] = self._read(
+                f"SELECT min(collection) FROM {table} WHERE collection > ?", (after,)
+            )
+            if name is None:
+                return names
+            names.append(name)
+            after = name
+
+
+def _fingerprint(row: Sequence[Any]) -> Fingerprint | None:
+    if None in row:
+        # Adopted from an older layout.
+        return None
+    size, mtime_ns, ctime_ns, inode, checksum, lines, problems, ended, racy = row
+    return Fingerprint(
+        size=size,
+        mtime_ns=mtime_ns,
+        ctime_ns=ctime_ns,
+        inode=inode % _UNSIGNED,
+        checksum=checksum,
+        lines=lines,
+        problems=problems,
+        ended=bool(ended),
+        racy=bool(racy),
+    )

@@ -1,0 +1,212 @@
+"""The engines of a store's own cache: a SQLite file, or memory for a store that writes nothing."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import QueuePool
+
+from taskstore._cache.functions import register_functions
+from taskstore._cache.guard import GuardedConnection
+from taskstore._cache.models import DEFAULT, Models
+
+__all__ = [
+    "BUSY_TIMEOUT_MS",
+    "WRITE_OPTION",
+    "begin_as_writer",
+    "begin_explicitly",
+    "create_cache_engine",
+    "create_memory_engine",
+    "enable_wal",
+    "is_busy",
+    "no_waiting",
+]
+
+BUSY_TIMEOUT_MS = 30_000
+"""How long SQLite waits for another connection's lock, in milliseconds."""
+
+WRITE_OPTION = "taskstore_write"
+"""The execution option under which a connection begins with BEGIN IMMEDIATE."""
+
+_memories = itertools.count(1)
+
+
+def create_cache_engine(path: str | os.PathLike[str], models: Models = DEFAULT) -> Engine:
+    """Return an engine on the cache file, guarded against writes that miss the log.
+
+    The file is made by the first connection. Call `enable_wal` once, under the lock for the first
+    open, before it is used by several.
+    """
+    url = URL.create("sqlite", database=os.fspath(Path(path).absolute()))
+    return _guarded_engine(url, models)
+
+
+def create_memory_engine(models: Models = DEFAULT) -> Engine:
+    """Return an engine on a database in memory, which lives until the engine is disposed of.
+
+    Its connections share the data and lock each other out as those of a file would, so that
+    threads, and a read within a read, need no care. SQLite limits such a database to 1 GiB.
+    """
+    name = f"taskstore-{os.getpid()}-{next(_memories)}"
+    url = URL.create("sqlite", database=f"file:/{name}", query={"vfs": "memdb", "uri": "true"})
+    engine = _guarded_engine(url, models)
+    # The database is gone with its last connection: this one is never handed out.
+    keeper = engine.raw_connection()
+    keeper.detach()
+
+    @event.listens_for(engine, "engine_disposed")
+    def close(_: Engine) -> None:
+        keeper.close()
+
+    return engine
+
+
+def begin_explicitly(engine: Engine) -> None:
+    """Make a SQLite engine begin its transactions itself, so that DDL is part of them too.
+
+    Under the execution option `taskstore_write` they begin as writers. Nothing happens to an
+    engine of another database.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+
+    @event.listens_for(engine, "connect")
+    def connect(driver: Any, record: Any) -> None:
+        driver.isolation_level = None
+
+    event.listen(engine, "begin", _begin)
+
+
+def enable_wal(engine: Engine) -> str:
+    """Turn on write-ahead logging for the file, and return the journal mode that it has now.
+
+    Two first opens must not do this at once: the caller holds the lock for that. Filesystems
+    that cannot do it keep their mode.
+    """
+    connection = engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        mode = _journal_mode(cursor, "PRAGMA journal_mode")
+        if mode not in ("wal", "memory"):
+            mode = _journal_mode(cursor, "PRAGMA journal_mode = WAL")
+        cursor.close()
+        return mode
+    finally:
+        connection.close()
+
+
+@contextmanager
+def no_waiting(engine: Engine) -> Iterator[Connection | None]:
+    """Give a connection that holds the database's write lock; None if another holds it.
+
+    What is not committed in the block is rolled back. It works on an application's engine too.
+    """
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        try:
+            _begin_at_once(connection, driver)
+        except (OperationalError, sqlite3.OperationalError) as error:
+            if not is_busy(error):
+                raise
+            yield None
+        else:
+            yield connection
+
+
+def _begin_at_once(connection: Connection, driver: Any) -> None:
+    [timeout] = driver.execute("PRAGMA busy_timeout").fetchone()
+    driver.execute("PRAGMA busy_timeout = 0")
+    try:
+        connection.begin()
+        begin_as_writer(driver)
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {timeout}")
+
+
+def begin_as_writer(driver: Any) -> None:
+    """Make a transaction in which nothing has been done yet one that holds the write lock.
+
+    Raises:
+        sqlite3.OperationalError: The lock was not to be had.
+    """
+    if driver.in_transaction:
+        # A deferred one: it is nothing so far, and would have to be lucky to become a writer.
+        driver.execute("ROLLBACK")
+    driver.execute("BEGIN IMMEDIATE")
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether a database error says that another connection holds a lock."""
+    cause = error.orig if isinstance(error, OperationalError) else error
+    if not isinstance(cause, sqlite3.OperationalError):
+        return False
+    # The low byte is the primary code; BUSY_SNAPSHOT is one of BUSY's variants.
+    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _journal_mode(cursor: Any, statement: str) -> str:
+    cursor.execute(statement)
+    return str(cursor.fetchone()[0]).lower()
+
+
+def _guarded_engine(url: URL, models: Models) -> Engine:
+    engine = create_engine(
+        url,
+        connect_args={
+            "factory": GuardedConnection,
+            "isolation_level": None,
+            "check_same_thread": False,
+            "timeout": BUSY_TIMEOUT_MS / 1000,
+            "cached_statements": 256,
+        },
+        poolclass=QueuePool,
+        # A reader that waits for a pooled connection while it holds one would wait for itself.
+        max_overflow=-1,
+    )
+    tables = (*models.table_names, models.version_table)
+
+    @event.listens_for(engine, "connect")
+    def connect(driver: GuardedConnection, record: Any) -> None:
+        _set_up(driver)
+        register_functions(driver)
+        driver.protect(tables)
+
+    event.listen(engine, "begin", _begin)
+    event.listen(engine, "checkin", _checkin)
+    return engine
+
+
+def _set_up(driver: sqlite3.Connection) -> None:
+    cursor = driver.cursor()
+    cursor.execute("PRAGMA foreign_keys = ON")
+    # The log is the truth: what a power cut takes from the cache is replayed.
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    if options.get("isolation_level") == "AUTOCOMMIT":
+        return
+    # A reader that turned writer would fail at once if another wrote in between.
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(WRITE_OPTION) else "BEGIN")
+
+
+def _checkin(driver: Any, record: Any) -> None:
+    # An error raised at the wrong moment can leave SQLAlchemy believing that all is done.
+    if isinstance(driver, GuardedConnection):
+        if driver.in_transaction:
+            driver.rollback()
+        driver.permits = 0
+        driver.flushing = driver.pending = False

@@ -1,0 +1,84 @@
+"""Tokens that say where a page ended, so that the next begins there, whatever was added since."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from taskstore._query.meaning import MAX_INT, MIN_INT, Scalar
+from taskstore._query.ordering import Sort
+from taskstore.errors import InvalidFilterError
+
+__all__ = ["page_token", "page_values"]
+
+
+def page_token(sorts: Sequence[Sort], record: Mapping[str, Any]) -> str:
+    """Return the token of the place after a record, in an order.
+
+    Args:
+        sorts: the order, from `resolve_order`.
+        record: the JSON object of the last line of the page.
+    """
+    payload = [_signature(sorts), [sort.key(record) for sort in sorts]]
+    raw = json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()
+    return base64.urlsafe_b64encode(_checksum(raw) + raw).decode().rstrip("=")
+
+
+def page_values(sorts: Sequence[Sort], token: object) -> tuple[Scalar | None, ...]:
+    """Return what the record at the end of a page was sorted by.
+
+    Raises:
+        InvalidFilterError: the token is none of ours, or was made for another order.
+    """
+    signature, values = _decoded(token)
+    if signature != _signature(sorts):
+        raise InvalidFilterError(
+            "the page token was made for another order_by: begin again without `after`"
+        )
+    if len(values) != len(sorts) or not all(map(_fits, sorts, values)):
+        raise _garbled()
+    return tuple(values)
+
+
+def _decoded(token: object) -> tuple[Any, list[Any]]:
+    if not isinstance(token, str):
+        raise _garbled()
+    try:
+        padded = token.encode("ascii") + b"=" * (-len(token) % 4)
+        data = base64.b64decode(padded, altchars=b"-_", validate=True)
+        if data[:4] != _checksum(data[4:]):
+            raise _garbled()
+        signature, values = json.loads(data[4:])
+    except (binascii.Error, ValueError, TypeError, RecursionError) as error:
+        raise _garbled() from error
+    if not isinstance(values, list):
+        raise _garbled()
+    return signature, values
+
+
+def _fits(sort: Sort, value: object) -> bool:
+    """Whether a value could have come from `Sort.key`; a checksum alone proves no origin."""
+    if sort.kind == "id":
+        return isinstance(value, str)
+    if isinstance(value, int):
+        return MIN_INT <= value <= MAX_INT
+    return sort.kind != "version" and (value is None or isinstance(value, (str, float)))
+
+
+def _signature(sorts: Sequence[Sort]) -> list[str]:
+    return [f"{'-' if sort.descending else ''}{sort.name}:{sort.kind}" for sort in sorts]
+
+
+def _checksum(raw: bytes) -> bytes:
+    return zlib.crc32(raw).to_bytes(4, "big")
+
+
+def _garbled() -> InvalidFilterError:
+    return InvalidFilterError(
+        "the page token cannot be read: pass on the `next` of a page as it is, or begin again "
+        "without `after`"
+    )

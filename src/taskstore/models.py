@@ -1,0 +1,38 @@
+"""The declarative models of the cache, for queries and sessions of one's own.
+
+The classes named here belong to a store's own cache file. `build_models` maps them once more, for
+an application's database: with a prefix to their tables, or in its own registry.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from taskstore._cache.models import DEFAULT, Models, build_models
+
+if TYPE_CHECKING:
+    # What is mapped is a subclass; a type checker reads the columns from the class itself.
+    from taskstore._cache.models import (
+        RecordIndex,
+        RecordIndexField,
+        StoredRecord,
+        SyncMetadata,
+        Tombstone,
+    )
+else:
+    RecordIndex = DEFAULT.RecordIndex
+    RecordIndexField = DEFAULT.RecordIndexField
+    StoredRecord = DEFAULT.StoredRecord
+    SyncMetadata = DEFAULT.SyncMetadata
+    Tombstone = DEFAULT.Tombstone
+
+__all__ = [
+    "DEFAULT",
+    "Models",
+    "RecordIndex",
+    "RecordIndexField",
+    "StoredRecord",
+    "SyncMetadata",
+    "Tombstone",
+    "build_models",
+]
