@@ -1,0 +1,107 @@
+"""What one database transaction has changed: the net line of each record, per savepoint.
+
+Pure bookkeeping. A savepoint that is rolled back takes its changes along; one that is released
+hands them to the level below. What is left at COMMIT is what the log receives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import attrs
+
+Key = tuple[str, str]
+"""Collection and id."""
+
+
+@attrs.define
+class _Level:
+    """The changes since one savepoint; the first level belongs to the transaction itself."""
+
+    name: str | None
+    lines: dict[Key, bytes | None] = attrs.field(factory=dict)
+    undo: list[Callable[[], None]] = attrs.field(factory=list)
+
+
+class Changes:
+    """The net lines of a transaction, in the order in which its records were first touched."""
+
+    __slots__ = ("_born", "_levels")
+
+    def __init__(self) -> None:
+        self._levels = [_Level(None)]
+        self._born: set[Key] = set()
+
+    def put(self, key: Key, line: bytes) -> None:
+        """Note the net line of a record, without its newline."""
+        self._levels[-1].lines[key] = line
+
+    def drop(self, key: Key) -> None:
+        """Note that the log needs no line of a record: it is as it was before the transaction."""
+        self._levels[-1].lines[key] = None
+
+    def mark_born(self, keys: Iterable[Key]) -> None:
+        """Note that the log knew nothing of these records when the transaction touched them."""
+        self._born.update(keys)
+
+    def is_born(self, key: Key) -> bool:
+        """Whether the record exists only in this transaction."""
+        return key in self._born
+
+    def on_undo(self, restore: Callable[[], None]) -> None:
+        """Have `restore` called if the present savepoint, or all, is rolled back."""
+        self._levels[-1].undo.append(restore)
+
+    def savepoint(self, name: str) -> None:
+        """Open a level."""
+        self._levels.append(_Level(name))
+
+    def release(self, name: str) -> None:
+        """Hand the changes since a savepoint to the level below it."""
+        for level in reversed(self._unwind(name)):
+            below = self._levels[-1]
+            below.lines.update(level.lines)
+            below.undo.extend(level.undo)
+
+    def rollback_to(self, name: str) -> None:
+        """Forget the changes since a savepoint, which itself stays open."""
+        for level in self._unwind(name):
+            _restore(level)
+        self._levels.append(_Level(name))
+
+    def rollback(self) -> None:
+        """Forget everything."""
+        while self._levels:
+            _restore(self._levels.pop())
+        self._levels.append(_Level(None))
+        self._born.clear()
+
+    def batch(self) -> dict[str, list[bytes]]:
+        """The lines to write, by collection."""
+        net: dict[Key, bytes | None] = {}
+        for level in self._levels:
+            net.update(level.lines)
+        batch: dict[str, list[bytes]] = {}
+        for (collection, _), line in net.items():
+            if line is not None:
+                batch.setdefault(collection, []).append(line)
+        return batch
+
+    def _unwind(self, name: str) -> list[_Level]:
+        """The levels down to the newest one of that name, innermost first, taken off."""
+        taken: list[_Level] = []
+        while len(self._levels) > 1:
+            taken.append(self._levels.pop())
+            if taken[-1].name == name:
+                return taken
+        # An unknown name is the database's to complain about: nothing is forgotten here.
+        self._levels.extend(reversed(taken))
+        return []
+
+    def __bool__(self) -> bool:
+        return any(level.lines for level in self._levels)
+
+
+def _restore(level: _Level) -> None:
+    while level.undo:
+        level.undo.pop()()

@@ -1,0 +1,180 @@
+"""Looking into the logs themselves: every version of a record, and whatever can be read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from taskstore._format.lines import LineError, decode_envelope, decode_object
+from taskstore._format.problems import Problem
+from taskstore._log import files
+from taskstore._log.recovery import recover, virtual_limits
+from taskstore._log.replay import BOM, replay
+from taskstore._query.conditions import Condition
+from taskstore._query.ordering import resolve_order, sort_key
+from taskstore._query.resolve import matches
+from taskstore._records.types import RecordCodec, RecordType
+from taskstore._store.context import StoreContext
+from taskstore.errors import InvalidRecordError, StoreAccessError
+
+T = TypeVar("T")
+_BUFFER = 1024 * 1024
+
+
+@attrs.frozen
+class Version(Generic[T]):
+    """One line of a record's history.
+
+    Attributes:
+        line: its number in the log, from 1.
+        updated_at: the version as the line has it.
+        order_us: the same in microseconds since the epoch, by which replay orders.
+        deleted: whether the line is a tombstone.
+        data: the line's JSON object.
+        record: the record; None for a tombstone, and for a line that does not fit the type.
+        reason: why it does not fit.
+    """
+
+    line: int
+    updated_at: int | str | None
+    order_us: int
+    deleted: bool
+    data: dict[str, Any]
+    record: T | None
+    reason: str | None = None
+
+
+@attrs.define
+class Inspector:
+    """Reads the logs of one store, without the cache."""
+
+    context: StoreContext
+
+    def history(self, codec: RecordCodec[T], id: str) -> list[Version[T]]:
+        """Every version of a record, oldest first; the last one is what counts."""
+        versions = [
+            self._version(codec, number, raw)
+            for number, raw in self._lines(codec.collection)
+            if _may_be(raw, id) and _id_of(raw) == id
+        ]
+        return sorted(versions, key=lambda version: (version.order_us, version.line))
+
+    def records(
+        self, codec: RecordCodec[T], condition: Condition | None
+    ) -> tuple[list[T], list[Problem]]:
+        """The records that the log has and that fit, newest first, and what is wrong with it."""
+        facts = codec if isinstance(codec, RecordType) else None
+        found: list[tuple[Any, T]] = []
+        misfits: dict[str, InvalidRecordError] = {}
+        path = str(self.context.layout.log_path(codec.collection))
+        with self._opened(codec.collection) as (fd, limit):
+            if fd is None:
+                return [], []
+            log = replay(fd, collection=codec.collection, path=path, limit=limit)
+            sorts = resolve_order(None, facts)
+            for winner in log.winners(fd):
+                if winner.deleted:
+                    continue
+                data = decode_object(winner.line)
+                if not matches(condition, data, facts):
+                    continue
+                try:
+                    found.append((sort_key(sorts, data), codec.decode(winner.line)))
+                except InvalidRecordError as error:
+                    misfits[winner.line] = error
+        problems = [*log.problems, *self._placed(codec.collection, path, misfits)]
+        found.sort(key=lambda item: item[0])
+        return [record for _, record in found], problems
+
+    def _placed(
+        self, collection: str, path: str, misfits: dict[str, InvalidRecordError]
+    ) -> Iterator[Problem]:
+        """Misfits with the number of the line that counts, which is the last one of its text."""
+        if not misfits:
+            return
+        numbers: dict[str, int] = {}
+        for number, raw in self._lines(collection):
+            text = raw.decode(errors="replace").strip(" \t\r\n")
+            if text in misfits:
+                numbers[text] = number
+        for text, error in misfits.items():
+            reason = f"field {error.field!r}: {error.reason}" if error.field else error.reason
+            yield Problem(collection, path, numbers.get(text), reason, error.id)
+
+    def _version(self, codec: RecordCodec[T], number: int, raw: bytes) -> Version[T]:
+        envelope = decode_envelope(raw)
+        data = decode_object(raw)
+        record, reason = None, None
+        if not envelope.deleted:
+            try:
+                record = codec.decode(raw)
+            except InvalidRecordError as error:
+                reason = str(error)
+        return Version(
+            number,
+            envelope.updated_at,
+            envelope.order_us,
+            envelope.deleted,
+            data,
+            record,
+            reason,
+        )
+
+    def _lines(self, collection: str) -> Iterator[tuple[int, bytes]]:
+        """The lines of a log with their numbers."""
+        with self._opened(collection) as (fd, limit):
+            if fd is None:
+                return
+            left = os.fstat(fd).st_size if limit is None else limit
+            with open(os.dup(fd), "rb", buffering=_BUFFER) as lines:
+                lines.seek(0)
+                for number, raw in enumerate(lines, 1):
+                    if left <= 0:
+                        return
+                    raw = raw[:left]
+                    left -= len(raw)
+                    yield number, raw.removeprefix(BOM) if number == 1 else raw
+
+    @contextmanager
+    def _opened(self, collection: str) -> Iterator[tuple[int | None, int | None]]:
+        """A log as it is between two commits: its descriptor, and where to stop reading."""
+        context = self.context
+        path = context.layout.log_path(collection)
+        limit = None
+        with context.log_lock.hold(context.lock_timeout):
+            if context.read_only:
+                limit = virtual_limits(context.layout).get(collection)
+            else:
+                recover(context.layout, lock_timeout=context.lock_timeout)
+            try:
+                fd = files.open_log(path)
+            except FileNotFoundError:
+                fd = None
+            except OSError as error:
+                raise StoreAccessError(
+                    path, operation="read", reason=error.strerror or str(error), errno=error.errno
+                ) from error
+            if fd is not None and limit is None:
+                # What is appended from here on is of transactions that may yet be taken back.
+                limit = os.fstat(fd).st_size
+        try:
+            yield fd, limit
+        finally:
+            if fd is not None:
+                os.close(fd)
+
+
+def _may_be(raw: bytes, id: str) -> bool:
+    """Whether a line can be of a record: its id as it stands, or something escaped."""
+    return id.encode() in raw or b"\\" in raw
+
+
+def _id_of(raw: bytes) -> str | None:
+    try:
+        return decode_envelope(raw).id
+    except LineError:
+        return None

@@ -1,0 +1,249 @@
+"""The store's reads: driver-level statements on the cache, each in one snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import chain
+from typing import Any, TypeVar
+
+import attrs
+from sqlalchemy import select
+from sqlalchemy.sql import Select
+
+from taskstore._cache.compile import compile
+from taskstore._cache.rows import Rows
+from taskstore._cache.statements import Prepared, RecordQuery
+from taskstore._format.lines import decode_object
+from taskstore._query.conditions import Condition, all_of
+from taskstore._query.resolve import RecordFacts
+from taskstore._records.types import RecordCodec, RecordType
+from taskstore._store.cache_file import CacheFile
+from taskstore._store.catalog import Catalog
+from taskstore._store.context import StoreContext
+from taskstore._store.refresh import Refresher
+from taskstore._store.sessions import Sessions
+from taskstore.errors import InvalidFilterError
+
+T = TypeVar("T")
+
+_FETCH = 500
+"""How many rows an iteration takes from the cache at a time."""
+
+
+@attrs.define
+class Question:
+    """What `list` and its kin are asked.
+
+    Attributes:
+        codec: the record type.
+        conditions: all of which a record must meet.
+        order_by: see `resolve_order`.
+        limit: at most so many records.
+        offset: how many records to skip.
+    """
+
+    codec: RecordCodec[Any]
+    conditions: Sequence[Any] = ()
+    order_by: Any = None
+    limit: int | None = None
+    offset: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        for name, value in (("limit", self.limit), ("offset", self.offset)):
+            if value is not None and (type(value) is not int or value < 0):
+                raise InvalidFilterError(f"{name} must be an integer of 0 or more, not {value!r}")
+
+    @property
+    def condition(self) -> Condition | None:
+        """The conditions as one."""
+        return all_of(self.conditions)
+
+
+@attrs.define
+class Reader:
+    """Answers questions from the cache, after a look whether it stands for the logs."""
+
+    context: StoreContext
+    sessions: Sessions
+    refresher: Refresher
+    catalog: Catalog
+    cache: CacheFile
+
+    def get(self, codec: RecordCodec[Any], id: str) -> Any:
+        """The record with an id, or None."""
+
+        def read() -> str | None:
+            with self._snapshot(codec, begin=False) as cursor:
+                return Rows(cursor, self.context.models).line(codec.collection, id)
+
+        line = self._retried(read)
+        return None if line is None else codec.decode(line)
+
+    def records(self, question: Question) -> list[Any]:
+        """The records that qualify, in order."""
+        decode = question.codec.decode
+        return [decode(line) for (line,) in self._all(question, "data_json")]
+
+    def ids(self, question: Question) -> list[str]:
+        """Their ids."""
+        return [id for (id,) in self._all(question, "id")]
+
+    def count(self, question: Question) -> int:
+        """How many records qualify."""
+        found = self._one(question, lambda query, cursor: query.count())
+        return int(found[0]) if found else 0
+
+    def exists(self, question: Question) -> bool:
+        """Whether any record qualifies."""
+        return self._one(question, _exists) is not None
+
+    def page(self, question: Question, after: str | None) -> tuple[list[Any], str | None]:
+        """A page of records, and the token of the next one; None if there is none."""
+        limit = question.limit or 0
+
+        def read() -> tuple[RecordQuery, list[Any]]:
+            with self._snapshot(question.codec) as cursor:
+                query = self._query(question, cursor)
+                counts = _probed(query, cursor)
+                prepared = query.rows("data_json", limit=limit + 1, after=after, counts=counts)
+                return query, _run(cursor, prepared).fetchall()
+
+        query, rows = self._retried(read)
+        lines = [line for (line,) in rows]
+        items = [question.codec.decode(line) for line in lines[:limit]]
+        more = len(lines) > limit > 0
+        return items, query.token(decode_object(lines[limit - 1])) if more else None
+
+    def iterate(self, question: Question) -> Iterator[Any]:
+        """The records that qualify, one after the other, from one snapshot."""
+        decode = question.codec.decode
+        if self.sessions.current() is not None or self.context.read_only:
+            # What is written on this connection meanwhile must not disturb the walk; and a
+            # database in memory has no snapshots.
+            for (line,) in self._all(question, "data_json"):
+                yield decode(line)
+            return
+        first, rest = self._retried(lambda: self._begun(question))
+        with closing(rest):
+            for lines in chain((first,), rest):
+                for (line,) in lines:
+                    yield decode(line)
+
+    def _begun(self, question: Question) -> tuple[Sequence[Any], Generator[Sequence[Any], None, None]]:
+        """A walk whose first rows show that the cache is usable."""
+        walk = self._walk(question)
+        return next(walk, ()), walk
+
+    def _walk(self, question: Question) -> Generator[Sequence[Any], None, None]:
+        with self._snapshot(question.codec) as cursor:
+            query = self._query(question, cursor)
+            counts = _probed(query, cursor)
+            prepared = query.rows(
+                "data_json", limit=question.limit, offset=question.offset, counts=counts
+            )
+            found = _run(cursor, prepared)
+            while lines := found.fetchmany(_FETCH):
+                yield lines
+
+    def select(self, question: Question) -> Select[Any]:
+        """A SELECT of StoredRecord rows that qualify, for a session of the user's own."""
+        codec, models = question.codec, self.context.models
+        with self._snapshot(codec) as cursor:
+            indexed = Rows(cursor, models).index_fields(codec.collection)
+        where = compile(question.condition, models, codec.collection, _facts(codec), indexed)
+        return select(models.StoredRecord).where(where)
+
+    def _all(self, question: Question, column: str) -> list[Any]:
+        def read() -> list[Any]:
+            with self._snapshot(question.codec) as cursor:
+                query = self._query(question, cursor)
+                limited = question.limit is not None
+                prepared = query.rows(
+                    column,
+                    limit=question.limit,
+                    offset=question.offset,
+                    counts=_probed(query, cursor) if limited else None,
+                )
+                found: list[Any] = _run(cursor, prepared).fetchall()
+                return found
+
+        return self._retried(read)
+
+    def _one(
+        self, question: Question, prepare: Callable[[RecordQuery, Any], Prepared]
+    ) -> tuple[Any, ...] | None:
+        def read() -> tuple[Any, ...] | None:
+            with self._snapshot(question.codec) as cursor:
+                query = self._query(question, cursor)
+                row: tuple[Any, ...] | None = _run(cursor, prepare(query, cursor)).fetchone()
+                return row
+
+        return self._retried(read)
+
+    def _query(self, question: Question, cursor: Any) -> RecordQuery:
+        codec = question.codec
+        return RecordQuery.of(
+            self.context.models,
+            codec.collection,
+            question.condition,
+            record_type=_facts(codec),
+            # Read in the snapshot of the query: an index that is gone would find nothing.
+            indexed=Rows(cursor, self.context.models).index_fields(codec.collection),
+            order_by=question.order_by,
+        )
+
+    @contextmanager
+    def _snapshot(self, codec: RecordCodec[Any], *, begin: bool = True) -> Iterator[Any]:
+        """A cursor on what the caller's transaction sees, or on the cache as it is now."""
+        current = self.sessions.current()
+        if current is not None:
+            current.flush()
+            yield current.connection().connection.cursor()
+            return
+        self._prepare(codec)
+        connection = self.context.engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            if begin:
+                cursor.execute("BEGIN")
+            yield cursor
+            cursor.close()
+        finally:
+            connection.close()
+
+    def _prepare(self, codec: RecordCodec[Any]) -> None:
+        self.context.check_open()
+        self.cache.check()
+        if not self.catalog.is_taught(codec):
+            self.refresher.teach(self.catalog, codec)
+        if self.context.refresh:
+            self.refresher.before_read([codec.collection])
+
+    def _retried(self, read: Callable[[], T]) -> T:
+        """Read; once more on a cache made anew if this one turns out to be unusable."""
+        if self.sessions.current() is None:
+            return self.cache.retried(read)
+        # The caller's transaction cannot be moved to another cache; its session translates.
+        return read()
+
+
+def _facts(codec: RecordCodec[Any]) -> RecordFacts | None:
+    return codec if isinstance(codec, RecordType) else None
+
+
+def _run(cursor: Any, prepared: Prepared) -> Any:
+    sql, parameters = prepared.driver_sql()
+    return cursor.execute(sql, parameters)
+
+
+def _probed(query: RecordQuery, cursor: Any) -> Sequence[int] | None:
+    probe = query.probe()
+    if probe is None:
+        return None
+    counts: Sequence[int] | None = _run(cursor, probe).fetchone()
+    return counts
+
+
+def _exists(query: RecordQuery, cursor: Any) -> Prepared:
+    return query.exists(_probed(query, cursor))

@@ -1,0 +1,279 @@
+"""The hook on a SQLAlchemy session: what it flushes is collected for the log.
+
+It listens on one session, sessionmaker or scoped session, by the user's own call, and nowhere
+else. The lines are decided before the flush, under the database's write lock, from what is stored;
+they are collected after it, in the transaction's present savepoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import attrs
+from sqlalchemy import event, inspect
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction, attributes
+
+from taskstore._cache.guard import permit_writes
+from taskstore._cache.rows import Rows, Stored
+from taskstore._format.lines import raw_fields
+from taskstore._store.changes import Changes, Key
+from taskstore._store.collect import collect_graves, collect_lines
+from taskstore._store.context import StoreContext
+from taskstore._store.drafts import Draft, aligned, checked_line, draft_of, line_of
+from taskstore._store.transaction import TransactionHook, Unit, mark_pending
+from taskstore._store.versions import Version, next_version
+from taskstore.errors import RecordExistsError, StoreReadOnlyError, UntrackedWriteError
+
+_EVENTS = ("before_flush", "after_flush", "after_flush_postexec", "do_orm_execute")
+
+
+@attrs.define(eq=False)
+class _Flush:
+    """What one flush will write, decided before its SQL runs."""
+
+    connection: Connection
+    lines: dict[Key, bytes] = attrs.field(factory=dict)
+    graves: dict[Key, Version] = attrs.field(factory=dict)
+    born: list[Key] = attrs.field(factory=list)
+    rows: set[int] = attrs.field(factory=set)
+
+
+class SessionHook:
+    """The listeners that one store puts on sessions."""
+
+    def __init__(self, context: StoreContext, transactions: TransactionHook) -> None:
+        self._context = context
+        self._transactions = transactions
+        self._flushes: WeakKeyDictionary[Session, _Flush] = WeakKeyDictionary()
+        models = context.models
+        self._tracked: type[Any] = models.StoredRecord
+        self._derived = (
+            models.RecordIndex,
+            models.RecordIndexField,
+            models.SyncMetadata,
+            models.Tombstone,
+        )
+
+    def attach(self, target: Any) -> None:
+        """Listen on a session, a sessionmaker or a scoped session; once, if called twice."""
+        for name in _EVENTS:
+            if not event.contains(target, name, getattr(self, f"_{name}")):
+                event.listen(target, name, getattr(self, f"_{name}"))
+
+    def detach(self, target: Any) -> None:
+        """Take the listeners off again."""
+        for name in _EVENTS:
+            if event.contains(target, name, getattr(self, f"_{name}")):
+                event.remove(target, name, getattr(self, f"_{name}"))
+
+    def _before_flush(self, session: Session, context: UOWTransaction, instances: Any) -> None:
+        touched = [*session.new, *session.dirty, *session.deleted]
+        self._refuse_derived(touched)
+        tracked = [row for row in touched if isinstance(row, self._tracked)]
+        if not tracked:
+            return
+        self._context.check_open()
+        if self._context.read_only:
+            raise StoreReadOnlyError(self._context.path, operation="write through a session")
+        connection = session.connection(bind_arguments={"mapper": self._tracked})
+        unit = self._transactions.unit(connection)
+        self._check_connection(connection)
+        cursor = connection.connection.cursor()
+        try:
+            rows = Rows(cursor, self._context.models)
+            if not unit.locked:
+                # A deferred transaction must hold the write lock before `stored` is read.
+                rows.lock()
+                unit.locked = True
+            flush = _Flush(connection)
+            self._plan(session, flush, rows, unit)
+        finally:
+            cursor.close()
+        self._flushes[session] = flush
+        permit_writes(connection, allowed=True)
+
+    def _check_connection(self, connection: Connection) -> None:
+        if connection.dialect is not self._context.engine.dialect:
+            raise UntrackedWriteError(
+                statement=f"a flush on {connection.engine!r}",
+                remedy="bind the session to the store's engine (Store.engine)",
+            )
+        if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+            raise UntrackedWriteError(
+                statement="a flush in AUTOCOMMIT, where nothing can be rolled back",
+                remedy="use a session with transactions",
+            )
+
+    def _refuse_derived(self, touched: Iterable[Any]) -> None:
+        for row in touched:
+            if isinstance(row, self._derived):
+                raise UntrackedWriteError(
+                    statement=f"a change of {type(row).__name__}, which is derived from the log",
+                    remedy="write StoredRecord rows, or call Store.rebuild_indexes or Store.sync",
+                )
+
+    def _plan(self, session: Session, flush: _Flush, rows: Rows, unit: Unit) -> None:
+        drafts = [draft_of(row) for row in session.new if isinstance(row, self._tracked)]
+        drafts += [
+            draft_of(row)
+            for row in session.dirty
+            if isinstance(row, self._tracked) and session.is_modified(row)
+        ]
+        doomed: dict[Key, Any] = {
+            (row.collection, row.id): row
+            for row in session.deleted
+            if isinstance(row, self._tracked)
+        }
+        moved = [d.old_key for d in drafts if d.old_key is not None and d.old_key != d.key]
+        keys = {draft.key for draft in drafts} | set(doomed) | set(moved)
+        stored = _stored(rows, keys)
+        for draft in drafts:
+            self._plan_line(flush, draft, stored, unit, replaces=draft.key in doomed)
+        for key in [*doomed, *moved]:
+            if key not in flush.lines:
+                self._plan_grave(flush, key, stored.get(key))
+        for collection, old in moved:
+            # The index rows refer to the key that is about to change.
+            rows.clear_index(collection, [old])
+        flush.rows = {id(draft.row) for draft in drafts} | {id(row) for row in doomed.values()}
+
+    def _plan_line(
+        self,
+        flush: _Flush,
+        draft: Draft,
+        stored: dict[Key, Stored],
+        unit: Unit,
+        *,
+        replaces: bool,
+    ) -> None:
+        collection, id = draft.key
+        before = stored.get(draft.key)
+        live = before is not None and before.line is not None
+        in_place = draft.old_key == draft.key
+        if live and not in_place and not replaces:
+            raise RecordExistsError(collection=collection, id=id)
+        previous = raw_fields(before.line) if before is not None and before.line else None
+        fields = draft.fields if previous is None else aligned(draft.fields, previous)
+        version = next_version(
+            draft.claim,
+            before.order_us if before is not None else None,
+            before.updated_at if before is not None else None,
+            self._context.clock(),
+            collection=collection,
+            id=id,
+        )
+        if (
+            before is not None
+            and previous is not None
+            and in_place
+            and not version.kept
+            and fields == _without_version(previous)
+        ):
+            _settle(draft.row, before)
+            return
+        line = checked_line(line_of(fields, version, previous), collection, id)
+        _undo_later(unit.changes, draft.row)
+        _write(draft.row, draft.key, line, version)
+        flush.lines[draft.key] = line
+        if before is None:
+            flush.born.append(draft.key)
+
+    def _plan_grave(self, flush: _Flush, key: Key, before: Stored | None) -> None:
+        version = next_version(
+            None,
+            before.order_us if before is not None else None,
+            before.updated_at if before is not None else None,
+            self._context.clock(),
+            collection=key[0],
+            id=key[1],
+        )
+        flush.graves[key] = version
+        if before is None:
+            flush.born.append(key)
+
+    def _after_flush(self, session: Session, context: UOWTransaction) -> None:
+        flush = self._flushes.get(session)
+        planned = flush.rows if flush is not None else set()
+        for row in (*session.new, *session.dirty, *session.deleted):
+            if isinstance(row, self._tracked) and id(row) not in planned:
+                if row in session.dirty and not session.is_modified(row):
+                    continue
+                raise UntrackedWriteError(
+                    statement=f"a flush that also wrote {row!r}, which was added while it ran",
+                    remedy="add or change rows before the flush",
+                )
+        if flush is None:
+            return
+        unit = self._transactions.unit(flush.connection)
+        cursor = flush.connection.connection.cursor()
+        try:
+            rows = Rows(cursor, self._context.models)
+            unit.changes.mark_born(flush.born)
+            for collection, written in flush.lines:
+                rows.exhume(collection, [written])
+            collect_lines(rows, unit.changes, flush.lines)
+            collect_graves(rows, unit.changes, flush.graves)
+        finally:
+            cursor.close()
+        mark_pending(flush.connection)
+
+    def _after_flush_postexec(self, session: Session, context: UOWTransaction) -> None:
+        flush = self._flushes.pop(session, None)
+        if flush is not None:
+            permit_writes(flush.connection, allowed=False)
+
+    def _do_orm_execute(self, state: ORMExecuteState) -> None:
+        if not (state.is_insert or state.is_update or state.is_delete):
+            return
+        mapper = state.bind_mapper
+        if mapper is not None and issubclass(mapper.class_, (self._tracked, *self._derived)):
+            raise UntrackedWriteError(
+                statement=f"an ORM-enabled bulk statement on {mapper.class_.__name__}",
+                remedy="use session.add, change loaded rows, session.delete, or the store's "
+                "create_many, save_many and delete_where",
+            )
+
+
+def _stored(rows: Rows, keys: Iterable[Key]) -> dict[Key, Stored]:
+    """What the cache has of some keys, live or dead."""
+    wanted: dict[str, list[str]] = {}
+    for collection, id in keys:
+        wanted.setdefault(collection, []).append(id)
+    return {
+        (collection, id): stored
+        for collection, ids in wanted.items()
+        for id, stored in rows.stored(collection, ids).items()
+    }
+
+
+def _without_version(fields: dict[str, bytes]) -> dict[str, bytes]:
+    return {key: value for key, value in fields.items() if key != "updated_at"}
+
+
+def _write(row: Any, key: Key, line: bytes, version: Version) -> None:
+    row.collection, row.id = key
+    row.data_json = line.decode()
+    row.updated_at = version.ms
+    row.updated_at_us = version.order_us
+
+
+def _settle(row: Any, stored: Stored) -> None:
+    """Make a row that asks for nothing new look as it is stored, so that no UPDATE is sent."""
+    attributes.set_committed_value(row, "data_json", stored.line)
+    attributes.set_committed_value(row, "updated_at", stored.order_us // 1000)
+    attributes.set_committed_value(row, "updated_at_us", stored.order_us)
+
+
+def _undo_later(changes: Changes, row: Any) -> None:
+    """Have a new row lose its stamp with the transaction, or it would claim it ever after."""
+    before = (row.data_json, row.updated_at, row.updated_at_us)
+
+    def restore() -> None:
+        # A persistent row is expired by the rollback and says again what the cache has.
+        if not inspect(row).persistent:
+            row.data_json, row.updated_at, row.updated_at_us = before
+
+    changes.on_undo(restore)

@@ -1,0 +1,184 @@
+"""Sessions and transactions: the one write path, for users and for the store's own calls."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import Session, SessionTransaction, sessionmaker
+from sqlalchemy.orm.util import identity_key
+
+from taskstore._store.cache_file import CacheFile
+from taskstore._store.context import StoreContext
+from taskstore._store.refresh import Refresher
+from taskstore._store.session_hook import SessionHook
+from taskstore._store.sqlite_errors import DatabaseErrors, translated
+from taskstore._store.transaction import WRITER
+from taskstore.errors import StoreReadOnlyError
+
+_COLLECTIONS = "taskstore_collections"
+_JOINED = "taskstore_joined"
+_READ_ONLY = "taskstore_read_only"
+
+Owner = tuple[int, Any]
+"""A thread, and the asyncio task that runs in it, if one does."""
+
+
+class Sessions:
+    """Makes the store's sessions, and knows which one the caller is in."""
+
+    def __init__(
+        self, context: StoreContext, hook: SessionHook, refresher: Refresher, cache: CacheFile
+    ) -> None:
+        self._context = context
+        self._hook = hook
+        self._refresher = refresher
+        self._cache = cache
+        self._current: dict[Owner, list[Session]] = {}
+        self._writers = self._factory(context.engine.execution_options(**WRITER))
+        self._readers = self._factory(context.engine)
+
+    def current(self) -> Session | None:
+        """The session of the `transaction` or `session` block that the caller is in."""
+        if not self._current:
+            return None
+        stack = self._current.get(_owner())
+        return stack[-1] if stack else None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A block that commits at its end; within another, a savepoint of it."""
+        outer = self.current()
+        if outer is not None:
+            self._check_writable(outer)
+            with outer.begin_nested():
+                yield outer
+            return
+        with self._opened(self._writers, None) as session, self._joined(session):
+            yield session
+            session.commit()
+
+    @contextmanager
+    def session(self, *, read_only: bool = False) -> Iterator[Session]:
+        """A session that its user commits; within another, one whose commit is a savepoint."""
+        outer = self.current()
+        if outer is not None:
+            with self._nested(outer, read_only=read_only) as inner, self._joined(inner):
+                yield inner
+            return
+        factory = self._readers if read_only or self._context.read_only else self._writers
+        with self._opened(factory, None) as session, self._joined(session):
+            if factory is self._readers:
+                session.info[_READ_ONLY] = True
+            yield session
+
+    @contextmanager
+    def writing(self, collection: str, operation: str) -> Iterator[Connection]:
+        """The write transaction of one of the store's own calls, or the one that it joins."""
+        if self._context.read_only:
+            raise StoreReadOnlyError(self._context.path, operation=operation)
+        current = self.current()
+        if current is not None:
+            self._check_writable(current, operation)
+            current.flush()
+            yield current.connection()
+            return
+        with self._opened(self._writers, [collection]) as session, self._joined(session):
+            yield session.connection()
+            session.commit()
+
+    def expire(self, collection: str, ids: Iterable[str]) -> None:
+        """Have the joined session's rows read again that were written behind its back."""
+        current = self.current()
+        if current is None:
+            return
+        model = self._context.models.StoredRecord
+        for id in ids:
+            row = current.identity_map.get(identity_key(model, (collection, id)))
+            if row is not None:
+                current.expire(row)
+
+    def _factory(self, bind: Any) -> sessionmaker[Session]:
+        factory = sessionmaker(bind)
+        self._hook.attach(factory)
+        event.listen(factory, "after_begin", self._after_begin)
+        return factory
+
+    def _after_begin(
+        self, session: Session, transaction: SessionTransaction, connection: Connection
+    ) -> None:
+        if transaction.nested or not self._context.refresh:
+            return
+        collections = session.info.get(_COLLECTIONS)
+        if session.info.get(_READ_ONLY):
+            # BEGIN alone takes no snapshot: what is read next is what this brings.
+            self._refresher.before_read(collections)
+        elif session.info.get(_JOINED) is None:
+            self._refresher.in_transaction(connection, collections)
+
+    @contextmanager
+    def _opened(
+        self, factory: sessionmaker[Session], collections: list[str] | None
+    ) -> Iterator[Session]:
+        self._context.check_open()
+        if factory is self._writers and self._context.read_only:
+            raise StoreReadOnlyError(self._context.path, operation="begin a transaction")
+        self._cache.check()
+        session = factory()
+        session.info[_COLLECTIONS] = collections
+        try:
+            yield session
+        except DatabaseErrors as error:
+            session.rollback()
+            meant = translated(error, self._context)
+            if meant is None:
+                raise
+            raise meant from error
+        except BaseException:
+            session.rollback()
+            raise
+        finally:
+            session.close()
+
+    @contextmanager
+    def _nested(self, outer: Session, *, read_only: bool) -> Iterator[Session]:
+        outer.flush()
+        factory = self._readers if read_only else self._writers
+        inner = factory(bind=outer.connection(), join_transaction_mode="create_savepoint")
+        inner.info.update({_JOINED: True, _READ_ONLY: read_only or outer.info.get(_READ_ONLY)})
+        try:
+            yield inner
+        finally:
+            inner.close()
+            outer.expire_all()
+
+    @contextmanager
+    def _joined(self, session: Session) -> Iterator[None]:
+        """Make a session the one that the store's own calls join, here and now."""
+        owner = _owner()
+        self._current.setdefault(owner, []).append(session)
+        try:
+            yield
+        finally:
+            stack = self._current[owner]
+            stack.remove(session)
+            if not stack:
+                del self._current[owner]
+
+    def _check_writable(self, session: Session, operation: str = "begin a transaction") -> None:
+        if session.info.get(_READ_ONLY):
+            raise StoreReadOnlyError(self._context.path, operation=operation)
+
+
+def _owner() -> Owner:
+    asyncio = sys.modules.get("asyncio")
+    task = None
+    # A store that is used without asyncio does not import it.
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        task = asyncio.current_task()
+    return threading.get_ident(), task

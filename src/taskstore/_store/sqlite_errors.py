@@ -1,0 +1,71 @@
+"""What SQLite's errors mean for a cache."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+
+from sqlalchemy.exc import DBAPIError
+
+from taskstore._cache.models import DEFAULT
+from taskstore._store.context import StoreContext
+from taskstore.errors import (
+    CacheError,
+    LockTimeoutError,
+    LogWriteError,
+    StoreAccessError,
+    TaskstoreError,
+)
+
+DatabaseErrors = (DBAPIError, sqlite3.Error)
+"""What a statement raises, with SQLAlchemy and below it."""
+
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_UNUSABLE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR}
+# What is said of a file whose tables were dropped or altered, or that was never one of ours. Of
+# any other table it is a slip in somebody's own SQL, for which no cache is to be thrown away.
+_FOREIGN = re.compile(
+    r"no such table: (?:main\.)?({0})$|table ({0}) (?:already exists|has no column named)".format(
+        "|".join((*DEFAULT.table_names, DEFAULT.version_table))
+    )
+)
+
+
+def _code(error: BaseException) -> int:
+    """The primary result code; 0 where there is none."""
+    driver = error.orig if isinstance(error, DBAPIError) else error
+    return (getattr(driver, "sqlite_errorcode", None) or 0) & 0xFF
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether another connection holds the lock that was wanted."""
+    return _code(error) in _BUSY
+
+
+def is_unusable(error: BaseException) -> bool:
+    """Whether the file cannot serve as a cache and must be made anew."""
+    return _code(error) in _UNUSABLE or _FOREIGN.search(reason_of(error)) is not None
+
+
+def translated(error: BaseException, context: StoreContext) -> TaskstoreError | None:
+    """The error of ours that says what an error of SQLite means for the caller; None for others.
+
+    Those of the caller's own making, as a constraint that is violated, stay what they are.
+    """
+    path = context.layout.cache_path
+    code = _code(error)
+    reason = reason_of(error)
+    if code in _BUSY:
+        return LockTimeoutError(path, timeout=context.lock_timeout, lock="cache's write lock")
+    if code == sqlite3.SQLITE_FULL:
+        return LogWriteError(path, step="write the cache", reason=reason)
+    if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
+        return StoreAccessError(path, operation="write", reason=reason)
+    if is_unusable(error):
+        return CacheError(path, reason=reason)
+    return None
+
+
+def reason_of(error: BaseException) -> str:
+    """What SQLite said, without SQLAlchemy's context."""
+    return str(error.orig if isinstance(error, DBAPIError) else error)

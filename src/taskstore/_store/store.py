@@ -1,0 +1,287 @@
+"""The store: one directory of logs, and the cache that answers for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session
+
+from taskstore._cache.models import DEFAULT, Models
+from taskstore._cache.sqlite import create_cache_engine, create_memory_engine
+from taskstore._log.commit import LogWriter
+from taskstore._log.layout import Layout
+from taskstore._log.locks import directory_lock, gate_lock
+from taskstore._records.ids import now_ms
+from taskstore._records.types import RecordCodec
+from taskstore._store.cache_file import CacheFile
+from taskstore._store.catalog import Catalog
+from taskstore._store.context import StoreContext
+from taskstore._store.local_gate import LocalGate
+from taskstore._store.read_calls import ReadCalls
+from taskstore._store.reading import Reader
+from taskstore._store.refresh import Refresher
+from taskstore._store.reindex import rebuild_indexes
+from taskstore._store.session_hook import SessionHook
+from taskstore._store.sessions import Sessions
+from taskstore._store.transaction import TransactionHook
+from taskstore._store.upkeep_calls import UpkeepCalls
+from taskstore._store.write_calls import WriteCalls
+from taskstore.errors import StoreNotFoundError, UntrackedWriteError
+
+LOCK_TIMEOUT = 30.0
+"""How long to wait for another writer, in seconds."""
+
+
+class Store(ReadCalls, WriteCalls, UpkeepCalls):
+    """A directory of JSON Lines logs, one per collection, with an SQLite cache that queries them.
+
+    Open one with `Store.open`. A store may be used by several threads at once, and any number of
+    stores, in any number of processes, may share a directory.
+    """
+
+    def __init__(self, context: StoreContext) -> None:
+        """Assemble a store; use `Store.open`."""
+        self._context = context
+        self._catalog = Catalog()
+        self._transactions = TransactionHook(context)
+        self._refresher = Refresher(context, self._transactions)
+        self._cache = CacheFile(context, self._catalog, self._refresher)
+        self._hook = SessionHook(context, self._transactions)
+        self._sessions = Sessions(context, self._hook, self._refresher, self._cache)
+        self._reader = Reader(context, self._sessions, self._refresher, self._catalog, self._cache)
+        self._attached: list[Any] = []
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str] = Layout.NAME,
+        *,
+        types: Iterable[type[Any]] = (),
+        engine: Engine | None = None,
+        read_only: bool = False,
+        create: bool = True,
+        migrate: bool | None = None,
+        refresh: bool = True,
+        lock_timeout: float = LOCK_TIMEOUT,
+        clock: Callable[[], int] = now_ms,
+    ) -> Self:
+        """Open a store: upgrade its cache, recover what a crash left, sync what is stale.
+
+        Args:
+            path: the store directory.
+            types: record classes that the cache is to index; others are taught at first use.
+            engine: a SQLite engine of the application, whose database is to be the cache; by
+                default the cache is a file in the directory.
+            read_only: write nothing anywhere; the cache is in memory.
+            create: make the directory where there is none.
+            migrate: whether to upgrade the schema of `engine`; by default that is left to the
+                application. The store's own cache is always upgraded.
+            refresh: look whether the logs have changed, now and before each unit of work; without
+                it only `sync` does.
+            lock_timeout: how long to wait for another writer, in seconds.
+            clock: the time in milliseconds since the epoch, for stamps.
+
+        Raises:
+            StoreNotFoundError: there is no such directory, and it is not to be made.
+            StoreVersionError: a newer library made the directory.
+            StoreAccessError: the operating system refused a file.
+            SchemaVersionError: a newer library upgraded the cache.
+            MigrationRequiredError: the schema of `engine` is not current.
+            RecoveryError: a crash left what cannot be recovered.
+        """
+        layout = Layout(Path(os.path.abspath(path)))
+        _prepare(layout, create=create and not read_only, read_only=read_only)
+        models = DEFAULT
+        own_engine = engine is None
+        if engine is None:
+            engine = (
+                create_memory_engine(models)
+                if read_only
+                else create_cache_engine(layout.cache_path, models)
+            )
+        store = cls(
+            StoreContext(
+                layout=layout,
+                engine=engine,
+                models=models,
+                gate=LocalGate(layout.directory) if read_only else gate_lock(layout),
+                log_lock=directory_lock(layout),
+                writer=LogWriter(layout, lock_timeout=lock_timeout),
+                clock=clock,
+                lock_timeout=lock_timeout,
+                read_only=read_only,
+                own_engine=own_engine,
+                refresh=refresh,
+                migrate=own_engine or bool(migrate),
+            )
+        )
+        store._start(types)
+        return store
+
+    @classmethod
+    def find(cls, start: str | os.PathLike[str] = ".", **options: Any) -> Self:
+        """Open the nearest store in `start` or above; the options are those of `open`.
+
+        Raises:
+            StoreNotFoundError: there is none.
+        """
+        return cls.open(Layout.find(start), **{"create": False, **options})
+
+    def _start(self, types: Iterable[type[Any]]) -> None:
+        self._transactions.install()
+        try:
+            codecs = [self._catalog.codec(type_) for type_ in types]
+            self._cache.open()
+            self._cache.retried(lambda: self._bring_up(codecs))
+        except BaseException:
+            self.close()
+            raise
+
+    def _bring_up(self, codecs: Iterable[RecordCodec[Any]]) -> None:
+        for codec in codecs:
+            self._refresher.teach(self._catalog, codec)
+        if self._context.refresh:
+            self._refresher.before_read(None)
+
+    def close(self) -> None:
+        """Close the store; sessions that were attached are detached. Closing twice is fine."""
+        context = self._context
+        if context.closed:
+            return
+        for target in list(self._attached):
+            self.detach(target)
+        context.closed = True
+        self._transactions.remove()
+        if context.own_engine:
+            context.engine.dispose()
+        context.log_lock.close()
+        context.gate.close()
+
+    def __enter__(self) -> Self:
+        """Return the store."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the store."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Say where the store is."""
+        state = ", closed" if self._context.closed else ""
+        return f"<Store {str(self.path)!r}{state}>"
+
+    @property
+    def path(self) -> Path:
+        """The store directory."""
+        return self._context.path
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the cache, to bind sessions to that are then attached."""
+        return self._context.engine
+
+    @property
+    def models(self) -> Models:
+        """The declarative models of the cache; those of `taskstore.models` by default."""
+        return self._context.models
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the store was opened for reading."""
+        return self._context.read_only
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Do all of a block or nothing of it.
+
+        The store's calls in the same thread (and asyncio task) take part, and so does the hooked
+        session that is yielded. At the end of the block all is committed; an exception rolls all
+        back. A transaction within another is a savepoint.
+
+        Raises:
+            StoreReadOnlyError: the store, or the session around, is for reading.
+        """
+        with self._sessions.transaction() as session:
+            yield session
+
+    @contextmanager
+    def session(self, *, read_only: bool = False) -> Iterator[Session]:
+        """Use a hooked SQLAlchemy session, which its user commits; the block's end closes it.
+
+        The store's calls in the same thread (and asyncio task) take part. Within another
+        transaction the session's commit releases a savepoint.
+
+        Args:
+            read_only: begin as a reader, which waits for no writer, and refuse writes.
+        """
+        with self._sessions.session(read_only=read_only) as session:
+            yield session
+
+    def attach(self, target: Any) -> None:
+        """Hook an application's own session, sessionmaker or scoped_session.
+
+        What it flushes to `StoredRecord` reaches the log when it commits. It keeps its own way to
+        begin, and sees the log as of the last `sync`.
+
+        Raises:
+            UntrackedWriteError: it is bound to another engine than the store's.
+        """
+        self._context.check_open()
+        _check_bind(target, self._context.engine)
+        self._hook.attach(target)
+        if not any(target is known for known in self._attached):
+            self._attached.append(target)
+
+    def detach(self, target: Any) -> None:
+        """Take the hook off again."""
+        self._hook.detach(target)
+        self._attached = [known for known in self._attached if known is not target]
+
+    def rebuild_indexes(self, type: type[Any], /) -> int:
+        """Write the index rows of a collection anew, from its rows and its record class.
+
+        A row that does not fit the class is skipped with a `RecordSkippedWarning`; its index rows
+        stay what its line says.
+
+        Returns:
+            How many records were indexed.
+        """
+        codec = self._catalog.codec(type)
+        return self._run(
+            codec, "rebuild indexes", lambda writer: rebuild_indexes(codec, writer.rows)
+        )
+
+
+def _prepare(layout: Layout, *, create: bool, read_only: bool) -> None:
+    """See to it that the directory is there and of a version that we know."""
+    if not layout.directory.is_dir():
+        if not create:
+            raise StoreNotFoundError(layout.directory)
+        layout.create()
+    elif read_only:
+        layout.check_version()
+    else:
+        layout.prepare()
+
+
+def _check_bind(target: Any, engine: Engine) -> None:
+    """Refuse a session or session factory that is known to use another database."""
+    factory = getattr(target, "session_factory", target)
+    bind = getattr(factory, "kw", {}).get("bind") or getattr(factory, "bind", None)
+    if bind is not None and getattr(bind, "dialect", None) is not engine.dialect:
+        raise UntrackedWriteError(
+            statement=f"attach to a session that is bound to {bind!r}",
+            remedy="bind it to the store's engine (Store.engine), or open the store with "
+            "engine=... of the application",
+        )

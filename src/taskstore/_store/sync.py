@@ -1,0 +1,208 @@
+"""Bringing the cache to what the logs say.
+
+The steps for one collection, cheapest first: the same stat needs nothing; the same bytes only a
+note of the new stat; new lines after old ones only those lines; anything else a replay.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+
+import attrs
+
+from taskstore._cache.rows import Rows
+from taskstore._format.fingerprint import Fingerprint
+from taskstore._format.problems import Problem
+from taskstore._log import files
+from taskstore._log.fingerprint import checksum
+from taskstore._log.recovery import recover, virtual_limits
+from taskstore._log.replay import LogChangedError, replay
+from taskstore._store.context import StoreContext
+from taskstore._store.report import CollectionReport, SyncReport
+from taskstore._store.transaction import Unit
+from taskstore.errors import StoreAccessError
+
+Progress = Callable[[str, int, int], None]
+"""Called with a collection, the bytes read so far and the bytes to read."""
+
+_ATTEMPTS = 10
+"""How often a log is read again that somebody changes while it is read, without our lock."""
+
+
+@attrs.frozen
+class _Log:
+    """A log that is open for reading, and its stat from before it was read."""
+
+    collection: str
+    fd: int
+    now_ns: int
+    stat: os.stat_result
+    limit: int | None
+
+    @property
+    def size(self) -> int:
+        return self.stat.st_size if self.limit is None else min(self.limit, self.stat.st_size)
+
+
+@attrs.define
+class Sync:
+    """One run over some collections, in an open write transaction and under the log lock.
+
+    Attributes:
+        context: the store.
+        rows: on the connection of the transaction.
+        unit: the transaction, which learns the new fingerprints.
+        force: whether to replay even what looks fresh, over an emptied cache.
+        on_progress: called while a log is read.
+        counted: whether the report is to say how many records there are, which costs a scan.
+    """
+
+    context: StoreContext
+    rows: Rows
+    unit: Unit
+    force: bool = False
+    on_progress: Progress | None = None
+    counted: bool = False
+
+    def run(self, collections: Iterable[str] | None) -> SyncReport:
+        """Bring the collections up to date.
+
+        Args:
+            collections: their names; None for all that are stale (with `force`, all there are).
+
+        Raises:
+            StoreAccessError: a log cannot be read.
+            RecoveryError: a journal was left that can neither be applied nor put aside.
+        """
+        recovered: list[Problem] = []
+        limits: dict[str, int] = {}
+        if self.context.read_only:
+            limits = virtual_limits(self.context.layout)
+        else:
+            recovered = recover(self.context.layout, lock_timeout=self.context.lock_timeout)
+        names, strays = self.context.layout.collections()
+        if collections is None:
+            collections = self._all(names)
+        reports = {name: self._collection(name, limits.get(name)) for name in collections}
+        return SyncReport(reports, tuple(strays), tuple(recovered))
+
+    def _all(self, names: list[str]) -> list[str]:
+        return sorted({*names, *self.rows.fingerprints(), *self.rows.collections()})
+
+    def _collection(self, collection: str, limit: int | None) -> CollectionReport:
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._look(collection, limit)
+            except LogChangedError as changed:
+                last = changed
+        raise StoreAccessError(
+            self.context.layout.log_path(collection),
+            operation="read",
+            reason=f"it changes faster than it can be read ({last})",
+        )
+
+    def _look(self, collection: str, limit: int | None) -> CollectionReport:
+        path = self.context.layout.log_path(collection)
+        try:
+            fd = files.open_log(path)
+        except FileNotFoundError:
+            return self._removed(collection)
+        except OSError as error:
+            raise StoreAccessError(
+                path, operation="read", reason=error.strerror or str(error), errno=error.errno
+            ) from error
+        try:
+            return self._compare(collection, fd, limit)
+        finally:
+            os.close(fd)
+
+    def _removed(self, collection: str) -> CollectionReport:
+        """The log is gone, and with it what it said."""
+        known = self.rows.fingerprint(collection)
+        action = "removed" if known is not None or any(self.rows.counts(collection)) else "fresh"
+        self.rows.drop_collection(collection)
+        self.unit.fingerprints[collection] = None
+        return CollectionReport(collection, action, 0, 0, 0)
+
+    def _compare(self, collection: str, fd: int, limit: int | None) -> CollectionReport:
+        log = _Log(collection, fd, time.time_ns(), os.fstat(fd), limit)
+        known = None if self.force else self.rows.fingerprint(collection)
+        if known is None or log.size < known.size:
+            return self._replay(log, None)
+        if known.matches(log.stat) and not known.racy and limit is None:
+            self.unit.fingerprints[collection] = known
+            return self._report(collection, "fresh", known)
+        if _checksum(fd, known.size) != known.checksum:
+            return self._replay(log, None)
+        if log.size > known.size:
+            return self._replay(log, known if known.ended else None)
+        # The same bytes under another stat.
+        noted = known.renewed(log.stat, log.now_ns)
+        self._record(log, noted)
+        return self._report(collection, "noted", noted)
+
+    def _replay(self, log: _Log, base: Fingerprint | None) -> CollectionReport:
+        """Read the log, or what follows `base` in it, and load what it says."""
+        start = base.size if base is not None else 0
+        progress = self.on_progress
+        found = replay(
+            log.fd,
+            collection=log.collection,
+            path=str(self.context.layout.log_path(log.collection)),
+            start=start,
+            checksum=base.checksum if base is not None else 0,
+            first_line=base.lines if base is not None else 0,
+            problems_before=base.problems if base is not None else 0,
+            limit=log.limit,
+            on_progress=None
+            if progress is None
+            else lambda done: progress(log.collection, done - start, log.size - start),
+        )
+        winners = found.winners(log.fd)
+        if base is not None:
+            self.rows.merge_tail(log.collection, winners)
+        else:
+            if self.force:
+                # A foreign program may have written anything: the cache is not believed.
+                self.rows.drop_collection(log.collection)
+            self.rows.load(log.collection, winners)
+        fingerprint = Fingerprint.of(log.stat, found, log.now_ns)
+        self._record(log, fingerprint)
+        return self._report(
+            log.collection,
+            "tail" if base is not None else "replayed",
+            fingerprint,
+            found.lines - found.first_line,
+            tuple(found.problems),
+        )
+
+    def _record(self, log: _Log, fingerprint: Fingerprint) -> None:
+        after = os.fstat(log.fd)
+        if not fingerprint.matches(after):
+            raise LogChangedError(f"{log.collection} was written to while it was read")
+        self.rows.put_fingerprint(log.collection, fingerprint, self.context.clock())
+        self.unit.fingerprints[log.collection] = fingerprint
+
+    def _report(
+        self,
+        collection: str,
+        action: str,
+        fingerprint: Fingerprint,
+        lines: int = 0,
+        problems: tuple[Problem, ...] = (),
+    ) -> CollectionReport:
+        records = tombstones = None
+        if self.counted:
+            records, tombstones = self.rows.counts(collection)
+        return CollectionReport(
+            collection, action, lines, records, tombstones, problems, fingerprint.problems
+        )
+
+
+def _checksum(fd: int, stop: int) -> int:
+    try:
+        return checksum(fd, stop)
+    except EOFError as error:
+        raise LogChangedError(str(error)) from None

@@ -1,0 +1,218 @@
+"""Follows the database transactions of one engine and writes the log before each COMMIT.
+
+SQLAlchemy announces a commit before it happens, but not its failure, and a savepoint before it has
+a name. The dialect's transaction methods see both sides of each call, so they are wrapped, on the
+one dialect instance of the one engine that was handed over; `remove` puts them back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from sqlalchemy import event
+from sqlalchemy.engine import Connection
+
+from taskstore._cache.guard import GuardedConnection, permit_writes
+from taskstore._cache.rows import Rows
+from taskstore._cache.sqlite import WRITE_OPTION
+from taskstore._format.fingerprint import Fingerprint
+from taskstore._store.changes import Changes
+from taskstore._store.context import StoreContext
+from taskstore.errors import UntrackedWriteError
+
+GATE_OPTION = "taskstore_gate"
+"""The execution option under which a connection passes the gate before it begins."""
+
+WRITER = {GATE_OPTION: True, WRITE_OPTION: True}
+"""The execution options of a writer: through the gate, then BEGIN IMMEDIATE."""
+
+_WRAPPED = (
+    "do_begin_twophase",
+    "do_commit",
+    "do_release_savepoint",
+    "do_rollback",
+    "do_rollback_to_savepoint",
+    "do_savepoint",
+)
+
+
+@attrs.define(eq=False)
+class Unit:
+    """What one database transaction holds until it ends.
+
+    Attributes:
+        changes: the lines that the log receives at commit.
+        fingerprints: of the logs that were read or written in this transaction; None for one that
+            is gone or must be looked at again.
+        holds_gate: whether the gate is to be released at the end.
+        locked: whether the database's write lock is known to be held.
+    """
+
+    changes: Changes = attrs.field(factory=Changes)
+    fingerprints: dict[str, Fingerprint | None] = attrs.field(factory=dict)
+    holds_gate: bool = False
+    locked: bool = False
+
+
+def mark_pending(connection: Connection) -> None:
+    """Note on a connection of our own that its transaction has something for the log."""
+    driver = connection.connection.driver_connection
+    if isinstance(driver, GuardedConnection):
+        driver.pending = True
+
+
+class TransactionHook:
+    """One engine's transactions, each with its `Unit`."""
+
+    def __init__(self, context: StoreContext) -> None:
+        self._context = context
+        self._key = f"taskstore-unit-{id(self)}"
+        self._originals: dict[str, Callable[..., Any]] = {}
+
+    def install(self) -> None:
+        """Wrap the transaction methods of the engine's dialect."""
+        dialect = self._context.engine.dialect
+        for name in _WRAPPED:
+            self._originals[name] = getattr(dialect, name)
+            setattr(dialect, name, getattr(self, f"_{name}"))
+        # First of all listeners: who waits for the gate must not hold a database lock yet.
+        event.listen(self._context.engine, "begin", self._begin, insert=True)
+        event.listen(self._context.engine, "invalidate", self._invalidate)
+
+    def remove(self) -> None:
+        """Put everything back as it was."""
+        event.remove(self._context.engine, "begin", self._begin)
+        event.remove(self._context.engine, "invalidate", self._invalidate)
+        dialect = self._context.engine.dialect
+        for name in _WRAPPED:
+            # The originals are methods of the class: without ours they show again.
+            if vars(dialect).get(name) == getattr(self, f"_{name}"):
+                delattr(dialect, name)
+        self._originals.clear()
+
+    def unit(self, connection: Connection) -> Unit:
+        """The unit of the transaction that is open on a connection."""
+        unit: Unit | None = connection.info.get(self._key)
+        if unit is None:
+            unit = connection.info[self._key] = Unit()
+        return unit
+
+    def _begin(self, connection: Connection) -> None:
+        self._discard(connection.info)
+        unit = connection.info[self._key] = Unit()
+        options = connection.get_execution_options()
+        if options.get(GATE_OPTION):
+            self._context.gate.acquire(self._context.lock_timeout)
+            unit.holds_gate = True
+        unit.locked = bool(options.get(WRITE_OPTION))
+
+    def _do_commit(self, dbapi_connection: Any) -> None:
+        info = _info(dbapi_connection)
+        unit: Unit | None = info.get(self._key)
+        try:
+            if unit is not None and unit.changes:
+                self._write_and_commit(unit, dbapi_connection)
+            else:
+                self._originals["do_commit"](dbapi_connection)
+        except BaseException:
+            # SQLAlchemy rolls nothing back here, and the pool would get the connection with
+            # its transaction open.
+            self._do_rollback(dbapi_connection)
+            raise
+        if unit is not None:
+            self._finish(unit, info)
+
+    def _write_and_commit(self, unit: Unit, dbapi_connection: Any) -> None:
+        context = self._context
+        batch = unit.changes.batch()
+        if not batch:
+            self._originals["do_commit"](dbapi_connection)
+            return
+        cursor = dbapi_connection.cursor()
+        try:
+            with context.log_lock.hold(context.lock_timeout):
+                rows = Rows(cursor, context.models)
+                known = {name: rows.fingerprint(name) for name in batch}
+                appended = context.writer.append(batch, known)
+                try:
+                    for name, fingerprint in appended.fingerprints.items():
+                        unit.fingerprints[name] = fingerprint
+                        if fingerprint is not None:
+                            rows.put_fingerprint(name, fingerprint, context.clock())
+                    self._originals["do_commit"](dbapi_connection)
+                except BaseException as error:
+                    self._originals["do_rollback"](dbapi_connection)
+                    appended.take_back(f"{type(error).__name__}: {error}")
+                    raise
+                appended.retire()
+        finally:
+            cursor.close()
+
+    def _do_rollback(self, dbapi_connection: Any) -> None:
+        try:
+            self._originals["do_rollback"](dbapi_connection)
+        finally:
+            self._discard(_info(dbapi_connection))
+
+    def _do_savepoint(self, connection: Connection, name: str) -> None:
+        self._originals["do_savepoint"](connection, name)
+        self.unit(connection).changes.savepoint(name)
+
+    def _do_release_savepoint(self, connection: Connection, name: str) -> None:
+        self._originals["do_release_savepoint"](connection, name)
+        self.unit(connection).changes.release(name)
+
+    def _do_rollback_to_savepoint(self, connection: Connection, name: str) -> None:
+        try:
+            self._originals["do_rollback_to_savepoint"](connection, name)
+        finally:
+            unit = self.unit(connection)
+            unit.changes.rollback_to(name)
+            # A flush that failed did not come to the end at which it closes this again.
+            permit_writes(connection, allowed=False)
+            # What was read of the logs since then is rolled back too.
+            unit.fingerprints.clear()
+
+    def _do_begin_twophase(self, connection: Connection, xid: Any) -> None:
+        raise UntrackedWriteError(
+            statement="a two-phase transaction",
+            remedy="use a session without twophase=True: the log is written at one commit",
+        )
+
+    def _invalidate(self, dbapi_connection: Any, record: Any, exception: Any) -> None:
+        self._discard(record.info)
+
+    def _finish(self, unit: Unit, info: dict[str, Any]) -> None:
+        """The transaction is committed: what it learned is true for all."""
+        for name, fingerprint in unit.fingerprints.items():
+            if fingerprint is None:
+                self._context.known.pop(name, None)
+            else:
+                self._context.known[name] = fingerprint
+        self._release(unit, info)
+
+    def _discard(self, info: dict[str, Any]) -> None:
+        """The transaction is gone: give back what its records were given."""
+        unit = info.get(self._key)
+        if unit is not None:
+            try:
+                unit.changes.rollback()
+            finally:
+                self._release(unit, info)
+
+    def _release(self, unit: Unit, info: dict[str, Any]) -> None:
+        info.pop(self._key, None)
+        if unit.holds_gate:
+            unit.holds_gate = False
+            self._context.gate.release()
+
+
+def _info(dbapi_connection: Any) -> dict[str, Any]:
+    """What the pool keeps beside a connection; nothing for one that is only being tried out."""
+    try:
+        info: dict[str, Any] = dbapi_connection.info
+    except NotImplementedError:
+        return {}
+    return info

@@ -1,0 +1,86 @@
+"""Which version a write gets: the rule by which the last local word wins.
+
+A record's `updated_at` is its version. A write that carries none, or the stored one, is stamped
+with ``max(now, stored + 1)`` milliseconds; one that carries an older version is refused, for it
+would vanish at the next replay; a newer one is kept.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from taskstore._format.instants import MAX_MS, format_rfc3339, in_form_of
+from taskstore._records.versions import Claim
+from taskstore.errors import InvalidRecordError, StaleRecordError
+
+
+@attrs.frozen
+class Version:
+    """An instant, as the line shows it and as the cache orders it.
+
+    Attributes:
+        value: as it stands in the line.
+        order_us: the instant, in microseconds since the epoch.
+        kept: whether it was carried by the write and is newer than what was stored.
+    """
+
+    value: int | str
+    order_us: int
+    kept: bool = False
+
+    @property
+    def ms(self) -> int:
+        """The instant in whole milliseconds since the epoch."""
+        return self.order_us // 1000
+
+
+def next_version(
+    claim: Claim | None,
+    stored_us: int | None,
+    previous: int | str | None,
+    now_ms: int,
+    *,
+    collection: str,
+    id: str,
+) -> Version:
+    """The version of the next line of a record.
+
+    Args:
+        claim: what the write carries; None is no claim.
+        stored_us: the order of the stored line, live or dead, in microseconds; None for none.
+        previous: `updated_at` of the stored line, for its form.
+        now_ms: the clock, in milliseconds since the epoch.
+        collection: for the error.
+        id: for the error.
+
+    Raises:
+        StaleRecordError: the claim is older than what is stored.
+        InvalidRecordError: the stored time is the last that can be written.
+    """
+    if claim is not None:
+        known = None if stored_us is None else stored_us - stored_us % claim.precision_us
+        if known is None or claim.order_us > known:
+            return _kept(claim, previous)
+        if claim.order_us < known:
+            raise StaleRecordError(
+                collection=collection, id=id, carried=claim.value, stored=previous
+            )
+    stamp = now_ms if stored_us is None else max(now_ms, stored_us // 1000 + 1)
+    if stamp > MAX_MS:
+        raise InvalidRecordError(
+            collection=collection,
+            id=id,
+            field="updated_at",
+            reason="its stored time is the last that can be written, so nothing can follow it: "
+            "correct updated_at in the log",
+        )
+    return Version(in_form_of(stamp, previous), stamp * 1000)
+
+
+def _kept(claim: Claim, previous: int | str | None) -> Version:
+    """A claimed version, in the form of the record's previous line where that loses nothing."""
+    if isinstance(previous, str) and isinstance(claim.value, int):
+        return Version(format_rfc3339(claim.value), claim.order_us, kept=True)
+    if isinstance(previous, int) and claim.order_us % 1000 == 0:
+        return Version(claim.order_us // 1000, claim.order_us, kept=True)
+    return Version(claim.value, claim.order_us, kept=True)
