@@ -109,3 +109,12 @@ def tests(session: nox.Session, line: str) -> None:
     """All tests against an installed (not an editable) package, on one line of SQLAlchemy."""
     session.install(*group("test"), f"sqlalchemy=={line}.*", ".[async]")
     session.run("pytest", "-n", "2", *session.posargs)
+
+
+@nox.session
+def crash(session: nox.Session) -> None:
+    """The tests of crashes and of concurrent writers at their full size; takes long."""
+    session.install(*group("test"), ".[async]")
+    session.run(
+        "pytest", "tests/crash", "tests/writing", *session.posargs, env={"TASKSTORE_CRASH": "long"}
+    )

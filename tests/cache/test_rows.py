@@ -187,9 +187,6 @@ def test_fingerprints(rows: Rows) -> None:
     rows._write("UPDATE sync_metadata SET checksum = NULL")
     assert rows.fingerprint("plans") is None
     assert {} == rows.fingerprints()
-    rows.put_fingerprint("plans", FINGERPRINT, 1)
-    rows.drop_fingerprint("plans")
-    assert rows.fingerprint("plans") is None
 
 
 def test_dropping_a_collection_keeps_what_is_declared(rows: Rows) -> None:

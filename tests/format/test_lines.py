@@ -21,6 +21,7 @@ from taskstore._format.lines import (
     decode_object,
     encode_value,
     join_fields,
+    key_spellings,
     raw_fields,
     tombstone_line,
 )
@@ -268,3 +269,9 @@ def test_encoded_depth_is_what_a_line_may_have() -> None:
 def test_tombstones(id: Any, ms: Any) -> None:
     """A tombstone line is read as one."""
     assert Envelope(id, ms * 1000, True, ms) == decode_envelope(tombstone_line(id, ms))
+
+
+def test_escaped_keys_keep_their_spelling() -> None:
+    """What a line spells with escapes in its top-level keys is spelled so again when joined."""
+    line = rb'{"id":"a","caf\u00e9":{"caf\u00e9":1},"plain":"\n","\u0074ag":"x\"y"}'
+    assert line == join_fields(raw_fields(line), key_spellings(line))

@@ -324,8 +324,7 @@ def test_git_at_every_step(layout: Any, tap: Any, batch: Any, act: Any) -> None:
         def before(
             count: Any, operation: Any, arguments: Any, number: Any = number, done: Any = done
         ) -> None:
-            # Once the file is synced, and compared with its path, git acts after the commit.
-            if count == number and operation != "set_mtime" and not done:
+            if count == number and not done:
                 done.append(operation)
                 act(path)
 

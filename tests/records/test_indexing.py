@@ -51,6 +51,7 @@ CASES: list[tuple[str, Any, IndexValue | None]] = [
     ("datetime", "soon", IndexValue(str="soon")),
     ("datetime", True, IndexValue(bool=True)),
     ("datetime", 10**17, IndexValue(float=1e20)),
+    ("datetime", 10**306, IndexValue(float=1e306)),
     ("datetime", None, None),
     ("date", "2026-01-01", IndexValue(str="2026-01-01")),
     ("uuid", KEY.upper(), IndexValue(str=KEY)),

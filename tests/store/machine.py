@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,7 @@ from tests.store.reader import replay
 Key = tuple[str, str]
 
 
-class Abandoned(Exception):
+class AbandonedError(Exception):
     """Raised inside of a transaction, to leave it."""
 
 
@@ -46,7 +46,7 @@ class Frame:
 
     session: Session
     keep: Callable[[], object]
-    drops: list[Callable[[], object]]
+    drops: Sequence[Callable[[], object]]
     view: dict[Key, Entry]
     stamps: list[tuple[Any, Any]] = attrs.field(factory=list)
 
@@ -71,9 +71,10 @@ class World:
         self.refresh: dict[str, bool] = {}
         self.typed: dict[str, bool] = {}
         self.frames: list[Frame] = []
+        self.held: list[Any] = []
         self.holder = "one"
         self.disturbed = False
-        self.disk = {collection: b"" for collection in TYPES}
+        self.disk = dict.fromkeys(TYPES, b"")
         self.open("one", typed=True, refresh=True)
 
     def close(self) -> None:
@@ -150,7 +151,7 @@ class World:
             manager.__exit__(None, None, None)
 
         keep = leave if kind == "transaction" else commit
-        drops = [lambda: abandon(manager), roll_back]
+        drops: list[Callable[[], object]] = [lambda: abandon(manager), roll_back]
         if kind == "session":
             drops.append(leave)
         self.frames.append(Frame(session, keep, drops, self.replayed()))
@@ -210,6 +211,7 @@ class World:
             now = record.get("updated_at") if isinstance(record, dict) else record.updated_at
             assert version == now, "a record keeps a stamp that was rolled back"
         if not self.frames:
+            self.held.clear()
             assert self.disk == self.on_disk(), "a transaction that was rolled back is in the log"
 
     # -- writing
@@ -325,7 +327,7 @@ class World:
 
 def abandon(manager: Any) -> None:
     """Leave a block by an exception."""
-    with suppress(Abandoned):
-        error = Abandoned()
-        if not manager.__exit__(Abandoned, error, None):
+    with suppress(AbandonedError):
+        error = AbandonedError()
+        if not manager.__exit__(AbandonedError, error, None):
             raise error

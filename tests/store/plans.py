@@ -73,7 +73,7 @@ def ids(store: Store, *filters: Any) -> list[str]:
 
 def listing(directory: Path) -> dict[str, tuple[int, ...]]:
     """Everything under a directory, itself included, with what a write would change in its stat."""
-    found = {}
+    found: dict[str, tuple[int, ...]] = {}
     for path in (directory, *directory.rglob("*")):
         stat = path.lstat()
         found[str(path)] = (

@@ -40,8 +40,8 @@ def replay(data: bytes) -> dict[str, Line]:
 def _read(raw: bytes) -> Line:
     text = raw.decode().strip(" \t\r\n")
     record = json.loads(text, parse_constant=_refuse, parse_float=_finite)
-    text.encode() and json.dumps(record, ensure_ascii=False).encode()
-    if not record["id"].strip() or len(record["id"]) > 256:
+    json.dumps(record, ensure_ascii=False).encode()
+    if not str.strip(record["id"]) or len(record["id"]) > 256:
         raise ValueError("no id")
     return Line(order_of(record.get("updated_at")), text, record)
 

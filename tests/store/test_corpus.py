@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import pytest
 
-from taskstore import Store, indexed, record, where
+from taskstore import Store, evolve, indexed, record, where
 
 pytestmark = pytest.mark.public
 
@@ -81,7 +81,7 @@ def test_every_record_survives_an_update_byte_for_byte(log: Path) -> None:
     lines = {json.loads(line)["id"]: line for line in log.read_bytes().splitlines()}
     with Store.open(log.parent, types=[Issue]) as store, store.transaction():
         for issue in store.list(Issue):
-            store.update(attrs.evolve(issue, priority=issue.priority + 100))
+            store.update(evolve(issue, priority=issue.priority + 100))
     for line in log.read_bytes().splitlines()[len(lines) :]:
         old, new = (_raw(lines[json.loads(line)["id"]]), _raw(line))
         assert list(old) == list(new)
@@ -108,13 +108,19 @@ def test_filters_agree_with_a_walk_over_the_file(log: Path) -> None:
     with Store.open(log.parent, types=[Issue]) as store:
         for priority in range(5):
             expected = {
-                row["id"] for row in rows if row["status"] != "closed" and row["priority"] <= priority
+                row["id"]
+                for row in rows
+                if row["status"] != "closed" and row["priority"] <= priority
             }
-            found = store.list(Issue, where("status") != "closed", where(Issue.priority) <= priority)
+            found = store.list(
+                Issue, where("status") != "closed", where(Issue.priority) <= priority
+            )
             assert expected == {issue.id for issue in found}
         expected = {row["id"] for row in rows if "merge" in row["title"].lower()}
         either = where("title").contains("merge") | where("title").contains("Merge")
-        assert expected == {issue.id for issue in store.list(Issue, either | where("title").contains("MERGE"))}
+        assert expected == {
+            issue.id for issue in store.list(Issue, either | where("title").contains("MERGE"))
+        }
         labelled = {row["id"] for row in rows if "docs" in (row.get("labels") or [])}
         assert labelled == {row.id for row in store.list(Issue, where("labels").contains("docs"))}
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,11 @@ def git(directory: Path, *arguments: str) -> None:
         **os.environ,
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_NOSYSTEM": "1",
-        **{f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+        **{
+            f"GIT_{who}_{what}": "t@example.org"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        },
     }
     subprocess.run(
         ["git", *arguments], cwd=directory.parent, env=environment, check=True, capture_output=True
@@ -145,6 +151,35 @@ def test_rewrites_within_one_tick_of_the_clock_are_seen(store: Store) -> None:
         assert f"{number:03d}" == store.get_one(Plan, "a").title
 
 
+def test_equal_times_prove_nothing_of_a_log_that_had_just_changed(directory: Path) -> None:
+    """A log that was read right after a change is compared by its bytes, not by its times alone."""
+    path = log_path(directory)
+    with Store.open(directory, types=[Plan]) as store:
+        for _ in range(50):
+            path.write_bytes(b'{"id":"a","title":"one","updated_at":5}\n')
+            assert "one" == store.get_one(Plan, "a").title
+            path.write_bytes(b'{"id":"a","title":"two","updated_at":5}\n')
+            if record_times_of(path):
+                break
+        else:
+            pytest.skip("this machine is too slow to read a log within the tick of its change")
+        assert store.is_stale()
+        assert "two" == store.get_one(Plan, "a").title
+
+
+def record_times_of(path: Path) -> bool:
+    """Give the cache's record of a log the times of the log, as a clock with long ticks does.
+
+    Says whether the log was read so soon after a change that its times were not relied on.
+    """
+    stat = path.stat()
+    with closing(sqlite3.connect(path.with_name("taskstore.db"))) as connection, connection:
+        [racy] = connection.execute("SELECT racy FROM sync_metadata").fetchone()
+        times = (stat.st_mtime_ns, stat.st_ctime_ns)
+        connection.execute("UPDATE sync_metadata SET mtime_ns = ?, ctime_ns = ?", times)
+    return bool(racy)
+
+
 def test_a_change_right_after_an_own_write_is_seen(store: Store) -> None:
     """A rewrite to the same size within the tick of an own write is seen by the next read."""
     path = log_path(store.path)
@@ -194,7 +229,7 @@ def test_a_removed_log_takes_its_records_along(store: Store) -> None:
     log_path(store.path).unlink()
     assert store.is_stale()
     assert [] == store.list(Plan)
-    assert "removed" not in (action(store, "others"),)
+    assert "fresh" == action(store, "others")
     assert not store.is_stale()
     assert ["b"] == [row["id"] for row in store.list("others")]
     store.create(Plan("a", "again"))

@@ -72,7 +72,7 @@ def test_an_old_directory_opens_with_all_records(old: Path) -> None:
 
 
 def test_an_old_directory_opens_twice(old: Path) -> None:
-    """What was adopted and upgraded at the first open is as good at the second, and can be written."""
+    """What the first open adopted and upgraded serves the second as well, and can be written."""
     log = (old / "tasks.jsonl").read_bytes()
     for _ in range(2):
         check(old, newest(log))

@@ -96,7 +96,10 @@ def test_several_lines_of_an_id_reduce_to_the_latest(store: Store) -> None:
 @pytest.mark.parametrize("tail", [False, True], ids=["replay", "tail"])
 def test_among_equal_times_the_later_line_wins(store: Store, tail: bool) -> None:
     """Two lines of the same millisecond: the later one is served, whichever way it was read."""
-    first, second = {"id": "a", "title": "1", "updated_at": 5}, {"id": "a", "title": "2", "updated_at": 5}
+    first, second = (
+        {"id": "a", "title": "1", "updated_at": 5},
+        {"id": "a", "title": "2", "updated_at": 5},
+    )
     append(store.path, first)
     if tail:
         assert "1" == store.get_one(Plan, "a").title
@@ -134,7 +137,11 @@ def test_only_a_tombstone_deletes(store: Store) -> None:
     """`deleted` kills with exactly `true`; a record that others do not mention stays."""
     for number, value in enumerate((False, None, 1, "true", [], {})):
         append(store.path, {"id": f"p{number}", "deleted": value, "updated_at": 1})
-    append(store.path, {"id": "dead", "updated_at": 1}, {"id": "dead", "deleted": True, "updated_at": 1})
+    append(
+        store.path,
+        {"id": "dead", "updated_at": 1},
+        {"id": "dead", "deleted": True, "updated_at": 1},
+    )
     assert [f"p{number}" for number in range(6)] == ids(store)
 
 
@@ -151,23 +158,27 @@ def test_unknown_keys_survive_an_update(store: Store) -> None:
     """What a newer version wrote stays in the line, byte for byte, in its place."""
     append(
         store.path,
-        b'{"id":"a", "new":{"x":1.50, "y":[ 1 ]},"title":"t","caf\xc3\xa9":"\\u00e9","status":"draft",'
-        b'"big":123456789012345678901,"updated_at":5}',
+        b'{"id":"a", "new":{"x":1.50, "y":[ 1 ]},"title":"t","caf\xc3\xa9":"\\u00e9",'
+        b'"status":"draft","big":123456789012345678901,"updated_at":5}',
     )
     plan = store.get_one(Plan, "a")
     plan.title = "u"
     store.update(plan)
     expected = (
-        b'{"id":"a","new":{"x":1.50, "y":[ 1 ]},"title":"u","caf\xc3\xa9":"\\u00e9","status":"draft",'
-        b'"big":123456789012345678901,"updated_at":%d}' % plan.updated_at
+        b'{"id":"a","new":{"x":1.50, "y":[ 1 ]},"title":"u","caf\xc3\xa9":"\\u00e9",'
+        b'"status":"draft","big":123456789012345678901,"updated_at":%d}' % plan.updated_at
     )
     assert expected == read_log(store.path).splitlines()[-1]
 
 
-@pytest.mark.parametrize("ending", [b"\r\n", b"\n\n\n", b"\n \t\n"], ids=["CRLF", "blank", "spaces"])
+@pytest.mark.parametrize(
+    "ending", [b"\r\n", b"\n\n\n", b"\n \t\n"], ids=["CRLF", "blank", "spaces"]
+)
 def test_other_line_ends_are_read_as_what_they_mean(store: Store, ending: bytes) -> None:
     """CRLF, blank lines and a byte-order mark are no problems, and no part of a record."""
-    rewrite(store.path, b"\xef\xbb\xbf" + b'{"id":"a","updated_at":1}' + ending + b'{"id":"b"}' + ending)
+    rewrite(
+        store.path, b"\xef\xbb\xbf" + b'{"id":"a","updated_at":1}' + ending + b'{"id":"b"}' + ending
+    )
     assert [] == store.sync().problems
     assert ["a", "b"] == ids(store)
     assert {"id": "a", "updated_at": 1} == store.get("plans", "a")
@@ -193,7 +204,9 @@ def test_a_tail_torn_at_any_byte_costs_no_other_record(directory: Path) -> None:
             assert (["a", "b"] if stop >= len(whole) - 1 else ["a"]) == found
             store.save(Plan("c"))
             assert [*found, "c"] == ids(store)
-            assert whole[:stop].rstrip(b"\n") == read_log(directory)[: len(whole[:stop].rstrip(b"\n"))]
+            assert (
+                whole[:stop].rstrip(b"\n") == read_log(directory)[: len(whole[:stop].rstrip(b"\n"))]
+            )
             store.sync(force=True)
             assert [*found, "c"] == ids(store)
 
@@ -253,11 +266,37 @@ def test_what_is_no_regular_file_is_not_loaded(store: Store, tmp_path: Path, kin
     [stray] = store.sync().strays
     assert str(path) == stray.path
     assert "no regular file" in stray.reason
+    assert [] == store.list(Plan)
+    assert not store.is_stale()
+
+
+@pytest.mark.parametrize("kind", ["directory", "link"])
+def test_a_log_that_became_something_else_stops_nothing(
+    store: Store, tmp_path: Path, kind: str
+) -> None:
+    """A log that is replaced by a directory or link counts as gone; all others are served."""
+    store.create(Plan("a"))
+    store.create({"id": "b"}, collection="others")
+    path = log_path(store.path)
+    path.rename(tmp_path / "moved")
+    if kind == "directory":
+        path.mkdir()
+    else:
+        path.symlink_to(tmp_path / "moved")
+    with Store.open(store.path, types=[Plan]) as other:
+        assert [] == other.list(Plan)
+        assert 1 == other.count("others")
+        assert [str(path)] == [stray.path for stray in other.sync().strays]
+    assert ["b"] == [row["id"] for row in store.list("others")]
 
 
 def test_a_row_that_does_not_fit_names_record_field_and_reason(store: Store) -> None:
     """A stored record that the class cannot hold raises with collection, id and field."""
-    append(store.path, {"id": "a", "title": 7, "updated_at": 1}, {"id": "b", "title": "t", "updated_at": 2})
+    append(
+        store.path,
+        {"id": "a", "title": 7, "updated_at": 1},
+        {"id": "b", "title": "t", "updated_at": 2},
+    )
     with pytest.raises(InvalidRecordError, match="plans/a, field 'title'") as caught:
         store.list(Plan)
     assert ("plans", "a", "title") == (caught.value.collection, caught.value.id, caught.value.field)
@@ -274,7 +313,8 @@ SECOND_PROCESS = """
 import sys, json
 with open(sys.argv[1], "ab") as log:
     for number in range(5):
-        log.write(json.dumps({"id": f"p{number}", "status": "active", "updated_at": 1}).encode() + b"\\n")
+        row = {"id": f"p{number}", "status": "active", "updated_at": 1}
+        log.write(json.dumps(row).encode() + b"\\n")
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable, Iterable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -104,3 +105,22 @@ def open_and_count(barrier: Barrier, directory: Path) -> int:
     barrier.wait()
     with Store.open(directory, types=[Plan]) as store:
         return store.count(Plan, where(Plan.status) == "active")
+
+
+def in_turn(barrier: Barrier, directory: Path, what: str, count: int) -> str:
+    """Create, count or compact so many times."""
+    with Store.open(directory, types=[Plan]) as store:
+        barrier.wait()
+        seen = 0
+        for number in range(count):
+            if what == "create":
+                store.save(Plan("hot", f"{number}"))
+                store.delete(Plan, "hot")
+                store.create(Plan(f"{os.getpid()}-{number}"))
+            elif what == "compact":
+                store.compact(Plan, keep_tombstones_ms=0)
+            else:
+                now = store.count(Plan, where("id") != "hot")
+                assert now >= seen
+                seen = now
+    return what

@@ -65,6 +65,19 @@ class Statements:
         else:
             self._cursor.execute("BEGIN IMMEDIATE")
 
+    def savepoint(self) -> None:
+        """Open a savepoint, to be closed by `release` or undone by `revert`."""
+        self._cursor.execute("SAVEPOINT taskstore_attempt")
+
+    def release(self) -> None:
+        """Keep what was done since the savepoint."""
+        self._cursor.execute("RELEASE taskstore_attempt")
+
+    def revert(self) -> None:
+        """Undo what was done since the savepoint, and close it."""
+        self._cursor.execute("ROLLBACK TO taskstore_attempt")
+        self.release()
+
     def _read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = self._cursor.execute(sql, parameters).fetchall()
         return rows

@@ -15,15 +15,22 @@ from typing import Any, NoReturn
 
 from sqlalchemy.engine import Connection
 
-from taskstore.errors import UntrackedWriteError
+from taskstore.errors import TransactionOpenError, UntrackedWriteError
 
-__all__ = ["GuardedConnection", "GuardedCursor", "permit_writes", "permitted"]
+__all__ = [
+    "GuardedConnection",
+    "GuardedCursor",
+    "permit_writes",
+    "permitted",
+    "steers_transaction",
+]
 
 _MARK = "/* taskstore */"
 _SHOWN = 200
 _REMEDY = (
     "write through the store, through Store.session(), or through a session given to Store.attach"
 )
+_REMEDY_ENDING = "use the commit, rollback and begin_nested of the session"
 _TRANSACTION = re.compile(
     r"(?:\s|--[^\n]*\n|/\*.*?\*/|;)*(BEGIN|COMMIT|END|ROLLBACK|SAVEPOINT|RELEASE)\b",
     re.IGNORECASE | re.DOTALL,
@@ -52,6 +59,11 @@ _TABLE_SECOND = frozenset(
 )
 
 
+def steers_transaction(sql: str) -> bool:
+    """Whether a statement begins, ends or nests a transaction, other than SQLAlchemy itself."""
+    return _TRANSACTION.match(sql) is not None and not _OWN_SAVEPOINT.fullmatch(sql.strip())
+
+
 class GuardedConnection(sqlite3.Connection):
     """A SQLite connection whose protected tables change only with permission.
 
@@ -61,6 +73,7 @@ class GuardedConnection(sqlite3.Connection):
         flushing: Whether a flush that is mirrored is running; ends with the transaction at latest.
         pending: Whether the transaction holds changes for the log: then only SQLAlchemy's own
             methods may end it.
+        inherited: Whether it belongs to the process from which this one was forked.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -68,6 +81,7 @@ class GuardedConnection(sqlite3.Connection):
         self.permits = 0
         self.flushing = False
         self.pending = False
+        self.inherited = False
         self._denied = False
         self._ending = False
         super().__init__(*args, **kwargs)
@@ -105,6 +119,10 @@ class GuardedConnection(sqlite3.Connection):
 
     def commit(self) -> None:
         """Commit, or leave no transaction open."""
+        if self.inherited:
+            self._refuse_inherited()
+        if self.pending:
+            self.refuse("the driver's own commit", _REMEDY_ENDING)
         self._ending = True
         try:
             super().commit()
@@ -116,7 +134,9 @@ class GuardedConnection(sqlite3.Connection):
             self._ended()
 
     def rollback(self) -> None:
-        """Roll the whole transaction back."""
+        """Roll the whole transaction back; that of a parent process is its own affair."""
+        if self.inherited:
+            return
         self._ending = True
         try:
             super().rollback()
@@ -124,12 +144,15 @@ class GuardedConnection(sqlite3.Connection):
             self._ended()
 
     def blobopen(self, table: str, *args: Any, **kwargs: Any) -> Any:
-        """Open a blob; those of protected tables cannot be written this way."""
-        if table.lower() in self.protected:
-            kwargs.setdefault("readonly", True)
-            if not kwargs["readonly"] or args[2:3] == (False,):
-                self.refuse(f"blobopen on {table}")
+        """Open a blob; those of protected tables for reading only."""
+        if table.lower() in self.protected and not kwargs.get("readonly"):
+            self.refuse(f"blobopen on {table}", "open it with readonly=True, or write rows")
         return super().blobopen(table, *args, **kwargs)
+
+    def close(self) -> None:
+        """Close the connection; that of a parent process stays as it is."""
+        if not self.inherited:
+            super().close()
 
     def refuse(self, statement: str, remedy: str = _REMEDY) -> NoReturn:
         """Raise UntrackedWriteError for a statement."""
@@ -139,13 +162,15 @@ class GuardedConnection(sqlite3.Connection):
 
     def checked(self, sql: str) -> str:
         """Return the text to run: marked with permission, and never without."""
+        if self.inherited:
+            self._refuse_inherited()
         if self.permits or self.flushing:
             # In front, for what stands behind a CREATE INDEX would be kept in the schema.
             sql = f"{_MARK} {sql}"
         elif _MARK in sql:
             sql = sql.replace(_MARK, "")
-        if self.pending and _TRANSACTION.match(sql):
-            self._check_transaction(sql)
+        if self.pending and steers_transaction(sql.removeprefix(_MARK)):
+            self.refuse(sql, _REMEDY_ENDING)
         return sql
 
     def denied(self) -> bool:
@@ -153,10 +178,8 @@ class GuardedConnection(sqlite3.Connection):
         denied, self._denied = self._denied, False
         return denied
 
-    def _check_transaction(self, sql: str) -> None:
-        plain = sql.removeprefix(_MARK).strip()
-        if not _OWN_SAVEPOINT.fullmatch(plain):
-            self.refuse(plain, "use the commit, rollback and begin_nested of the session")
+    def _refuse_inherited(self) -> NoReturn:
+        raise TransactionOpenError(operation="use a store in a process that was forked")
 
     def _authorize(
         self,
@@ -214,6 +237,7 @@ class GuardedCursor(sqlite3.Cursor):
     def executescript(self, sql: str, /) -> GuardedCursor:
         """Execute several statements; a transaction with changes for the log refuses it."""
         connection = self.connection
+        connection.checked(sql)
         if connection.pending:
             # The driver would commit first.
             connection.refuse(sql, "execute the statements one by one")
@@ -247,10 +271,10 @@ class permitted:  # noqa: N801 - used like a function
 
 
 def permit_writes(connection: Connection, *, allowed: bool) -> None:
-    """Open or close a connection for the statements of a flush.
+    """Open or close a connection for a statement of a flush.
 
     It closes by itself when the transaction ends, so that a flush that failed leaves nothing open.
     """
-    driver = connection.connection.driver_connection
+    driver: Any = connection.connection.dbapi_connection
     if isinstance(driver, GuardedConnection):
         driver.flushing = allowed

@@ -192,7 +192,7 @@ class IndexRows(Statements):
             self._insert_index(collection, fields, page)
 
     def _correct_reals(self, collection: str, fields: Sequence[IndexField]) -> None:
-        """Give real values the nearest double: SQLite's own reading may miss it by one bit."""
+        """Give real values the nearest double: some builds of SQLite miss it by one bit."""
         real = f"SELECT 1 FROM {self._indexes} AS i WHERE i.collection = "
         if not self._read(f"{real} ? AND i.field_value_real IS NOT NULL LIMIT 1", (collection,)):
             return

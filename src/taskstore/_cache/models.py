@@ -235,6 +235,14 @@ class Models:
         return tuple(table.name for table in self.metadata.sorted_tables if self._is_ours(table))
 
     @property
+    def schema_names(self) -> frozenset[str]:
+        """The names, in lower case, of all tables and indexes, the version table among them."""
+        tables = [table for table in self.metadata.sorted_tables if self._is_ours(table)]
+        names = [self.version_table, *(table.name for table in tables)]
+        names += [str(index.name) for table in tables for index in table.indexes]
+        return frozenset(name.lower() for name in names)
+
+    @property
     def version_table(self) -> str:
         """The name of the table that holds the schema's revision."""
         return f"{self.prefix}taskstore_version"

@@ -148,6 +148,29 @@ class RecordRows(IndexRows):
         """Return the names of the collections that have records or tombstones, sorted."""
         return sorted({*self._names(self._records), *self._names(self._tombstones)})
 
+    def indexed_collections(self) -> list[str]:
+        """Return the names of the collections that have index rows, sorted."""
+        return self._names(self._indexes)
+
+    def contradictions(self, collection: str) -> dict[str, str]:
+        """Return the ids of rows that no write of ours leaves so, and what is wrong with them."""
+        found = {
+            id: f"updated_at {ms} beside updated_at_us {us}"
+            for table in (self._records, self._tombstones)
+            for id, ms, us in self._read(
+                f"SELECT id, updated_at, updated_at_us FROM {table} WHERE collection = ? "
+                "AND updated_at_us - updated_at * 1000 NOT BETWEEN 0 AND 999",
+                (collection,),
+            )
+        }
+        for (id,) in self._read(
+            f"SELECT id FROM {self._records} JOIN {self._tombstones} USING (collection, id) "
+            "WHERE collection = ?",
+            (collection,),
+        ):
+            found[id] = "a live record and a tombstone"
+        return found
+
     def counts(self, collection: str) -> tuple[int, int]:
         """Return how many records and how many tombstones a collection has."""
         [(records, tombstones)] = self._read(
@@ -195,10 +218,6 @@ class RecordRows(IndexRows):
                 fingerprint.racy,
             ),
         )
-
-    def drop_fingerprint(self, collection: str) -> None:
-        """Forget what was read of a collection's log, so that the next look reads it whole."""
-        self._write(f"DELETE FROM {self._metadata} WHERE collection = ?", (collection,))
 
     def _remove(self, collection: str, ids: Sequence[str]) -> None:
         # Not by the foreign key: an application's engine may not enforce it.

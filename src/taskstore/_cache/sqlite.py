@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
 
+from taskstore._cache.forks import watch_forks
 from taskstore._cache.functions import register_functions
 from taskstore._cache.guard import GuardedConnection
 from taskstore._cache.models import DEFAULT, Models
@@ -22,6 +23,7 @@ from taskstore._cache.models import DEFAULT, Models
 __all__ = [
     "BUSY_TIMEOUT_MS",
     "WRITE_OPTION",
+    "before_begin",
     "begin_as_writer",
     "begin_explicitly",
     "create_cache_engine",
@@ -32,7 +34,7 @@ __all__ = [
 ]
 
 BUSY_TIMEOUT_MS = 30_000
-"""How long SQLite waits for another connection's lock, in milliseconds."""
+"""How long SQLite waits for another connection's lock by default, in milliseconds."""
 
 WRITE_OPTION = "taskstore_write"
 """The execution option under which a connection begins with BEGIN IMMEDIATE."""
@@ -40,14 +42,21 @@ WRITE_OPTION = "taskstore_write"
 _memories = itertools.count(1)
 
 
-def create_cache_engine(path: str | os.PathLike[str], models: Models = DEFAULT) -> Engine:
+def create_cache_engine(
+    path: str | os.PathLike[str],
+    models: Models = DEFAULT,
+    *,
+    busy_timeout_ms: int = BUSY_TIMEOUT_MS,
+) -> Engine:
     """Return an engine on the cache file, guarded against writes that miss the log.
 
     The file is made by the first connection. Call `enable_wal` once, under the lock for the first
     open, before it is used by several.
     """
-    url = URL.create("sqlite", database=os.fspath(Path(path).absolute()))
-    return _guarded_engine(url, models)
+    database = os.fspath(Path(path).absolute())
+    engine = _guarded_engine(URL.create("sqlite", database=database), models, busy_timeout_ms)
+    watch_forks(engine, database)
+    return engine
 
 
 def create_memory_engine(models: Models = DEFAULT) -> Engine:
@@ -58,7 +67,7 @@ def create_memory_engine(models: Models = DEFAULT) -> Engine:
     """
     name = f"taskstore-{os.getpid()}-{next(_memories)}"
     url = URL.create("sqlite", database=f"file:/{name}", query={"vfs": "memdb", "uri": "true"})
-    engine = _guarded_engine(url, models)
+    engine = _guarded_engine(url, models, BUSY_TIMEOUT_MS)
     # The database is gone with its last connection: this one is never handed out.
     keeper = engine.raw_connection()
     keeper.detach()
@@ -84,6 +93,19 @@ def begin_explicitly(engine: Engine) -> None:
         driver.isolation_level = None
 
     event.listen(engine, "begin", _begin)
+
+
+def before_begin(engine: Engine, listener: Callable[[Connection], None]) -> None:
+    """Have a listener called ahead of the BEGIN that is sent by an engine of ours.
+
+    SQLAlchemy calls these listeners in the order in which they came, whatever `insert` says.
+    """
+    ours = event.contains(engine, "begin", _begin)
+    if ours:
+        event.remove(engine, "begin", _begin)
+    event.listen(engine, "begin", listener)
+    if ours:
+        event.listen(engine, "begin", _begin)
 
 
 def enable_wal(engine: Engine) -> str:
@@ -129,7 +151,9 @@ def _begin_at_once(connection: Connection, driver: Any) -> None:
         connection.begin()
         begin_as_writer(driver)
     finally:
-        driver.execute(f"PRAGMA busy_timeout = {timeout}")
+        # After Ctrl-C SQLAlchemy has closed it.
+        with suppress(sqlite3.ProgrammingError):
+            driver.execute(f"PRAGMA busy_timeout = {timeout}")
 
 
 def begin_as_writer(driver: Any) -> None:
@@ -159,14 +183,14 @@ def _journal_mode(cursor: Any, statement: str) -> str:
     return str(cursor.fetchone()[0]).lower()
 
 
-def _guarded_engine(url: URL, models: Models) -> Engine:
+def _guarded_engine(url: URL, models: Models, busy_timeout_ms: int) -> Engine:
     engine = create_engine(
         url,
         connect_args={
             "factory": GuardedConnection,
             "isolation_level": None,
             "check_same_thread": False,
-            "timeout": BUSY_TIMEOUT_MS / 1000,
+            "timeout": busy_timeout_ms / 1000,
             "cached_statements": 256,
         },
         poolclass=QueuePool,
@@ -177,7 +201,7 @@ def _guarded_engine(url: URL, models: Models) -> Engine:
 
     @event.listens_for(engine, "connect")
     def connect(driver: GuardedConnection, record: Any) -> None:
-        _set_up(driver)
+        _set_up(driver, busy_timeout_ms)
         register_functions(driver)
         driver.protect(tables)
 
@@ -186,12 +210,12 @@ def _guarded_engine(url: URL, models: Models) -> Engine:
     return engine
 
 
-def _set_up(driver: sqlite3.Connection) -> None:
+def _set_up(driver: sqlite3.Connection, busy_timeout_ms: int) -> None:
     cursor = driver.cursor()
     cursor.execute("PRAGMA foreign_keys = ON")
     # The log is the truth: what a power cut takes from the cache is replayed.
     cursor.execute("PRAGMA synchronous = NORMAL")
-    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    cursor.execute(f"PRAGMA busy_timeout = {busy_timeout_ms}")
     cursor.close()
 
 

@@ -7,7 +7,7 @@ from typing import Protocol, Self
 
 import attrs
 
-__all__ = ["Fingerprint", "ReadFacts", "is_racy"]
+__all__ = ["NOTHING_READ", "Fingerprint", "ReadFacts", "is_racy"]
 
 _TICK_NS = 100_000_000
 _COARSE_TICK_NS = 2_000_000_000
@@ -96,6 +96,20 @@ class Fingerprint:
             inode=st.st_ino,
             racy=is_racy(st, now_ns),
         )
+
+
+NOTHING_READ = Fingerprint(
+    size=0,
+    mtime_ns=0,
+    ctime_ns=0,
+    inode=0,
+    checksum=-1,
+    lines=0,
+    problems=0,
+    ended=False,
+    racy=True,
+)
+"""What is recorded of a log that was written to, and never read: no file is like it."""
 
 
 def is_racy(st: os.stat_result, now_ns: int) -> bool:

@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -27,6 +28,7 @@ __all__ = [
     "decode_object",
     "encode_value",
     "join_fields",
+    "key_spellings",
     "raw_fields",
     "tombstone_line",
 ]
@@ -188,9 +190,38 @@ def raw_fields(raw: bytes | str) -> dict[str, bytes]:
     return {key: bytes(value) for key, value in _decode_raw_fields(raw).items()}
 
 
-def join_fields(fields: Mapping[str, bytes]) -> bytes:
-    """Return one compact line, without newline, of keys and the JSON bytes of their values."""
-    return b"{%b}" % b",".join(b"%b:%b" % (_encode_text(key), fields[key]) for key in fields)
+def key_spellings(raw: bytes | str) -> dict[str, bytes]:
+    """Return the top-level keys of a good line that it spells with escapes, as it spells them.
+
+    Of a key that occurs twice, or stands behind such a one, the spelling may be missing.
+    """
+    line = raw.encode() if isinstance(raw, str) else raw
+    if b"\\" not in line:
+        return {}
+    spelled: dict[str, bytes] = {}
+    place = line.index(b"{") + 1
+    for key, value in raw_fields(line).items():
+        found = _STRING.search(line, place)
+        if found is None or _decode(found[0]) != key:
+            break
+        if b"\\" in found[0]:
+            spelled[key] = found[0]
+        place = line.index(value, found.end()) + len(value)
+    return spelled
+
+
+def join_fields(
+    fields: Mapping[str, bytes], spellings: Mapping[str, bytes] = MappingProxyType({})
+) -> bytes:
+    """Return one compact line, without newline, of keys and the JSON bytes of their values.
+
+    Args:
+        fields: The values by key.
+        spellings: How to write some of the keys; see `key_spellings`.
+    """
+    return b"{%b}" % b",".join(
+        b"%b:%b" % (spellings.get(key) or _encode_text(key), fields[key]) for key in fields
+    )
 
 
 def encode_value(value: Any) -> bytes:

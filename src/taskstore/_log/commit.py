@@ -177,10 +177,10 @@ class _Attempt:
         if not all(target.create(timeout) for target in self._each("create")):
             return False
         for target in self._each("append"):
-            target.write()
+            target.write(self._writer.now_ns())
         for target in self._each("fsync"):
             target.sync()
-        if any(target.created for target in self._targets):
+        if any(target.is_unsettled for target in self._targets):
             self._step, self._at = "fsync", str(self._layout.directory)
             files.sync_directory(self._layout.directory)
         return all(target.is_placed() for target in self._each("compare"))

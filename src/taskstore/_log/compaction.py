@@ -20,7 +20,7 @@ import attrs
 
 from taskstore._format.fingerprint import Fingerprint, is_racy
 from taskstore._log import files
-from taskstore._log.fingerprint import make_distinctive
+from taskstore._log.fingerprint import checksum, make_distinctive
 from taskstore._log.layout import Layout
 from taskstore._log.locks import hold_descriptor
 from taskstore._log.replay import BOM, LogChangedError, Replay, replay
@@ -40,6 +40,7 @@ class Compacted:
         bytes_before, bytes_after: the length of the log.
         lines_before, lines_after: its lines, blank ones and problems too.
         forgotten: the ids whose tombstones were dropped.
+        checksum_before: CRC-32 of the log that was read.
         fingerprint: of the new log; None if somebody wrote to it meanwhile.
     """
 
@@ -48,6 +49,7 @@ class Compacted:
     lines_before: int
     lines_after: int
     forgotten: tuple[str, ...]
+    checksum_before: int
     fingerprint: Fingerprint | None
 
 
@@ -75,11 +77,11 @@ def compact_log(
     """
     path = layout.log_path(collection)
     for _ in range(_ATTEMPTS):
-        fd = files.open_log(path)
+        fd = _open(path)
         try:
             if not hold_descriptor(fd, lock_timeout):
                 raise LockTimeoutError(path, timeout=lock_timeout, lock="data file")
-            with contextlib.suppress(LogChangedError):
+            with contextlib.suppress(LogChangedError, EOFError):
                 return _Rewrite(path, collection, fd, dead_before_us, on_progress).run()
         except OSError as error:
             if isinstance(error, LockTimeoutError):
@@ -89,6 +91,16 @@ def compact_log(
         finally:
             os.close(fd)
     raise LogWriteError(path, step="compact", reason="another program keeps changing the file")
+
+
+def _open(path: Path) -> int:
+    try:
+        return files.open_log(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise LogWriteError(path, step="open", reason=reason, errno=error.errno) from error
 
 
 class _Rewrite:
@@ -106,6 +118,7 @@ class _Rewrite:
         self._collection = collection
         self._old = fd
         self._stat = os.fstat(fd)
+        self._racy = is_racy(self._stat, time.time_ns())
         self._dead_before_us = dead_before_us
         self._on_progress = on_progress
         self._checksum = 0
@@ -126,18 +139,21 @@ class _Rewrite:
         draft = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}.tmp")
         new = files.open_file(draft, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL)
         try:
-            try:
-                self._copy(new, found, kept)
-                self._swap(new, draft)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    files.unlink(draft)
-                raise
-            fingerprint = self._settle(new, found)
+            self._copy(new, found, kept)
+            fingerprint = self._take_place(new, draft, found)
         finally:
+            with contextlib.suppress(OSError):
+                if files.same_file(new, draft):
+                    files.unlink(draft)
             os.close(new)
         return Compacted(
-            found.size, self._size, found.lines, self._lines, tuple(forgotten), fingerprint
+            found.size,
+            self._size,
+            found.lines,
+            self._lines,
+            tuple(forgotten),
+            found.checksum,
+            fingerprint,
         )
 
     def _remove_drafts(self) -> None:
@@ -180,17 +196,49 @@ class _Rewrite:
         self._size += len(data)
         pending.clear()
 
-    def _swap(self, new: int, draft: Path) -> None:
+    def _take_place(self, new: int, draft: Path, found: Replay) -> Fingerprint | None:
         """Give the new file the name of the old one, if that is still what was read."""
         self._distinctive = make_distinctive(new, time.time_ns())
+        moved = os.fstat(self._old).st_ctime_ns != self._stat.st_ctime_ns
+        if moved or not self._is_as_read(found, self._path):
+            raise LogChangedError(str(self._path))
+        try:
+            exchanged = files.exchange(draft, self._path)
+        except FileNotFoundError:
+            raise LogChangedError(str(self._path)) from None
+        if not exchanged:
+            files.replace(draft, self._path)
+            files.sync_directory(self._path.parent)
+            return self._settle(new, found)
+        try:
+            # A file that came to the name since the last look is found now, and not lost.
+            if not self._is_as_read(found, draft):
+                raise LogChangedError(str(self._path))
+            files.sync_directory(self._path.parent)
+            fingerprint = self._settle(new, found)
+        except BaseException:
+            self._put_back(new, draft)
+            raise
+        # If it stays, the next compaction removes it.
+        with contextlib.suppress(OSError):
+            files.unlink(draft)
+        return fingerprint
+
+    def _is_as_read(self, found: Replay, path: Path) -> bool:
+        """Say whether the old file is still what was read, and has this name."""
         now = os.fstat(self._old)
-        same = ("st_size", "st_mtime_ns", "st_ctime_ns")
-        if any(getattr(now, name) != getattr(self._stat, name) for name in same):
-            raise LogChangedError(str(self._path))
-        if not files.same_file(self._old, self._path):
-            raise LogChangedError(str(self._path))
-        files.replace(draft, self._path)
-        files.sync_directory(self._path.parent)
+        if (now.st_size, now.st_mtime_ns) != (self._stat.st_size, self._stat.st_mtime_ns):
+            return False
+        if self._racy and checksum(self._old, found.size) != found.checksum:
+            return False
+        return files.same_file(self._old, path)
+
+    def _put_back(self, new: int, draft: Path) -> None:
+        """Return its name to the file that we have taken it from."""
+        files.exchange(draft, self._path)
+        if not files.same_file(new, draft):
+            # Somebody has replaced ours already: what came last stays.
+            files.exchange(draft, self._path)
 
     def _settle(self, new: int, found: Replay) -> Fingerprint | None:
         """Fetch what somebody without a lock has appended to the old file at the last moment."""

@@ -10,7 +10,10 @@ import os
 import sys
 from pathlib import Path
 
+from taskstore._log.swap import exchange_names
+
 __all__ = [
+    "exchange",
     "open_directory",
     "open_file",
     "open_log",
@@ -130,6 +133,11 @@ def truncate(fd: int, size: int) -> None:
 def replace(source: Path, target: Path) -> None:
     """Give `source` the name `target`, in one step."""
     os.replace(source, target)
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Give each of two files the other's name, in one step; False where that cannot be done."""
+    return exchange_names(first, second)
 
 
 def unlink(path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -43,18 +44,19 @@ class Layout:
     )
 
     directory: Path = attrs.field(converter=Path)
+    _log_paths: dict[str, Path] = attrs.field(factory=dict, init=False, repr=False, eq=False)
 
-    @property
+    @cached_property
     def cache_path(self) -> Path:
         """The cache."""
         return self.directory / "taskstore.db"
 
-    @property
+    @cached_property
     def journal_path(self) -> Path:
         """The journal of a transaction of more than one line."""
         return self.directory / "taskstore.journal"
 
-    @property
+    @cached_property
     def gate_path(self) -> Path:
         """The file whose lock is the gate."""
         return self.directory / "taskstore.gate"
@@ -76,7 +78,11 @@ class Layout:
 
     def log_path(self, collection: str) -> Path:
         """Return the log of a collection, whose name has been checked."""
-        return self.directory / f"{collection}{_SUFFIX}"
+        # Asked for several times in each unit of work, and a Path takes microseconds to make.
+        path = self._log_paths.get(collection)
+        if path is None:
+            path = self._log_paths[collection] = self.directory / f"{collection}{_SUFFIX}"
+        return path
 
     def collections(self) -> tuple[list[str], list[Problem]]:
         """Return the sorted names of the collections that have a log, and what is no log.

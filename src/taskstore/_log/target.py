@@ -52,6 +52,8 @@ class Target:
     payload: bytes = b""
     _fd: int | None = None
     _trusted: bool = False
+    _measured: os.stat_result | None = None
+    _mark_ns: int | None = None
     _base_checksum: int | None = None
     _exact: bool = False
     _written: bool = False
@@ -99,7 +101,7 @@ class Target:
         if self._fd is None:
             self._trusted = self.known is None
         else:
-            st = os.fstat(self._fd)
+            st = self._measured = os.fstat(self._fd)
             self.base = st.st_size
             self._trusted = self._matches(st)
             if self.base:
@@ -123,6 +125,11 @@ class Target:
         """Whether the log's last line has no newline, so that a torn append could harm it."""
         return self.payload.startswith(b"\n")
 
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether the directory may have the log's name, for this file, in memory only."""
+        return self.created or not self._trusted
+
     def entry(self) -> JournalEntry:
         """Return what the journal is to say of this log."""
         return JournalEntry(
@@ -134,11 +141,18 @@ class Target:
             self._base_checksum = 0 if self._fd is None else checksum(self._fd, self.base)
         return self._base_checksum
 
-    def write(self) -> None:
-        """Append, in one write where the system takes it whole."""
+    def write(self, now_ns: int) -> None:
+        """Append, in one write where the system takes it whole.
+
+        The time that the file is given at once tells later whether anybody wrote to it after us.
+        """
         assert self._fd is not None
         self._written = True
+        if self._measured is not None and not _same_times(self._measured, os.fstat(self._fd)):
+            self._trusted = False
         files.write_all(self._fd, self.payload)
+        if self._trusted and make_distinctive(self._fd, now_ns):
+            self._mark_ns = os.fstat(self._fd).st_mtime_ns
 
     def sync(self) -> None:
         """Wait until the log is on the disk."""
@@ -165,8 +179,10 @@ class Target:
         """Return the log's fingerprint now, None unless all of its bytes are known to us."""
         if not (self._trusted and self._exact and self._fd is not None):
             return None
-        distinctive = make_distinctive(self._fd, now_ns)
         st = os.fstat(self._fd)
+        distinctive = self._mark_ns is not None
+        if distinctive and st.st_mtime_ns != self._mark_ns:
+            return None
         if st.st_size != self.base + len(self.payload):
             return None
         return Fingerprint(
@@ -238,6 +254,15 @@ class Target:
             with contextlib.suppress(OSError):
                 unlock_descriptor(fd)
             os.close(fd)
+
+
+def _same_times(before: os.stat_result, now: os.stat_result) -> bool:
+    """Say whether nobody has written in between, as far as a stat tells."""
+    return (before.st_size, before.st_mtime_ns, before.st_ctime_ns) == (
+        now.st_size,
+        now.st_mtime_ns,
+        now.st_ctime_ns,
+    )
 
 
 def _is_regular(fd: int) -> bool:

@@ -76,12 +76,23 @@ def in_range(value: int | float) -> int | float:
     return value if MIN_INT <= value <= MAX_INT or isinstance(value, float) else float(value)
 
 
+def _in_range_within(value: Any) -> Any:
+    """Return a JSON value with every number in it as it is compared."""
+    if isinstance(value, list):
+        return [_in_range_within(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _in_range_within(item) for key, item in value.items()}
+    return value if value is None or isinstance(value, str) else in_range(value)
+
+
 def normal(kind: Kind, value: Any) -> Any:
     """Return a JSON value as filters see it: a number, a string, a list, an object or None."""
     if kind == "version":
         return parse_instant(value)
-    if isinstance(value, (list, dict)) or value is None:
+    if value is None:
         return value
+    if isinstance(value, (list, dict)):
+        return _in_range_within(value)
     if kind in ("datetime", "uuid"):
         value = filter_value(kind, value)
     return value if isinstance(value, str) else in_range(value)

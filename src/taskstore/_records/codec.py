@@ -116,11 +116,13 @@ class FieldCodec:
         except Exception as error:
             raise reason_of(error) from error
         try:
-            self.decode(raw)
+            decoded = self.decode(raw)
         except StructureError as error:
-            if "expected" in error.reason and not error.path:
+            if not error.path:
                 error = StructureError(f"{error.reason.split(', got')[0]}, got {_shown(value)}")
             raise error from None
+        if self._flat:
+            _check_text(decoded, value)
         return raw
 
     def _encode(self, value: Any) -> bytes:
@@ -142,6 +144,19 @@ class FieldCodec:
             return self._encode(self.decode(raw))
         except (StructureError, ValueError, TypeError):
             return None
+
+
+def _check_text(decoded: Any, value: Any) -> None:
+    """Refuse what would be read back as text and is none: bytes, a UUID, a date in a str field."""
+    if isinstance(decoded, str):
+        if not isinstance(value, str):
+            raise StructureError(f"expected str, got {_shown(value)}")
+    elif isinstance(decoded, dict) and isinstance(value, Mapping):
+        for key, item in decoded.items():
+            _check_text(item, value.get(key, ""))
+    elif isinstance(decoded, list | tuple) and isinstance(value, Sequence):
+        for item, given in zip(decoded, value, strict=False):
+            _check_text(item, given)
 
 
 def _shown(value: Any) -> str:

@@ -158,7 +158,12 @@ def _as_attrs(cls: type[C], *, frozen: bool, kw_only: bool) -> type[C]:
     if "__attrs_attrs__" not in cls.__dict__:
         try:
             return attrs.define(cls, frozen=frozen, kw_only=kw_only)
-        except (TypeError, ValueError, attrs.exceptions.UnannotatedAttributeError) as error:
+        except (
+            SyntaxError,
+            TypeError,
+            ValueError,
+            attrs.exceptions.UnannotatedAttributeError,
+        ) as error:
             raise InvalidDeclarationError(cls.__qualname__, reason=str(error)) from error
     if frozen or kw_only:
         raise InvalidDeclarationError(

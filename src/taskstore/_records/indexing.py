@@ -9,6 +9,7 @@ import builtins
 import datetime
 import decimal
 import enum
+import sys
 import uuid
 from collections.abc import Iterable
 from pathlib import PurePath
@@ -17,7 +18,6 @@ from typing import Any, Literal, NamedTuple, get_args
 import attrs
 import msgspec
 
-from taskstore._format.instants import MAX_MS, MIN_MS
 from taskstore._format.lines import decode_object
 from taskstore._records.hints import Hint, alternatives, describe, origin_of
 
@@ -44,6 +44,7 @@ _INDEX_TYPES: dict[Any, str] = {
     datetime.date: "date",
     uuid.UUID: "uuid",
 }
+_LARGEST = int(sys.float_info.max)
 _INT64 = range(-(2**63), 2**63)
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
@@ -175,8 +176,9 @@ def _time_value(value: Any) -> Any:
         return (moment - _EPOCH) // _MICROSECOND
     if isinstance(value, datetime.date):
         return msgspec.to_builtins(value)
-    if type(value) is int and MIN_MS <= value <= MAX_MS:
-        return value * 1000
+    if isinstance(value, int) and not isinstance(value, bool):
+        microseconds = value * 1000
+        return microseconds if abs(microseconds) <= _LARGEST else value
     return value
 
 

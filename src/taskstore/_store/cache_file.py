@@ -19,7 +19,7 @@ from taskstore._store.catalog import Catalog
 from taskstore._store.context import StoreContext
 from taskstore._store.refresh import Refresher
 from taskstore._store.sqlite_errors import DatabaseErrors, is_unusable, reason_of, translated
-from taskstore.errors import CacheError, StoreAccessError, TaskstoreError
+from taskstore.errors import CacheError, StoreAccessError, StoreNotFoundError, TaskstoreError
 
 T = TypeVar("T")
 
@@ -53,10 +53,6 @@ class CacheFile:
         """Notice a file that was replaced or removed since the last look, and open the new one."""
         if self._identity is None:
             return
-        if self._context.pid != os.getpid():
-            # A forked child must not use, nor even close, the connections of its parent.
-            self._context.engine.dispose(close=False)
-            self._context.pid = os.getpid()
         if self._found() != self._identity:
             self.reopen()
 
@@ -81,6 +77,9 @@ class CacheFile:
         """Leave the old file and open the one that is there now, or make one."""
         context = self._context
         if not context.path.is_dir():
+            # What an open would not have made is not made now; nor a project that is gone.
+            if not context.create or not context.path.parent.is_dir():
+                raise StoreNotFoundError(context.path)
             context.layout.create()
         context.engine.dispose()
         context.known = {}

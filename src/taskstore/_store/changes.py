@@ -7,6 +7,7 @@ hands them to the level below. What is left at COMMIT is what the log receives.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 
 import attrs
 
@@ -103,5 +104,8 @@ class Changes:
 
 
 def _restore(level: _Level) -> None:
-    while level.undo:
-        level.undo.pop()()
+    # One that fails, in a setter of the user's own, must not keep the others from theirs.
+    with ExitStack() as undone:
+        for restore in level.undo:
+            undone.callback(restore)
+        level.undo.clear()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +34,7 @@ class StoreContext:
         own_engine: whether the engine, and so the cache file, is the store's own.
         refresh: whether a unit of work first looks whether the logs have changed.
         migrate: whether the schema may be upgraded.
+        create: whether the directory may be made, also when it vanishes later.
         known: the fingerprint of each log as the cache last committed it; a hint that saves a
             query, never more than the cache itself says.
     """
@@ -51,9 +51,9 @@ class StoreContext:
     own_engine: bool
     refresh: bool
     migrate: bool
+    create: bool
     known: dict[str, Fingerprint] = attrs.field(factory=dict)
     closed: bool = False
-    pid: int = attrs.field(factory=os.getpid)
 
     @property
     def path(self) -> Path:

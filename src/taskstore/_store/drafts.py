@@ -19,6 +19,7 @@ from taskstore._format.lines import (
     decode_envelope,
     encode_value,
     join_fields,
+    key_spellings,
     raw_fields,
 )
 from taskstore._format.names import check_collection_name, check_id
@@ -68,20 +69,20 @@ def draft_of(row: Any) -> Draft:
     return Draft(row, (collection, id), old_key, fields, claim)
 
 
-def line_of(fields: dict[str, bytes], version: Version, like: dict[str, bytes] | None) -> bytes:
+def line_of(fields: dict[str, bytes], version: Version, like: str | None) -> bytes:
     """The line of some fields and a version, without newline.
 
     Args:
         fields: keys and JSON bytes, without `updated_at`.
         version: what `updated_at` is to say.
-        like: the keys of the previous line, whose order is kept where they stay.
+        like: the previous line, whose keys keep their order and spelling where they stay.
     """
     stamped = {**fields, "updated_at": encode_value(version.value)}
     if like is None:
         return join_fields(stamped)
-    ordered = {key: stamped.pop(key) for key in like if key in stamped}
+    ordered = {key: stamped.pop(key) for key in raw_fields(like) if key in stamped}
     ordered.update(stamped)
-    return join_fields(ordered)
+    return join_fields(ordered, key_spellings(like))
 
 
 def checked_line(line: bytes, collection: str, id: str) -> bytes:

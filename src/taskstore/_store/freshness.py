@@ -8,6 +8,7 @@ log costs one `stat`. The memory is a hint: where it differs from the file, the 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable
 
 import attrs
@@ -32,20 +33,21 @@ class Stale:
 
 
 def stat_log(context: StoreContext, collection: str) -> os.stat_result | None:
-    """The stat of a collection's log; None if there is none.
+    """The stat of a collection's log; None if there is none, or something else in its place.
 
     Raises:
         StoreAccessError: the directory may not be searched.
     """
     path = context.layout.log_path(collection)
     try:
-        return os.stat(path)
+        found = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise StoreAccessError(
             path, operation="read", reason=error.strerror or str(error), errno=error.errno
         ) from error
+    return found if stat.S_ISREG(found.st_mode) else None
 
 
 def looks_fresh(known: Fingerprint | None, found: os.stat_result | None) -> bool:
@@ -60,14 +62,14 @@ def stale_among(
 ) -> list[Stale]:
     """Those collections of `found` that do not look like their fingerprint."""
     stale = []
-    for collection, stat in found.items():
+    for collection, now in found.items():
         fingerprint = known.get(collection)
-        if not looks_fresh(fingerprint, stat):
+        if not looks_fresh(fingerprint, now):
             grown = (
                 fingerprint is not None
-                and stat is not None
-                and stat.st_ino == fingerprint.inode
-                and stat.st_size > fingerprint.size
+                and now is not None
+                and now.st_ino == fingerprint.inode
+                and now.st_size > fingerprint.size
             )
             stale.append(Stale(collection, grown))
     return stale

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -13,16 +13,18 @@ from taskstore._format.lines import LineError, decode_envelope, decode_object
 from taskstore._format.problems import Problem
 from taskstore._log import files
 from taskstore._log.recovery import recover, virtual_limits
-from taskstore._log.replay import BOM, replay
+from taskstore._log.replay import BOM, LogChangedError, replay
 from taskstore._query.conditions import Condition
 from taskstore._query.ordering import resolve_order, sort_key
 from taskstore._query.resolve import matches
 from taskstore._records.types import RecordCodec, RecordType
+from taskstore._store.access import access
 from taskstore._store.context import StoreContext
 from taskstore.errors import InvalidRecordError, StoreAccessError
 
 T = TypeVar("T")
 _BUFFER = 1024 * 1024
+_ATTEMPTS = 10
 
 
 @attrs.frozen
@@ -56,54 +58,55 @@ class Inspector:
 
     def history(self, codec: RecordCodec[T], id: str) -> list[Version[T]]:
         """Every version of a record, oldest first; the last one is what counts."""
-        versions = [
-            self._version(codec, number, raw)
-            for number, raw in self._lines(codec.collection)
-            if _may_be(raw, id) and _id_of(raw) == id
-        ]
+        with self._opened(codec.collection) as (fd, limit):
+            versions = [
+                self._version(codec, number, raw)
+                for number, raw in _lines(fd, limit)
+                if _may_be(raw, id) and _id_of(raw) == id
+            ]
         return sorted(versions, key=lambda version: (version.order_us, version.line))
 
     def records(
         self, codec: RecordCodec[T], condition: Condition | None
     ) -> tuple[list[T], list[Problem]]:
         """The records that the log has and that fit, newest first, and what is wrong with it."""
+        path = self.context.layout.log_path(codec.collection)
+        for _ in range(_ATTEMPTS):
+            with self._opened(codec.collection) as (fd, limit):
+                if fd is None:
+                    return [], []
+                try:
+                    return self._read(codec, condition, fd, limit)
+                except (LogChangedError, LineError, UnicodeDecodeError):
+                    # Cut or overwritten meanwhile, by somebody who takes no lock.
+                    continue
+        raise StoreAccessError(path, operation="read", reason="another program keeps changing it")
+
+    def _read(
+        self, codec: RecordCodec[T], condition: Condition | None, fd: int, limit: int | None
+    ) -> tuple[list[T], list[Problem]]:
         facts = codec if isinstance(codec, RecordType) else None
         found: list[tuple[Any, T]] = []
         misfits: dict[str, InvalidRecordError] = {}
         path = str(self.context.layout.log_path(codec.collection))
-        with self._opened(codec.collection) as (fd, limit):
-            if fd is None:
-                return [], []
-            log = replay(fd, collection=codec.collection, path=path, limit=limit)
-            sorts = resolve_order(None, facts)
-            for winner in log.winners(fd):
-                if winner.deleted:
-                    continue
-                data = decode_object(winner.line)
-                if not matches(condition, data, facts):
-                    continue
-                try:
-                    found.append((sort_key(sorts, data), codec.decode(winner.line)))
-                except InvalidRecordError as error:
-                    misfits[winner.line] = error
-        problems = [*log.problems, *self._placed(codec.collection, path, misfits)]
+        log = replay(fd, collection=codec.collection, path=path, limit=limit)
+        sorts = resolve_order(None, facts)
+        for winner in log.winners(fd):
+            if winner.deleted:
+                continue
+            data = decode_object(winner.line)
+            if not matches(condition, data, facts):
+                continue
+            try:
+                found.append((sort_key(sorts, data), codec.decode(winner.line)))
+            except InvalidRecordError as error:
+                misfits[winner.line] = error
+        placed = _placed(misfits, _lines(fd, limit)) if misfits else ()
+        misfitting = [
+            Problem(codec.collection, path, number, reason, id) for number, reason, id in placed
+        ]
         found.sort(key=lambda item: item[0])
-        return [record for _, record in found], problems
-
-    def _placed(
-        self, collection: str, path: str, misfits: dict[str, InvalidRecordError]
-    ) -> Iterator[Problem]:
-        """Misfits with the number of the line that counts, which is the last one of its text."""
-        if not misfits:
-            return
-        numbers: dict[str, int] = {}
-        for number, raw in self._lines(collection):
-            text = raw.decode(errors="replace").strip(" \t\r\n")
-            if text in misfits:
-                numbers[text] = number
-        for text, error in misfits.items():
-            reason = f"field {error.field!r}: {error.reason}" if error.field else error.reason
-            yield Problem(collection, path, numbers.get(text), reason, error.id)
+        return [record for _, record in found], [*log.problems, *misfitting]
 
     def _version(self, codec: RecordCodec[T], number: int, raw: bytes) -> Version[T]:
         envelope = decode_envelope(raw)
@@ -124,21 +127,6 @@ class Inspector:
             reason,
         )
 
-    def _lines(self, collection: str) -> Iterator[tuple[int, bytes]]:
-        """The lines of a log with their numbers."""
-        with self._opened(collection) as (fd, limit):
-            if fd is None:
-                return
-            left = os.fstat(fd).st_size if limit is None else limit
-            with open(os.dup(fd), "rb", buffering=_BUFFER) as lines:
-                lines.seek(0)
-                for number, raw in enumerate(lines, 1):
-                    if left <= 0:
-                        return
-                    raw = raw[:left]
-                    left -= len(raw)
-                    yield number, raw.removeprefix(BOM) if number == 1 else raw
-
     @contextmanager
     def _opened(self, collection: str) -> Iterator[tuple[int | None, int | None]]:
         """A log as it is between two commits: its descriptor, and where to stop reading."""
@@ -150,22 +138,47 @@ class Inspector:
                 limit = virtual_limits(context.layout).get(collection)
             else:
                 recover(context.layout, lock_timeout=context.lock_timeout)
-            try:
+            fd = None
+            with access(path), suppress(FileNotFoundError):
                 fd = files.open_log(path)
-            except FileNotFoundError:
-                fd = None
-            except OSError as error:
-                raise StoreAccessError(
-                    path, operation="read", reason=error.strerror or str(error), errno=error.errno
-                ) from error
             if fd is not None and limit is None:
                 # What is appended from here on is of transactions that may yet be taken back.
                 limit = os.fstat(fd).st_size
         try:
-            yield fd, limit
+            with access(path):
+                yield fd, limit
         finally:
             if fd is not None:
                 os.close(fd)
+
+
+def _lines(fd: int | None, limit: int | None) -> Iterator[tuple[int, bytes]]:
+    """The lines of a log with their numbers."""
+    if fd is None:
+        return
+    left = os.fstat(fd).st_size if limit is None else limit
+    with open(os.dup(fd), "rb", buffering=_BUFFER) as lines:
+        lines.seek(0)
+        for number, raw in enumerate(lines, 1):
+            if left <= 0:
+                return
+            raw = raw[:left]
+            left -= len(raw)
+            yield number, raw.removeprefix(BOM) if number == 1 else raw
+
+
+def _placed(
+    misfits: dict[str, InvalidRecordError], lines: Iterator[tuple[int, bytes]]
+) -> Iterator[tuple[int | None, str, str | None]]:
+    """Misfits with the number of the line that counts, which is the last one of its text."""
+    numbers: dict[str, int] = {}
+    for number, raw in lines:
+        text = raw.decode(errors="replace").strip(" \t\r\n")
+        if text in misfits:
+            numbers[text] = number
+    for text, error in misfits.items():
+        reason = f"field {error.field!r}: {error.reason}" if error.field else error.reason
+        yield numbers.get(text), reason, error.id
 
 
 def _may_be(raw: bytes, id: str) -> bool:

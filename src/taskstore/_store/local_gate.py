@@ -16,6 +16,12 @@ class LocalGate:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self._holder: int | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this thread holds the lock."""
+        return self._holder == threading.get_ident()
 
     def acquire(self, timeout: float) -> None:
         """Take the lock.
@@ -25,13 +31,18 @@ class LocalGate:
         """
         if not self._lock.acquire(timeout=timeout):
             raise LockTimeoutError(self._path, timeout=timeout, lock="gate")
+        self._holder = threading.get_ident()
 
     def try_acquire(self) -> bool:
         """Take the lock if it is free; say whether it was."""
-        return self._lock.acquire(blocking=False)
+        taken = self._lock.acquire(blocking=False)
+        if taken:
+            self._holder = threading.get_ident()
+        return taken
 
     def release(self) -> None:
         """Give the lock back."""
+        self._holder = None
         self._lock.release()
 
     @contextmanager

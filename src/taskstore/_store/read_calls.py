@@ -9,7 +9,6 @@ from typing import Any, Generic, TypeVar, overload
 import attrs
 from sqlalchemy.sql import Select
 
-from taskstore._cache.models import StoredRecord
 from taskstore._format.names import check_id
 from taskstore._query.conditions import Condition
 from taskstore._store.catalog import Catalog
@@ -214,12 +213,12 @@ class ReadCalls:
         Raises:
             InvalidFilterError: `after` is garbled or belongs to another order.
         """
-        if limit < 1:
-            raise InvalidFilterError(f"limit must be an integer of 1 or more, not {limit!r}")
         question = self._question(type, filters, order_by, limit, None)
+        if not question.limit:
+            raise InvalidFilterError(f"limit must be an integer of 1 or more, not {limit!r}")
         return Page(*self._reader.page(question, after))
 
-    def select(self, type: Any, /, *filters: Condition) -> Select[tuple[StoredRecord]]:
+    def select(self, type: Any, /, *filters: Condition) -> Select[Any]:
         """Return a SELECT of the `StoredRecord` rows that meet all filters.
 
         It is for whatever else SQLAlchemy can say, in a session on the store's engine; build it

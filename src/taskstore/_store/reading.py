@@ -26,7 +26,9 @@ from taskstore._store.sessions import Sessions
 from taskstore.errors import InvalidFilterError
 
 T = TypeVar("T")
+Walk = Generator[Sequence[Any], None, None]
 
+_MOST = 2**62
 _FETCH = 500
 """How many rows an iteration takes from the cache at a time."""
 
@@ -51,8 +53,10 @@ class Question:
 
     def __attrs_post_init__(self) -> None:
         for name, value in (("limit", self.limit), ("offset", self.offset)):
-            if value is not None and (type(value) is not int or value < 0):
-                raise InvalidFilterError(f"{name} must be an integer of 0 or more, not {value!r}")
+            if value is not None and (type(value) is not int or not 0 <= value < _MOST):
+                raise InvalidFilterError(
+                    f"{name} must be an integer from 0 to 2**62, not {value!r}"
+                )
 
     @property
     def condition(self) -> Condition | None:
@@ -130,12 +134,12 @@ class Reader:
                 for (line,) in lines:
                     yield decode(line)
 
-    def _begun(self, question: Question) -> tuple[Sequence[Any], Generator[Sequence[Any], None, None]]:
+    def _begun(self, question: Question) -> tuple[Sequence[Any], Walk]:
         """A walk whose first rows show that the cache is usable."""
         walk = self._walk(question)
         return next(walk, ()), walk
 
-    def _walk(self, question: Question) -> Generator[Sequence[Any], None, None]:
+    def _walk(self, question: Question) -> Walk:
         with self._snapshot(question.codec) as cursor:
             query = self._query(question, cursor)
             counts = _probed(query, cursor)

@@ -13,21 +13,19 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.pool import PoolProxiedConnection
 
 from taskstore._cache.guard import permitted
 from taskstore._cache.rows import Rows
-from taskstore._cache.sqlite import BUSY_TIMEOUT_MS, WRITE_OPTION
+from taskstore._cache.sqlite import no_waiting
 from taskstore._format.fingerprint import Fingerprint
 from taskstore._log import files
 from taskstore._log.fingerprint import checksum
 from taskstore._records.types import RecordCodec
+from taskstore._store.access import access
 from taskstore._store.catalog import Catalog
 from taskstore._store.context import StoreContext
-from taskstore._store.freshness import find_stale, looks_fresh, stat_log
+from taskstore._store.freshness import Stale, find_stale, looks_fresh, stat_log
 from taskstore._store.report import SyncReport
-from taskstore._store.sqlite_errors import is_busy
 from taskstore._store.sync import Progress, Sync
 from taskstore._store.transaction import WRITER, TransactionHook, Unit
 
@@ -53,19 +51,20 @@ class Refresher:
         if collections is not None and self._remembered(collections):
             return
         with self._context.engine.connect() as connection:
-            stale = find_stale(self._context, _rows(self._context, connection), collections)
-        if stale:
-            names = [item.collection for item in stale]
-            if not self._try(names) and not all(item.only_grown for item in stale):
-                self.sync(names)
+            rows = _rows(self._context, connection)
+            stale = find_stale(self._context, rows, collections)
+            names = self._with_these(stale, rows)
+        if stale and not self._try(names) and not all(map(self._may_be_served, stale)):
+            self.sync(names)
 
     def in_transaction(self, connection: Connection, collections: Iterable[str] | None) -> None:
         """See to it that an open write transaction works on the logs as they are."""
         if collections is not None and self._remembered(collections):
             return
-        stale = find_stale(self._context, _rows(self._context, connection), collections)
+        rows = _rows(self._context, connection)
+        stale = find_stale(self._context, rows, collections)
         if stale:
-            self._run(connection, [item.collection for item in stale])
+            self._run(connection, self._with_these(stale, rows))
 
     def sync(
         self,
@@ -82,15 +81,22 @@ class Refresher:
             )
 
     @contextmanager
-    def rewriting(self, collections: list[str]) -> Iterator[tuple[Rows, Unit]]:
-        """A write transaction under the log lock, on collections that are up to date."""
+    def rewriting(
+        self, collections: Iterable[str] | None
+    ) -> Iterator[tuple[Rows, Unit, SyncReport]]:
+        """A write transaction under the log lock; nobody who takes locks disturbs it.
+
+        Args:
+            collections: those to bring up to date first; None for all that are stale.
+        """
         context = self._context
         with self._writing.begin() as connection:
             rows = _rows(context, connection)
             unit = self._transactions.unit(connection)
+            if collections is None:
+                collections = [item.collection for item in find_stale(context, rows, None)]
             with context.log_lock.hold(context.lock_timeout):
-                Sync(context, rows, unit).run(collections)
-                yield rows, unit
+                yield rows, unit, Sync(context, rows, unit).run(collections)
 
     def teach(self, catalog: Catalog, codec: RecordCodec[Any]) -> None:
         """Have the cache index what a record type asks for."""
@@ -109,18 +115,38 @@ class Refresher:
             recorded = rows.fingerprints()
         return any(not self._same_bytes(item.collection, recorded) for item in stale)
 
+    def _with_these(self, stale: list[Stale], rows: Rows) -> list[str]:
+        """The collections to sync when some are stale: all that are.
+
+        A transaction over several that a crash cut short, and recovery kept, must come into the
+        cache at once: whoever reads without waiting is served half of it otherwise.
+        """
+        if not stale:
+            return []
+        others = find_stale(self._context, rows, None)
+        return sorted({item.collection for item in (*stale, *others)})
+
+    def _may_be_served(self, item: Stale) -> bool:
+        """Whether the cache can answer for a log that cannot be read anew at the moment."""
+        return item.only_grown or self._same_bytes(item.collection, self._context.known)
+
     def _same_bytes(self, collection: str, recorded: dict[str, Fingerprint]) -> bool:
         known = recorded.get(collection)
         if known is None:
             return False
-        try:
-            fd = files.open_log(self._context.layout.log_path(collection))
-        except FileNotFoundError:
-            return False
-        try:
-            return os.fstat(fd).st_size == known.size and checksum(fd, known.size) == known.checksum
-        finally:
-            os.close(fd)
+        path = self._context.layout.log_path(collection)
+        with access(path):
+            try:
+                fd = files.open_log(path)
+            except FileNotFoundError:
+                return False
+            try:
+                size = os.fstat(fd).st_size
+                return size == known.size and checksum(fd, size) == known.checksum
+            except EOFError:
+                return False
+            finally:
+                os.close(fd)
 
     def _remembered(self, collections: Iterable[str]) -> bool:
         known = self._context.known
@@ -157,7 +183,7 @@ class Refresher:
 
     def _try_in_gate(self, collections: list[str]) -> bool:
         context = self._context
-        with _not_waiting(context.engine) as connection:
+        with no_waiting(context.engine) as connection:
             if connection is None or not context.log_lock.try_acquire():
                 return False
             try:
@@ -172,28 +198,3 @@ class Refresher:
 
 def _rows(context: StoreContext, connection: Connection) -> Rows:
     return Rows(connection.connection.cursor(), context.models)
-
-
-@contextmanager
-def _not_waiting(engine: Engine) -> Iterator[Connection | None]:
-    """A connection that holds the write lock, or None where another holds it."""
-    with engine.connect().execution_options(**{WRITE_OPTION: True}) as connection:
-        driver = connection.connection
-        _set_timeout(driver, 0)
-        try:
-            try:
-                connection.begin()
-            except OperationalError as error:
-                if not is_busy(error):
-                    raise
-                yield None
-            else:
-                yield connection
-        finally:
-            _set_timeout(driver, BUSY_TIMEOUT_MS)
-
-
-def _set_timeout(driver: PoolProxiedConnection, ms: int) -> None:
-    cursor = driver.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {ms}")
-    cursor.close()

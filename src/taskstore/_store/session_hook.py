@@ -8,6 +8,7 @@ they are collected after it, in the transaction's present savepoint.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,7 +17,6 @@ from sqlalchemy import event, inspect
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction, attributes
 
-from taskstore._cache.guard import permit_writes
 from taskstore._cache.rows import Rows, Stored
 from taskstore._format.lines import raw_fields
 from taskstore._store.changes import Changes, Key
@@ -26,6 +26,9 @@ from taskstore._store.drafts import Draft, aligned, checked_line, draft_of, line
 from taskstore._store.transaction import TransactionHook, Unit, mark_pending
 from taskstore._store.versions import Version, next_version
 from taskstore.errors import RecordExistsError, StoreReadOnlyError, UntrackedWriteError
+
+READ_ONLY = "taskstore_read_only"
+"""The key of `Session.info` that makes a session one for reading."""
 
 _EVENTS = ("before_flush", "after_flush", "after_flush_postexec", "do_orm_execute")
 
@@ -70,41 +73,31 @@ class SessionHook:
                 event.remove(target, name, getattr(self, f"_{name}"))
 
     def _before_flush(self, session: Session, context: UOWTransaction, instances: Any) -> None:
+        # A flush that failed has left its plan behind.
+        self._flushes.pop(session, None)
         touched = [*session.new, *session.dirty, *session.deleted]
         self._refuse_derived(touched)
         tracked = [row for row in touched if isinstance(row, self._tracked)]
         if not tracked:
             return
         self._context.check_open()
-        if self._context.read_only:
+        if self._context.read_only or session.info.get(READ_ONLY):
             raise StoreReadOnlyError(self._context.path, operation="write through a session")
         connection = session.connection(bind_arguments={"mapper": self._tracked})
-        unit = self._transactions.unit(connection)
         self._check_connection(connection)
-        cursor = connection.connection.cursor()
-        try:
-            rows = Rows(cursor, self._context.models)
-            if not unit.locked:
-                # A deferred transaction must hold the write lock before `stored` is read.
-                rows.lock()
-                unit.locked = True
-            flush = _Flush(connection)
-            self._plan(session, flush, rows, unit)
-        finally:
-            cursor.close()
+        # A deferred transaction must hold the write lock before `stored` is read.
+        unit = self._transactions.locked(connection)
+        flush = _Flush(connection)
+        with closing(connection.connection.cursor()) as cursor:
+            self._plan(session, flush, Rows(cursor, self._context.models), unit)
         self._flushes[session] = flush
-        permit_writes(connection, allowed=True)
+        unit.flushing = True
 
     def _check_connection(self, connection: Connection) -> None:
         if connection.dialect is not self._context.engine.dialect:
             raise UntrackedWriteError(
                 statement=f"a flush on {connection.engine!r}",
                 remedy="bind the session to the store's engine (Store.engine)",
-            )
-        if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
-            raise UntrackedWriteError(
-                statement="a flush in AUTOCOMMIT, where nothing can be rolled back",
-                remedy="use a session with transactions",
             )
 
     def _refuse_derived(self, touched: Iterable[Any]) -> None:
@@ -122,16 +115,16 @@ class SessionHook:
             for row in session.dirty
             if isinstance(row, self._tracked) and session.is_modified(row)
         ]
+        # By what they are in the database: a key that was changed before is not deleted.
         doomed: dict[Key, Any] = {
-            (row.collection, row.id): row
-            for row in session.deleted
-            if isinstance(row, self._tracked)
+            inspect(row).identity: row for row in session.deleted if isinstance(row, self._tracked)
         }
         moved = [d.old_key for d in drafts if d.old_key is not None and d.old_key != d.key]
         keys = {draft.key for draft in drafts} | set(doomed) | set(moved)
         stored = _stored(rows, keys)
         for draft in drafts:
-            self._plan_line(flush, draft, stored, unit, replaces=draft.key in doomed)
+            replaces = draft.key in doomed or draft.key in moved
+            self._plan_line(flush, draft, stored, unit, replaces=replaces)
         for key in [*doomed, *moved]:
             if key not in flush.lines:
                 self._plan_grave(flush, key, stored.get(key))
@@ -153,18 +146,12 @@ class SessionHook:
         before = stored.get(draft.key)
         live = before is not None and before.line is not None
         in_place = draft.old_key == draft.key
-        if live and not in_place and not replaces:
+        if (live and not in_place and not replaces) or draft.key in flush.lines:
             raise RecordExistsError(collection=collection, id=id)
-        previous = raw_fields(before.line) if before is not None and before.line else None
+        origin = before if draft.old_key is None else stored.get(draft.old_key)
+        previous = raw_fields(origin.line) if origin is not None and origin.line else None
         fields = draft.fields if previous is None else aligned(draft.fields, previous)
-        version = next_version(
-            draft.claim,
-            before.order_us if before is not None else None,
-            before.updated_at if before is not None else None,
-            self._context.clock(),
-            collection=collection,
-            id=id,
-        )
+        version = self._version(draft, before, origin)
         if (
             before is not None
             and previous is not None
@@ -174,12 +161,27 @@ class SessionHook:
         ):
             _settle(draft.row, before)
             return
-        line = checked_line(line_of(fields, version, previous), collection, id)
+        like = origin.line if origin is not None else None
+        line = checked_line(line_of(fields, version, like), collection, id)
         _undo_later(unit.changes, draft.row)
         _write(draft.row, draft.key, line, version)
         flush.lines[draft.key] = line
         if before is None:
             flush.born.append(draft.key)
+
+    def _version(self, draft: Draft, before: Stored | None, origin: Stored | None) -> Version:
+        """The version of a line; `origin` is the row's old line, also under another key."""
+        collection, id = draft.key
+        previous = origin.updated_at if origin is not None else None
+        now_ms = self._context.clock()
+        claim = draft.claim
+        if draft.old_key not in (None, draft.key):
+            # What a moved row carries is the version that it had under its old key.
+            stored_us = origin.order_us if origin is not None else None
+            carried = next_version(claim, stored_us, previous, now_ms, collection=collection, id=id)
+            claim = claim if carried.kept else None
+        stored_us = before.order_us if before is not None else None
+        return next_version(claim, stored_us, previous, now_ms, collection=collection, id=id)
 
     def _plan_grave(self, flush: _Flush, key: Key, before: Stored | None) -> None:
         version = next_version(
@@ -196,34 +198,35 @@ class SessionHook:
 
     def _after_flush(self, session: Session, context: UOWTransaction) -> None:
         flush = self._flushes.get(session)
-        planned = flush.rows if flush is not None else set()
-        for row in (*session.new, *session.dirty, *session.deleted):
-            if isinstance(row, self._tracked) and id(row) not in planned:
-                if row in session.dirty and not session.is_modified(row):
-                    continue
-                raise UntrackedWriteError(
-                    statement=f"a flush that also wrote {row!r}, which was added while it ran",
-                    remedy="add or change rows before the flush",
-                )
+        self._check_planned(session, context, flush.rows if flush is not None else set())
         if flush is None:
             return
         unit = self._transactions.unit(flush.connection)
-        cursor = flush.connection.connection.cursor()
-        try:
+        unit.flushing = False
+        with closing(flush.connection.connection.cursor()) as cursor:
             rows = Rows(cursor, self._context.models)
+            _check_stored(rows, flush)
             unit.changes.mark_born(flush.born)
             for collection, written in flush.lines:
                 rows.exhume(collection, [written])
             collect_lines(rows, unit.changes, flush.lines)
             collect_graves(rows, unit.changes, flush.graves)
-        finally:
-            cursor.close()
         mark_pending(flush.connection)
 
+    def _check_planned(self, session: Session, context: UOWTransaction, planned: set[int]) -> None:
+        """Refuse a flush that also wrote rows which were not in the session when it began."""
+        for state, (is_delete, is_listed_only) in context.states.items():
+            row = state.obj()
+            if is_listed_only or not isinstance(row, self._tracked) or id(row) in planned:
+                continue
+            if is_delete or state.key is None or session.is_modified(row):
+                raise UntrackedWriteError(
+                    statement=f"a flush that also wrote {row!r}, as a listener or a cascade asked",
+                    remedy="add, change or delete rows before the flush",
+                )
+
     def _after_flush_postexec(self, session: Session, context: UOWTransaction) -> None:
-        flush = self._flushes.pop(session, None)
-        if flush is not None:
-            permit_writes(flush.connection, allowed=False)
+        self._flushes.pop(session, None)
 
     def _do_orm_execute(self, state: ORMExecuteState) -> None:
         if not (state.is_insert or state.is_update or state.is_delete):
@@ -235,6 +238,23 @@ class SessionHook:
                 remedy="use session.add, change loaded rows, session.delete, or the store's "
                 "create_many, save_many and delete_where",
             )
+
+
+def _check_stored(rows: Rows, flush: _Flush) -> None:
+    """Refuse a flush that has stored something else than what the log is about to receive."""
+    stored = _stored(rows, [*flush.lines, *flush.graves])
+    wrong = [
+        key
+        for key, line in flush.lines.items()
+        if key not in stored or stored[key].line != line.decode()
+    ]
+    wrong += [key for key in flush.graves if key in stored and stored[key].line is not None]
+    if wrong:
+        raise UntrackedWriteError(
+            statement=f"a flush that stored {wrong[0]} otherwise than it was when the flush began",
+            remedy="change rows before the flush, or in before_flush listeners that were there "
+            "before the store's",
+        )
 
 
 def _stored(rows: Rows, keys: Iterable[Key]) -> dict[Key, Stored]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,19 +15,19 @@ from sqlalchemy.orm import Session, SessionTransaction, sessionmaker
 from sqlalchemy.orm.util import identity_key
 
 from taskstore._store.cache_file import CacheFile
+from taskstore._store.changes import Changes
 from taskstore._store.context import StoreContext
 from taskstore._store.refresh import Refresher
-from taskstore._store.session_hook import SessionHook
+from taskstore._store.session_hook import READ_ONLY, SessionHook
 from taskstore._store.sqlite_errors import DatabaseErrors, translated
 from taskstore._store.transaction import WRITER
 from taskstore.errors import StoreReadOnlyError
 
 _COLLECTIONS = "taskstore_collections"
 _JOINED = "taskstore_joined"
-_READ_ONLY = "taskstore_read_only"
 
-Owner = tuple[int, Any]
-"""A thread, and the asyncio task that runs in it, if one does."""
+Owner = tuple[int, int, Any]
+"""A process, a thread, and the asyncio task that runs in it, if one does."""
 
 
 class Sessions:
@@ -74,7 +75,7 @@ class Sessions:
         factory = self._readers if read_only or self._context.read_only else self._writers
         with self._opened(factory, None) as session, self._joined(session):
             if factory is self._readers:
-                session.info[_READ_ONLY] = True
+                session.info[READ_ONLY] = True
             yield session
 
     @contextmanager
@@ -92,16 +93,24 @@ class Sessions:
             yield session.connection()
             session.commit()
 
-    def expire(self, collection: str, ids: Iterable[str]) -> None:
-        """Have the joined session's rows read again that were written behind its back."""
+    def expire(self, changes: Changes, collection: str, ids: Sequence[str]) -> None:
+        """Have the joined session read rows again that were written behind its back.
+
+        And once more if that is rolled back to a savepoint: SQLAlchemy then expires only what the
+        session itself has changed, and a row may have been read since.
+        """
         current = self.current()
-        if current is None:
+        if current is None or not ids:
             return
+        self._expire(current, collection, ids)
+        changes.on_undo(lambda: self._expire(current, collection, ids))
+
+    def _expire(self, session: Session, collection: str, ids: Iterable[str]) -> None:
         model = self._context.models.StoredRecord
         for id in ids:
-            row = current.identity_map.get(identity_key(model, (collection, id)))
+            row = session.identity_map.get(identity_key(model, (collection, id)))
             if row is not None:
-                current.expire(row)
+                session.expire(row)
 
     def _factory(self, bind: Any) -> sessionmaker[Session]:
         factory = sessionmaker(bind)
@@ -115,7 +124,7 @@ class Sessions:
         if transaction.nested or not self._context.refresh:
             return
         collections = session.info.get(_COLLECTIONS)
-        if session.info.get(_READ_ONLY):
+        if session.info.get(READ_ONLY):
             # BEGIN alone takes no snapshot: what is read next is what this brings.
             self._refresher.before_read(collections)
         elif session.info.get(_JOINED) is None:
@@ -150,7 +159,7 @@ class Sessions:
         outer.flush()
         factory = self._readers if read_only else self._writers
         inner = factory(bind=outer.connection(), join_transaction_mode="create_savepoint")
-        inner.info.update({_JOINED: True, _READ_ONLY: read_only or outer.info.get(_READ_ONLY)})
+        inner.info.update({_JOINED: True, READ_ONLY: read_only or outer.info.get(READ_ONLY)})
         try:
             yield inner
         finally:
@@ -171,7 +180,7 @@ class Sessions:
                 del self._current[owner]
 
     def _check_writable(self, session: Session, operation: str = "begin a transaction") -> None:
-        if session.info.get(_READ_ONLY):
+        if session.info.get(READ_ONLY):
             raise StoreReadOnlyError(self._context.path, operation=operation)
 
 
@@ -181,4 +190,4 @@ def _owner() -> Owner:
     # A store that is used without asyncio does not import it.
     if asyncio is not None and asyncio._get_running_loop() is not None:
         task = asyncio.current_task()
-    return threading.get_ident(), task
+    return os.getpid(), threading.get_ident(), task

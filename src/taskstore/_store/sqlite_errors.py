@@ -37,11 +37,6 @@ def _code(error: BaseException) -> int:
     return (getattr(driver, "sqlite_errorcode", None) or 0) & 0xFF
 
 
-def is_busy(error: BaseException) -> bool:
-    """Whether another connection holds the lock that was wanted."""
-    return _code(error) in _BUSY
-
-
 def is_unusable(error: BaseException) -> bool:
     """Whether the file cannot serve as a cache and must be made anew."""
     return _code(error) in _UNUSABLE or _FOREIGN.search(reason_of(error)) is not None

@@ -23,16 +23,24 @@ from taskstore._store.cache_file import CacheFile
 from taskstore._store.catalog import Catalog
 from taskstore._store.context import StoreContext
 from taskstore._store.local_gate import LocalGate
+from taskstore._store.opening import (
+    check_bind,
+    check_engine,
+    codecs_of,
+    layout_of,
+    milliseconds,
+    prepare,
+)
 from taskstore._store.read_calls import ReadCalls
 from taskstore._store.reading import Reader
 from taskstore._store.refresh import Refresher
 from taskstore._store.reindex import rebuild_indexes
 from taskstore._store.session_hook import SessionHook
 from taskstore._store.sessions import Sessions
+from taskstore._store.statement_hook import StatementHook
 from taskstore._store.transaction import TransactionHook
 from taskstore._store.upkeep_calls import UpkeepCalls
 from taskstore._store.write_calls import WriteCalls
-from taskstore.errors import StoreNotFoundError, UntrackedWriteError
 
 LOCK_TIMEOUT = 30.0
 """How long to wait for another writer, in seconds."""
@@ -52,6 +60,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
         self._transactions = TransactionHook(context)
         self._refresher = Refresher(context, self._transactions)
         self._cache = CacheFile(context, self._catalog, self._refresher)
+        self._statements = StatementHook(context, self._transactions)
         self._hook = SessionHook(context, self._transactions)
         self._sessions = Sessions(context, self._hook, self._refresher, self._cache)
         self._reader = Reader(context, self._sessions, self._refresher, self._catalog, self._cache)
@@ -77,7 +86,9 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
             path: the store directory.
             types: record classes that the cache is to index; others are taught at first use.
             engine: a SQLite engine of the application, whose database is to be the cache; by
-                default the cache is a file in the directory.
+                default the cache is a file in the directory. While the store is open, every
+                statement that SQLAlchemy sends there is checked; what goes to a cursor of the
+                driver itself is not. After a fork, dispose of it in the child (close=False).
             read_only: write nothing anywhere; the cache is in memory.
             create: make the directory where there is none.
             migrate: whether to upgrade the schema of `engine`; by default that is left to the
@@ -93,17 +104,22 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
             StoreAccessError: the operating system refused a file.
             SchemaVersionError: a newer library upgraded the cache.
             MigrationRequiredError: the schema of `engine` is not current.
+            UntrackedWriteError: `engine` is for asyncio, or not of SQLite.
             RecoveryError: a crash left what cannot be recovered.
         """
-        layout = Layout(Path(os.path.abspath(path)))
-        _prepare(layout, create=create and not read_only, read_only=read_only)
+        if engine is not None:
+            check_engine(engine)
+        layout = layout_of(path)
+        prepare(layout, create=create and not read_only, read_only=read_only)
         models = DEFAULT
         own_engine = engine is None
         if engine is None:
             engine = (
                 create_memory_engine(models)
                 if read_only
-                else create_cache_engine(layout.cache_path, models)
+                else create_cache_engine(
+                    layout.cache_path, models, busy_timeout_ms=milliseconds(lock_timeout)
+                )
             )
         store = cls(
             StoreContext(
@@ -119,6 +135,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
                 own_engine=own_engine,
                 refresh=refresh,
                 migrate=own_engine or bool(migrate),
+                create=create and not read_only,
             )
         )
         store._start(types)
@@ -136,8 +153,9 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
     def _start(self, types: Iterable[type[Any]]) -> None:
         self._transactions.install()
         try:
-            codecs = [self._catalog.codec(type_) for type_ in types]
+            codecs = codecs_of(types, self._catalog)
             self._cache.open()
+            self._statements.install()
             self._cache.retried(lambda: self._bring_up(codecs))
         except BaseException:
             self.close()
@@ -157,6 +175,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
         for target in list(self._attached):
             self.detach(target)
         context.closed = True
+        self._statements.remove()
         self._transactions.remove()
         if context.own_engine:
             context.engine.dispose()
@@ -235,10 +254,10 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
         begin, and sees the log as of the last `sync`.
 
         Raises:
-            UntrackedWriteError: it is bound to another engine than the store's.
+            UntrackedWriteError: it is bound to another engine than the store's, or for asyncio.
         """
         self._context.check_open()
-        _check_bind(target, self._context.engine)
+        check_bind(target, self._context.engine)
         self._hook.attach(target)
         if not any(target is known for known in self._attached):
             self._attached.append(target)
@@ -260,28 +279,4 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
         codec = self._catalog.codec(type)
         return self._run(
             codec, "rebuild indexes", lambda writer: rebuild_indexes(codec, writer.rows)
-        )
-
-
-def _prepare(layout: Layout, *, create: bool, read_only: bool) -> None:
-    """See to it that the directory is there and of a version that we know."""
-    if not layout.directory.is_dir():
-        if not create:
-            raise StoreNotFoundError(layout.directory)
-        layout.create()
-    elif read_only:
-        layout.check_version()
-    else:
-        layout.prepare()
-
-
-def _check_bind(target: Any, engine: Engine) -> None:
-    """Refuse a session or session factory that is known to use another database."""
-    factory = getattr(target, "session_factory", target)
-    bind = getattr(factory, "kw", {}).get("bind") or getattr(factory, "bind", None)
-    if bind is not None and getattr(bind, "dialect", None) is not engine.dialect:
-        raise UntrackedWriteError(
-            statement=f"attach to a session that is bound to {bind!r}",
-            remedy="bind it to the store's engine (Store.engine), or open the store with "
-            "engine=... of the application",
         )

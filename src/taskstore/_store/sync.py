@@ -19,7 +19,9 @@ from taskstore._log import files
 from taskstore._log.fingerprint import checksum
 from taskstore._log.recovery import recover, virtual_limits
 from taskstore._log.replay import LogChangedError, replay
+from taskstore._store.access import access
 from taskstore._store.context import StoreContext
+from taskstore._store.freshness import stat_log
 from taskstore._store.report import CollectionReport, SyncReport
 from taskstore._store.transaction import Unit
 from taskstore.errors import StoreAccessError
@@ -29,6 +31,9 @@ Progress = Callable[[str, int, int], None]
 
 _ATTEMPTS = 10
 """How often a log is read again that somebody changes while it is read, without our lock."""
+
+_RECORDED = ("noted", "tail", "replayed")
+"""The actions that record a fingerprint."""
 
 
 @attrs.frozen
@@ -86,17 +91,35 @@ class Sync:
         if collections is None:
             collections = self._all(names)
         reports = {name: self._collection(name, limits.get(name)) for name in collections}
+        if any(report.action in _RECORDED for report in reports.values()):
+            self._settle_names()
         return SyncReport(reports, tuple(strays), tuple(recovered))
+
+    def _settle_names(self) -> None:
+        """See to it that the files that were read keep their names in a power cut.
+
+        Who replaces a file, as git does, syncs nothing. What is appended to the new one, once it
+        is in the cache, would be lost with its name.
+        """
+        if not self.context.read_only:
+            with access(self.context.path, "sync"):
+                files.sync_directory(self.context.path)
 
     def _all(self, names: list[str]) -> list[str]:
         return sorted({*names, *self.rows.fingerprints(), *self.rows.collections()})
 
     def _collection(self, collection: str, limit: int | None) -> CollectionReport:
         for _ in range(_ATTEMPTS):
+            self.rows.savepoint()
             try:
-                return self._look(collection, limit)
+                report = self._look(collection, limit)
             except LogChangedError as changed:
+                # What was loaded by then may be in no log.
+                self.rows.revert()
                 last = changed
+            else:
+                self.rows.release()
+                return report
         raise StoreAccessError(
             self.context.layout.log_path(collection),
             operation="read",
@@ -105,18 +128,18 @@ class Sync:
 
     def _look(self, collection: str, limit: int | None) -> CollectionReport:
         path = self.context.layout.log_path(collection)
-        try:
-            fd = files.open_log(path)
-        except FileNotFoundError:
+        if stat_log(self.context, collection) is None:
+            # What is no regular file is reported as a stray, and must not stop the others.
             return self._removed(collection)
-        except OSError as error:
-            raise StoreAccessError(
-                path, operation="read", reason=error.strerror or str(error), errno=error.errno
-            ) from error
-        try:
-            return self._compare(collection, fd, limit)
-        finally:
-            os.close(fd)
+        with access(path):
+            try:
+                fd = files.open_log(path)
+            except FileNotFoundError:
+                return self._removed(collection)
+            try:
+                return self._compare(collection, fd, limit)
+            finally:
+                os.close(fd)
 
     def _removed(self, collection: str) -> CollectionReport:
         """The log is gone, and with it what it said."""

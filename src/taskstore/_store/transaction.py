@@ -7,20 +7,24 @@ one dialect instance of the one engine that was handed over; `remove` puts them 
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
+from weakref import WeakSet
 
 import attrs
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import OperationalError
 
 from taskstore._cache.guard import GuardedConnection, permit_writes
 from taskstore._cache.rows import Rows
-from taskstore._cache.sqlite import WRITE_OPTION
-from taskstore._format.fingerprint import Fingerprint
+from taskstore._cache.sqlite import WRITE_OPTION, before_begin, begin_as_writer
+from taskstore._format.fingerprint import NOTHING_READ, Fingerprint
 from taskstore._store.changes import Changes
 from taskstore._store.context import StoreContext
-from taskstore.errors import UntrackedWriteError
+from taskstore.errors import TransactionOpenError, UntrackedWriteError
 
 GATE_OPTION = "taskstore_gate"
 """The execution option under which a connection passes the gate before it begins."""
@@ -47,18 +51,22 @@ class Unit:
         fingerprints: of the logs that were read or written in this transaction; None for one that
             is gone or must be looked at again.
         holds_gate: whether the gate is to be released at the end.
-        locked: whether the database's write lock is known to be held.
+        locked: whether the database's write lock was taken.
+        flushing: whether a flush runs whose changes go to the log.
+        autocommit: whether it commits what it should not: there is no transaction around it.
     """
 
     changes: Changes = attrs.field(factory=Changes)
     fingerprints: dict[str, Fingerprint | None] = attrs.field(factory=dict)
     holds_gate: bool = False
     locked: bool = False
+    flushing: bool = False
+    autocommit: bool = False
 
 
 def mark_pending(connection: Connection) -> None:
     """Note on a connection of our own that its transaction has something for the log."""
-    driver = connection.connection.driver_connection
+    driver: Any = connection.connection.dbapi_connection
     if isinstance(driver, GuardedConnection):
         driver.pending = True
 
@@ -70,6 +78,8 @@ class TransactionHook:
         self._context = context
         self._key = f"taskstore-unit-{id(self)}"
         self._originals: dict[str, Callable[..., Any]] = {}
+        self._open: WeakSet[Unit] = WeakSet()
+        self._removing = False
 
     def install(self) -> None:
         """Wrap the transaction methods of the engine's dialect."""
@@ -77,36 +87,103 @@ class TransactionHook:
         for name in _WRAPPED:
             self._originals[name] = getattr(dialect, name)
             setattr(dialect, name, getattr(self, f"_{name}"))
-        # First of all listeners: who waits for the gate must not hold a database lock yet.
-        event.listen(self._context.engine, "begin", self._begin, insert=True)
+        # Who waits for the gate must not hold a database lock yet.
+        before_begin(self._context.engine, self._begin)
         event.listen(self._context.engine, "invalidate", self._invalidate)
+        event.listen(self._context.engine, "checkin", self._checkin)
 
     def remove(self) -> None:
-        """Put everything back as it was."""
+        """Put everything back as it was.
+
+        Where a transaction is still open that has lines for the log, or holds the gate, its end is
+        waited for: a commit that was none must raise, and the gate be released. An engine of the
+        store's own keeps its hooks, for other threads may be in them, and is of no use without.
+        """
+        if self._context.own_engine:
+            return
         event.remove(self._context.engine, "begin", self._begin)
         event.remove(self._context.engine, "invalidate", self._invalidate)
+        event.remove(self._context.engine, "checkin", self._checkin)
+        self._removing = True
+        self._unwrap_when_idle()
+
+    def _unwrap_when_idle(self) -> None:
+        if any(unit.changes or unit.holds_gate for unit in list(self._open)):
+            return
         dialect = self._context.engine.dialect
         for name in _WRAPPED:
             # The originals are methods of the class: without ours they show again.
             if vars(dialect).get(name) == getattr(self, f"_{name}"):
                 delattr(dialect, name)
-        self._originals.clear()
+
+    def present(self, connection: Connection) -> Unit | None:
+        """The unit of the transaction that is open on a connection; None if there is none yet."""
+        unit: Unit | None = connection.info.get(self._key)
+        return unit
 
     def unit(self, connection: Connection) -> Unit:
         """The unit of the transaction that is open on a connection."""
-        unit: Unit | None = connection.info.get(self._key)
-        if unit is None:
-            unit = connection.info[self._key] = Unit()
+        unit = self.present(connection)
+        return unit if unit is not None else self._new_unit(connection.info)
+
+    def locked(self, connection: Connection) -> Unit:
+        """The unit of a transaction, which holds the database's write lock from now on.
+
+        Raises:
+            UntrackedWriteError: there is no transaction, but AUTOCOMMIT.
+            OperationalError: another connection holds the lock, or has written since this
+                transaction first read.
+        """
+        unit = self.unit(connection)
+        level = connection.get_execution_options().get("isolation_level")
+        if unit.autocommit or level == "AUTOCOMMIT":
+            raise UntrackedWriteError(
+                statement="a write in AUTOCOMMIT, where nothing can be rolled back",
+                remedy="use a session with transactions",
+            )
+        # A raw COMMIT may have ended the transaction that took the lock.
+        driver: Any = connection.connection.dbapi_connection
+        if not unit.locked or not driver.in_transaction:
+            with closing(connection.connection.cursor()) as cursor:
+                try:
+                    Rows(cursor, self._context.models).lock()
+                except sqlite3.OperationalError as error:
+                    raise OperationalError("BEGIN IMMEDIATE", None, error) from error
+            unit.locked = True
+        return unit
+
+    def _new_unit(self, info: dict[str, Any]) -> Unit:
+        unit: Unit = Unit()
+        info[self._key] = unit
+        self._open.add(unit)
         return unit
 
     def _begin(self, connection: Connection) -> None:
+        self._context.check_open()
         self._discard(connection.info)
-        unit = connection.info[self._key] = Unit()
+        unit = self._new_unit(connection.info)
         options = connection.get_execution_options()
         if options.get(GATE_OPTION):
-            self._context.gate.acquire(self._context.lock_timeout)
+            gate = self._context.gate
+            if gate.held:
+                # Another asyncio task of this thread: to wait for it here would be for ever.
+                raise TransactionOpenError(
+                    operation="begin a transaction (another task of this thread is in one, and "
+                    "waiting for it here would stop both)"
+                )
+            gate.acquire(self._context.lock_timeout)
             unit.holds_gate = True
+            if self._context.closed:
+                # It was closed while we waited.
+                self._discard(connection.info)
+                self._context.check_open()
         unit.locked = bool(options.get(WRITE_OPTION))
+        if unit.locked and not self._context.own_engine:
+            try:
+                begin_as_writer(connection.connection.dbapi_connection)
+            except BaseException:
+                self._discard(connection.info)
+                raise
 
     def _do_commit(self, dbapi_connection: Any) -> None:
         info = _info(dbapi_connection)
@@ -115,7 +192,7 @@ class TransactionHook:
             if unit is not None and unit.changes:
                 self._write_and_commit(unit, dbapi_connection)
             else:
-                self._originals["do_commit"](dbapi_connection)
+                self._commit(dbapi_connection)
         except BaseException:
             # SQLAlchemy rolls nothing back here, and the pool would get the connection with
             # its transaction open.
@@ -124,11 +201,23 @@ class TransactionHook:
         if unit is not None:
             self._finish(unit, info)
 
+    def _commit(self, dbapi_connection: Any) -> None:
+        driver = dbapi_connection.dbapi_connection
+        if isinstance(driver, GuardedConnection):
+            driver.pending = False
+        self._originals["do_commit"](dbapi_connection)
+        if driver.in_transaction:
+            raise UntrackedWriteError(
+                statement="a commit that the driver did not carry out",
+                remedy="create the engine without the driver's autocommit=True",
+            )
+
     def _write_and_commit(self, unit: Unit, dbapi_connection: Any) -> None:
         context = self._context
+        context.check_open()
         batch = unit.changes.batch()
         if not batch:
-            self._originals["do_commit"](dbapi_connection)
+            self._commit(dbapi_connection)
             return
         cursor = dbapi_connection.cursor()
         try:
@@ -139,12 +228,18 @@ class TransactionHook:
                 try:
                     for name, fingerprint in appended.fingerprints.items():
                         unit.fingerprints[name] = fingerprint
+                        if fingerprint is None and known[name] is None:
+                            # Rows without a trace of their log would outlive it.
+                            fingerprint = NOTHING_READ
                         if fingerprint is not None:
                             rows.put_fingerprint(name, fingerprint, context.clock())
-                    self._originals["do_commit"](dbapi_connection)
+                    self._commit(dbapi_connection)
                 except BaseException as error:
-                    self._originals["do_rollback"](dbapi_connection)
-                    appended.take_back(f"{type(error).__name__}: {error}")
+                    try:
+                        self._originals["do_rollback"](dbapi_connection)
+                    finally:
+                        # Whatever becomes of the database: the caller is told of a failure.
+                        appended.take_back(f"{type(error).__name__}: {error}")
                     raise
                 appended.retire()
         finally:
@@ -157,6 +252,14 @@ class TransactionHook:
             self._discard(_info(dbapi_connection))
 
     def _do_savepoint(self, connection: Connection, name: str) -> None:
+        driver: Any = connection.connection.dbapi_connection
+        if not driver.in_transaction:
+            # The release of a savepoint without a transaction around it is a commit.
+            if driver.isolation_level is None:
+                self.unit(connection).autocommit = True
+            else:
+                # This driver would begin as late as with the first INSERT.
+                driver.execute("BEGIN")
         self._originals["do_savepoint"](connection, name)
         self.unit(connection).changes.savepoint(name)
 
@@ -170,6 +273,7 @@ class TransactionHook:
         finally:
             unit = self.unit(connection)
             unit.changes.rollback_to(name)
+            unit.flushing = False
             # A flush that failed did not come to the end at which it closes this again.
             permit_writes(connection, allowed=False)
             # What was read of the logs since then is rolled back too.
@@ -182,6 +286,13 @@ class TransactionHook:
         )
 
     def _invalidate(self, dbapi_connection: Any, record: Any, exception: Any) -> None:
+        self._discard(record.info)
+
+    def _checkin(self, driver: Any, record: Any) -> None:
+        # An error at the wrong moment, as in a listener to the commit, has SQLAlchemy believe
+        # that all is done.
+        if driver is not None and driver.in_transaction:
+            driver.rollback()
         self._discard(record.info)
 
     def _finish(self, unit: Unit, info: dict[str, Any]) -> None:
@@ -204,6 +315,9 @@ class TransactionHook:
 
     def _release(self, unit: Unit, info: dict[str, Any]) -> None:
         info.pop(self._key, None)
+        self._open.discard(unit)
+        if self._removing:
+            self._unwrap_when_idle()
         if unit.holds_gate:
             unit.holds_gate = False
             self._context.gate.release()

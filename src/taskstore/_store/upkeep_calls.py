@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar, overload
 
 import attrs
 
-from taskstore._cache.rows import Rows
 from taskstore._format.names import check_collection_name, check_id
 from taskstore._format.problems import Problem
-from taskstore._log.compaction import compact_log
-from taskstore._log.recovery import recover, virtual_limits
+from taskstore._log.compaction import Compacted, compact_log
+from taskstore._log.recovery import virtual_limits
 from taskstore._query.conditions import Condition, all_of
 from taskstore._store.cache_file import CacheFile
 from taskstore._store.catalog import Catalog
@@ -98,12 +97,10 @@ class UpkeepCalls:
             TransactionOpenError: the caller is within a transaction.
         """
         self._check_alone("verify")
-        if self._context.refresh:
-            self._refresher.before_read(None)
-        report = self._verified()
+        report = self._cache.retried(self._verified)
         if report.ok or not repair:
             return report
-        self._refresher.sync(report.collections, force=True)
+        self._cache.retried(lambda: self._refresher.sync(report.collections, force=True))
         return attrs.evolve(report, repaired=True)
 
     def compact(
@@ -133,27 +130,10 @@ class UpkeepCalls:
         if self._context.read_only:
             raise StoreReadOnlyError(self._context.path, operation="compact a log")
         self._check_alone("compact a log")
-        progress = on_progress
-        context = self._context
-        with self._refresher.rewriting([collection]) as (rows, unit):
-            try:
-                done = compact_log(
-                    context.layout,
-                    collection,
-                    dead_before_us=(context.clock() - keep_tombstones_ms) * 1000,
-                    lock_timeout=context.lock_timeout,
-                    on_progress=None
-                    if progress is None
-                    else lambda now, whole: progress(collection, now, whole),
-                )
-            except FileNotFoundError:
-                raise RecordNotFoundError(collection=collection, id="*") from None
-            rows.forget(collection, *done.forgotten)
-            unit.fingerprints[collection] = done.fingerprint
-            if done.fingerprint is None:
-                rows.drop_fingerprint(collection)
-            else:
-                rows.put_fingerprint(collection, done.fingerprint, context.clock())
+        progress = None if on_progress is None else partial(on_progress, collection)
+        done = self._cache.retried(
+            lambda: self._compacted(collection, keep_tombstones_ms, progress)
+        )
         return CompactReport(
             collection,
             done.bytes_before,
@@ -196,29 +176,42 @@ class UpkeepCalls:
 
     def _verified(self) -> VerifyReport:
         context = self._context
-        problems: list[Problem] = []
-        limits: dict[str, int] = {}
-        # Writers append and commit under the log lock: within it the two cannot differ.
-        with context.log_lock.hold(context.lock_timeout), self._rows() as rows:
-            if context.read_only:
-                limits = virtual_limits(context.layout)
-            else:
-                problems += recover(context.layout, lock_timeout=context.lock_timeout)
-            run = Verification(context, rows, problems)
+        names = None if context.refresh else ()
+        # As a writer: any other who is between its log and its COMMIT would look like a fault.
+        with self._refresher.rewriting(names) as (rows, _, synced):
+            limits = virtual_limits(context.layout) if context.read_only else {}
+            run = Verification(context, rows, list(synced.recovered))
             counts, differences = run.run(limits)
         return VerifyReport(counts, tuple(differences), tuple(run.problems))
 
-    @contextmanager
-    def _rows(self) -> Iterator[Rows]:
-        """The cache in one snapshot."""
-        connection = self._context.engine.raw_connection()
-        try:
-            cursor = connection.cursor()
-            cursor.execute("BEGIN")
-            yield Rows(cursor, self._context.models)
-            cursor.close()
-        finally:
-            connection.close()
+    def _compacted(
+        self,
+        collection: str,
+        keep_tombstones_ms: int,
+        on_progress: Callable[[int, int], None] | None,
+    ) -> Compacted:
+        context = self._context
+        with self._refresher.rewriting([collection]) as (rows, unit, _):
+            known = rows.fingerprint(collection)
+            try:
+                done = compact_log(
+                    context.layout,
+                    collection,
+                    dead_before_us=(context.clock() - keep_tombstones_ms) * 1000,
+                    lock_timeout=context.lock_timeout,
+                    on_progress=on_progress,
+                )
+            except FileNotFoundError:
+                raise RecordNotFoundError(collection=collection, id="*") from None
+            unit.fingerprints[collection] = None
+            if known is None or known.checksum != done.checksum_before or not done.fingerprint:
+                # Somebody without a lock has written: with what is recorded, the next look finds
+                # that this is another file.
+                return done
+            rows.forget(collection, *done.forgotten)
+            rows.put_fingerprint(collection, done.fingerprint, context.clock())
+            unit.fingerprints[collection] = done.fingerprint
+        return done
 
     def _collection(self, type: Any) -> str:
         if isinstance(type, str):

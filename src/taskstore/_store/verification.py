@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -13,9 +14,14 @@ from taskstore._format.fingerprint import Fingerprint
 from taskstore._format.lines import decode_envelope
 from taskstore._format.problems import Problem
 from taskstore._log import files
-from taskstore._log.replay import Winner, replay
-from taskstore._records.indexing import IndexField, index_rows
+from taskstore._log.replay import LogChangedError, Winner, replay
+from taskstore._records.indexing import index_rows
+from taskstore._store.access import access
 from taskstore._store.context import StoreContext
+from taskstore.errors import StoreAccessError
+
+_ATTEMPTS = 10
+"""How often a log is read again that becomes shorter while it is read, without our lock."""
 
 
 @attrs.frozen
@@ -89,84 +95,129 @@ class Verification:
         recorded = self.rows.fingerprints()
         counts: dict[str, int] = {}
         differences: list[Difference] = []
-        for name in sorted({*names, *recorded, *self.rows.collections()}):
-            found = list(self._collection(name, recorded.get(name), limits.get(name), counts))
+        for name in sorted(
+            {*names, *recorded, *self.rows.collections(), *self.rows.indexed_collections()}
+        ):
+            counts[name], found = self._looked_at(name, recorded.get(name), limits.get(name))
             differences += found
         return counts, differences
 
-    def _collection(
-        self,
-        collection: str,
-        known: Fingerprint | None,
-        limit: int | None,
-        counts: dict[str, int],
-    ) -> Iterator[Difference]:
+    def _looked_at(
+        self, collection: str, known: Fingerprint | None, limit: int | None
+    ) -> tuple[int, list[Difference]]:
         path = self.context.layout.log_path(collection)
+        for _ in range(_ATTEMPTS):
+            found = _Comparison(self.rows, collection, path)
+            try:
+                with access(path):
+                    differences = list(found.run(known, limit))
+            except LogChangedError:
+                continue
+            self.problems += found.problems
+            return found.records, differences
+        raise StoreAccessError(path, operation="read", reason="another program keeps changing it")
+
+
+@attrs.define
+class _Comparison:
+    """One collection: its log and its rows, side by side."""
+
+    rows: Rows
+    collection: str
+    path: Path
+    records: int = 0
+    problems: list[Problem] = attrs.field(factory=list)
+
+    def run(self, known: Fingerprint | None, limit: int | None) -> Iterator[Difference]:
         try:
-            fd = files.open_log(path)
+            fd = files.open_log(self.path)
         except FileNotFoundError:
-            yield from self._compare(collection, iter(()), counts)
+            yield from self._compare(iter(()))
             if known is not None:
-                yield Difference(collection, None, "fingerprint", None, known)
+                yield Difference(self.collection, None, "fingerprint", None, known)
             return
         try:
-            log = replay(fd, collection=collection, path=str(path), limit=limit)
+            log = replay(fd, collection=self.collection, path=str(self.path), limit=limit)
             self.problems += log.problems
-            yield from self._compare(collection, log.winners(fd), counts)
+            yield from self._compare(log.winners(fd))
             read = Fingerprint.of(os.fstat(fd), log, 0)
         finally:
             os.close(fd)
-        if known is None or (known.size, known.checksum) != (log.size, log.checksum):
-            yield Difference(collection, None, "fingerprint", read, known)
+        if known is None or _facts(known) != (log.size, *_facts(read)[1:]):
+            yield Difference(self.collection, None, "fingerprint", read, known)
 
-    def _compare(
-        self, collection: str, winners: Iterator[Winner], counts: dict[str, int]
-    ) -> Iterator[Difference]:
-        fields = list(self.rows.index_fields(collection).values())
-        indexed = _Grouped(self.rows.index_values(collection))
-        stored = self.rows.in_order(collection)
+    def _compare(self, winners: Iterator[Winner]) -> Iterator[Difference]:
+        fields = list(self.rows.index_fields(self.collection).values())
+        indexed = _Grouped(self.rows.index_values(self.collection))
+        strange = self.rows.contradictions(self.collection)
+        stored = self.rows.in_order(self.collection)
         known = next(stored, None)
-        counts[collection] = 0
         for winner in winners:
             while known is not None and known[0] < winner.id:
-                yield Difference(collection, known[0], "extra", None, known[1].line)
+                yield Difference(self.collection, known[0], "extra", None, known[1].line)
                 known = next(stored, None)
-            counts[collection] += not winner.deleted
-            if known is None or known[0] != winner.id:
-                yield Difference(collection, winner.id, "missing", winner.line, None)
-                continue
-            if known[1] != _as_stored(winner):
-                yield Difference(collection, winner.id, "different", winner.line, known[1].line)
-            known = next(stored, None)
-            if not winner.deleted:
-                yield from self._compare_index(collection, winner, fields, indexed)
+            self.records += not winner.deleted
+            here = known is not None and known[0] == winner.id
+            if known is None or not here:
+                yield Difference(self.collection, winner.id, "missing", winner.line, None)
+            elif known[1] != _as_stored(winner):
+                yield Difference(
+                    self.collection, winner.id, "different", winner.line, known[1].line
+                )
+            elif winner.id in strange:
+                yield Difference(
+                    self.collection, winner.id, "different", winner.line, strange[winner.id]
+                )
+            if here:
+                known = next(stored, None)
+            wanted = dict(index_rows(fields, winner.line)) if here and not winner.deleted else {}
+            yield from self._compare_index(winner.id, wanted, indexed)
         while known is not None:
-            yield Difference(collection, known[0], "extra", None, known[1].line)
+            yield Difference(self.collection, known[0], "extra", None, known[1].line)
             known = next(stored, None)
+        for id, found in indexed.before(None):
+            yield Difference(self.collection, id, "index", {}, found)
 
     def _compare_index(
-        self, collection: str, winner: Winner, fields: list[IndexField], indexed: _Grouped
+        self, id: str, wanted: dict[str, Any], indexed: _Grouped
     ) -> Iterator[Difference]:
-        wanted = dict(index_rows(fields, winner.line))
-        found = indexed.of(winner.id)
+        for orphan, found in indexed.before(id):
+            yield Difference(self.collection, orphan, "index", {}, found)
+        found = indexed.of(id)
         if wanted != found:
-            yield Difference(collection, winner.id, "index", wanted, found)
+            yield Difference(self.collection, id, "index", wanted, found)
 
 
 class _Grouped:
-    """Index rows in the order of their ids, asked for one id after the other."""
+    """Index rows in the order of their ids, taken one id after the other."""
 
     def __init__(self, rows: Iterator[tuple[str, str, Any]]) -> None:
         self._rows = rows
         self._next = next(rows, None)
 
+    def before(self, id: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Take the ids before this one; all that are left for None."""
+        while self._next is not None and (id is None or self._next[0] < id):
+            yield self._next[0], self.of(self._next[0])
+
     def of(self, id: str) -> dict[str, Any]:
+        """Take the rows of an id, if it is next."""
         found: dict[str, Any] = {}
-        while self._next is not None and self._next[0] <= id:
-            if self._next[0] == id:
-                found[self._next[1]] = self._next[2]
+        while self._next is not None and self._next[0] == id:
+            found[self._next[1]] = self._next[2]
             self._next = next(self._rows, None)
         return found
+
+
+def _facts(fingerprint: Fingerprint) -> tuple[int, int, int, int, bool]:
+    """What a fingerprint says of the bytes, whatever their file's times are."""
+    return (
+        fingerprint.size,
+        fingerprint.checksum,
+        fingerprint.lines,
+        fingerprint.problems,
+        fingerprint.ended,
+    )
 
 
 def _as_stored(winner: Winner) -> Stored:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import attrs
 
-from taskstore._format.instants import MAX_MS, format_rfc3339, in_form_of
+from taskstore._format.instants import MAX_MS, MIN_MS, format_rfc3339, in_form_of
 from taskstore._records.versions import Claim
 from taskstore.errors import InvalidRecordError, StaleRecordError
 
@@ -55,7 +55,7 @@ def next_version(
 
     Raises:
         StaleRecordError: the claim is older than what is stored.
-        InvalidRecordError: the stored time is the last that can be written.
+        InvalidRecordError: the clock gives no time.
     """
     if claim is not None:
         known = None if stored_us is None else stored_us - stored_us % claim.precision_us
@@ -65,15 +65,18 @@ def next_version(
             raise StaleRecordError(
                 collection=collection, id=id, carried=claim.value, stored=previous
             )
-    stamp = now_ms if stored_us is None else max(now_ms, stored_us // 1000 + 1)
-    if stamp > MAX_MS:
+    if type(now_ms) is not int or not MIN_MS <= now_ms <= MAX_MS:
         raise InvalidRecordError(
             collection=collection,
             id=id,
             field="updated_at",
-            reason="its stored time is the last that can be written, so nothing can follow it: "
-            "correct updated_at in the log",
+            reason=f"the clock says {now_ms!r}, which is no time in milliseconds within the years "
+            "1 to 9999: mend the clock",
         )
+    stamp = now_ms if stored_us is None else max(now_ms, stored_us // 1000 + 1)
+    if stored_us is not None and stamp > MAX_MS:
+        # Nothing can follow the last moment there is; but of equals the later line wins.
+        return Version(MAX_MS if previous is None else previous, stored_us)
     return Version(in_form_of(stamp, previous), stamp * 1000)
 
 

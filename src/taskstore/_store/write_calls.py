@@ -219,7 +219,7 @@ class WriteCalls:
         taught = self._catalog.is_taught(codec)
         alone = self._sessions.current() is None
         with self._sessions.writing(codec.collection, operation) as connection:
-            unit = self._transactions.unit(connection)
+            unit = self._transactions.locked(connection)
             cursor = connection.connection.cursor()
             rows = Rows(cursor, self._context.models)
             if not taught:
@@ -229,7 +229,7 @@ class WriteCalls:
                 yield writer
             finally:
                 cursor.close()
-                self._sessions.expire(codec.collection, writer.touched)
+                self._sessions.expire(unit.changes, codec.collection, writer.touched)
             mark_pending(connection)
         if alone and not taught:
             self._catalog.mark_taught(codec)
@@ -239,7 +239,8 @@ def _version(value: object, collection: str) -> Claim | None:
     if value is None:
         return None
     try:
-        return claim_of(value)
+        # Named outright, 0 is the version of a record without a time, and not "whatever there is".
+        return claim_of(value) or Claim(0, 0, 1000)
     except StructureError as error:
         raise InvalidRecordError(
             collection=collection, id=None, field="if_updated_at", reason=str(error)

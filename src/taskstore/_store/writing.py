@@ -6,7 +6,7 @@ row, and hands the line to the same collection as a flush does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 
 import attrs
@@ -21,6 +21,7 @@ from taskstore._store.drafts import checked_line, line_of
 from taskstore._store.versions import Version, next_version
 from taskstore.errors import (
     InvalidIdError,
+    InvalidRecordError,
     RecordExistsError,
     RecordNotFoundError,
     StaleRecordError,
@@ -161,7 +162,7 @@ class Writer:
             # Reading a record and writing it back appends nothing.
             current = Version(stored.updated_at or 0, stored.order_us)
             return _Write(id, None, current, born=False)
-        line = checked_line(line_of(fields, version, previous), self.codec.collection, id)
+        line = checked_line(line_of(fields, version, stored.line), self.codec.collection, id)
         return _Write(id, line, version, born=False)
 
     def _version(self, claim: Claim | None, id: str, stored: Stored | None) -> Version:
@@ -187,15 +188,24 @@ class Writer:
     def _stamped(self, record: Any, write: _Write) -> Any:
         """The record with its new version, which it loses again with the transaction."""
         restore = _restorer(record)
-        stamped = self.codec.stamped(record, write.version.value)
-        if stamped is record:
+        try:
+            stamped = self.codec.stamped(record, write.version.value)
+        except (TypeError, ValueError) as error:
+            # A validator of the class that does not take a time as it is.
+            raise InvalidRecordError(
+                collection=self.codec.collection,
+                id=write.id,
+                field="updated_at",
+                reason=f"cannot be stamped with {write.version.value!r}: {error}",
+            ) from error
+        if stamped is record and restore is not None:
             self.changes.on_undo(restore)
         return stamped
 
 
-def _restorer(record: Any) -> Callable[[], None]:
-    """What gives a record back the version that it has now."""
-    if isinstance(record, dict):
+def _restorer(record: Any) -> Callable[[], None] | None:
+    """What gives a record back the version that it has now; None for one that has none."""
+    if isinstance(record, MutableMapping):
         had, before = "updated_at" in record, record.get("updated_at")
 
         def restore_key() -> None:
@@ -205,5 +215,7 @@ def _restorer(record: Any) -> Callable[[], None]:
                 record.pop("updated_at", None)
 
         return restore_key
-    before = getattr(record, "updated_at", None)
+    if not hasattr(record, "updated_at"):
+        return None
+    before = record.updated_at
     return lambda: object.__setattr__(record, "updated_at", before)

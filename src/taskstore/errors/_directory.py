@@ -30,8 +30,13 @@ class StoreVersionError(TaskstoreError):
 
     def __init__(self, path: str | PathLike[str], *, found: str, supported: int) -> None:
         super().__init__(
-            f"{fspath(path)}: store version {found!r} is not supported (this library reads up to "
-            f"{supported}): upgrade it with `pip install --upgrade taskstore`",
+            f"{fspath(path)}: store version {found[:80]!r} is not supported (this library reads up "
+            f"to {supported}): "
+            + (
+                "upgrade it with `pip install --upgrade taskstore`"
+                if found.isdecimal()
+                else f"the file .version is damaged: restore it, or write {supported} to it"
+            ),
             path=fspath(path),
             found=found,
             supported=supported,
@@ -124,8 +129,9 @@ class SchemaVersionError(TaskstoreError):
 
     def __init__(self, *, found: str, expected: str) -> None:
         super().__init__(
-            f"the cache's schema revision {found!r} is unknown (this library's newest is "
-            f"{expected!r}): upgrade the library, or delete the cache and open the store again",
+            f"the schema revision {found!r} is unknown (this library's newest is {expected!r}): "
+            "name a revision that it knows, or upgrade it; a cache file of the store's own may "
+            "also be deleted, and comes back from the logs",
             found=found,
             expected=expected,
         )

@@ -29,10 +29,10 @@ class LogWriteError(TaskstoreError, OSError):
 
 
 class CommitUncertainError(TaskstoreError):
-    """The database refused the commit after its lines had reached the log.
+    """A commit failed after its lines had reached the log, and they could not surely be taken back.
 
-    The log holds the transaction whole and the next look at the store takes it from there, so
-    running it again would write it twice.
+    The next look at the store takes it from the log: as a whole, or not at all. Running it again
+    without that look could write it twice.
     """
 
     paths: tuple[str, ...]
@@ -40,9 +40,9 @@ class CommitUncertainError(TaskstoreError):
 
     def __init__(self, *, paths: Sequence[str], reason: str) -> None:
         super().__init__(
-            f"the commit failed ({reason}) after its lines were written to {', '.join(paths)} and "
-            "they could not be taken back: the log has the transaction; read the records again "
-            "before repeating it",
+            f"the commit failed ({reason}) after its lines were written to {', '.join(paths)}, and "
+            "it is not certain that they were taken back: read the records again before "
+            "repeating it",
             paths=tuple(paths),
             reason=reason,
         )

@@ -1,0 +1,81 @@
+"""Keeps a forked child away from the SQLite connections of its parent.
+
+SQLite must not be carried across a fork: a child that used, or only closed, a connection of its
+parent could take the parent's locks away, and even a connection of its own would believe in locks
+that only the parent holds. So the idle connections of our engines are closed just before a fork.
+Where one was in use, the child cannot have that file any more, and is told so.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sqlite3
+import weakref
+from typing import Any
+
+from sqlalchemy import Engine, event
+
+from taskstore._cache.guard import GuardedConnection
+from taskstore.errors import TransactionOpenError
+
+__all__ = ["watch_forks"]
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+_connections: weakref.WeakKeyDictionary[GuardedConnection, str] = weakref.WeakKeyDictionary()
+# Not even the end of the child may close what was in use in the parent.
+_inherited: list[GuardedConnection] = []
+_lost: set[str] = set()
+_watches = False
+
+
+def watch_forks(engine: Engine, path: str) -> None:
+    """Close the idle connections of an engine on a file before each fork of this process.
+
+    In a child whose parent was using a connection to that file, connecting raises
+    TransactionOpenError, and so does what is left of the parent's transactions there.
+    """
+    global _watches  # noqa: PLW0603
+    path = os.path.realpath(path)
+    _engines.add(engine)
+
+    @event.listens_for(engine, "do_connect")
+    def refuse(dialect: Any, record: Any, arguments: Any, options: Any) -> None:
+        if path in _lost:
+            raise TransactionOpenError(operation="use a store in a process that was forked")
+
+    @event.listens_for(engine, "connect")
+    def remember(driver: GuardedConnection, record: Any) -> None:
+        _connections[driver] = path
+
+    if not _watches and hasattr(os, "register_at_fork"):
+        _watches = True
+        os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+
+
+def _before_fork() -> None:
+    for engine in list(_engines):
+        # The pool stays: what is in use must come back to it, or the next fork would find it open.
+        engine.pool.dispose()
+    if any(_is_open(driver) for driver in list(_connections)):
+        # It may belong to a pool that was given up while it was in use.
+        gc.collect()
+
+
+def _after_fork() -> None:
+    for driver, path in list(_connections.items()):
+        if _is_open(driver):
+            driver.inherited = True
+            _inherited.append(driver)
+            _lost.add(path)
+    _connections.clear()
+    for engine in list(_engines):
+        # Another thread may have held the locks of the pool when it was copied.
+        engine.dispose(close=False)
+
+
+def _is_open(driver: sqlite3.Connection) -> bool:
+    try:
+        return driver.total_changes >= 0
+    except sqlite3.ProgrammingError:
+        return False

@@ -1,0 +1,103 @@
+"""What `Store.open` and `Store.attach` are given: checked, and made ready."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
+
+from taskstore._log.layout import Layout
+from taskstore._records.types import RecordCodec
+from taskstore._store.catalog import Catalog
+from taskstore.errors import (
+    InvalidDeclarationError,
+    StoreAccessError,
+    StoreNotFoundError,
+    UntrackedWriteError,
+)
+
+_REMEDY_ASYNC = (
+    "the log is written by blocking calls: use a synchronous engine, and run the store's calls "
+    "and sessions in a thread (asyncio.to_thread)"
+)
+
+
+def layout_of(path: str | os.PathLike[str]) -> Layout:
+    """The store directory of a path; absolute, for the working directory may change."""
+    name = os.fspath(path)
+    try:
+        if not name or "\0" in name:
+            raise ValueError("it names no directory")
+        return Layout(Path(os.path.abspath(name)))
+    except (OSError, TypeError, ValueError) as error:
+        raise StoreAccessError(repr(path), operation="open", reason=str(error)) from error
+
+
+def milliseconds(seconds: float) -> int:
+    """A timeout as SQLite takes it: 0 to 2**31 - 1 ms."""
+    return int(min(max(seconds, 0.0) * 1000, 2**31 - 1))
+
+
+def prepare(layout: Layout, *, create: bool, read_only: bool) -> None:
+    """See to it that the directory is there and of a version that we know."""
+    if not layout.directory.is_dir():
+        if not create:
+            raise StoreNotFoundError(layout.directory)
+        layout.create()
+    elif read_only:
+        layout.check_version()
+    else:
+        layout.prepare()
+
+
+def check_engine(engine: Any) -> None:
+    """Refuse an engine on which transactions cannot be followed."""
+    if not isinstance(engine, Engine):
+        raise UntrackedWriteError(
+            statement=f"a store on {engine!r}",
+            remedy="give it an Engine from sqlalchemy.create_engine (of an asyncio engine none: "
+            f"{_REMEDY_ASYNC})",
+        )
+    if engine.dialect.is_async:
+        raise UntrackedWriteError(statement=f"a store on {engine!r}", remedy=_REMEDY_ASYNC)
+    if engine.dialect.name != "sqlite":
+        raise UntrackedWriteError(
+            statement=f"a store on {engine!r}",
+            remedy="give it a SQLite engine, or none: then it makes a cache of its own",
+        )
+
+
+def check_bind(target: Any, engine: Engine) -> None:
+    """Refuse a session or session factory that is known to use another database."""
+    factory = getattr(target, "session_factory", target)
+    if hasattr(getattr(factory, "class_", factory), "sync_session_class"):
+        raise UntrackedWriteError(statement=f"attach to {target!r}", remedy=_REMEDY_ASYNC)
+    if not isinstance(target, Session | sessionmaker | scoped_session):
+        raise UntrackedWriteError(
+            statement=f"attach to {target!r}",
+            remedy="give a Session, a sessionmaker or a scoped_session",
+        )
+    bind = getattr(factory, "kw", {}).get("bind") or getattr(factory, "bind", None)
+    if bind is not None and getattr(bind, "dialect", None) is not engine.dialect:
+        raise UntrackedWriteError(
+            statement=f"attach to a session that is bound to {bind!r}",
+            remedy="bind it to the store's engine (Store.engine), or open the store with "
+            "engine=... of the application",
+        )
+
+
+def codecs_of(types: Any, catalog: Catalog) -> list[RecordCodec[Any]]:
+    """The record types that a store is to know from the beginning.
+
+    Raises:
+        InvalidDeclarationError: what was given is no collection of record classes.
+    """
+    if isinstance(types, str | bytes | Mapping | type) or not isinstance(types, Iterable):
+        raise InvalidDeclarationError(
+            repr(types), reason="types takes a list of record classes: types=[Plan]"
+        )
+    return [catalog.codec(type_) for type_ in types]
