@@ -18,6 +18,8 @@ settings.register_profile(
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+# Ten to twenty minutes of looking for what the usual run has not met.
+settings.register_profile("long", settings.get_profile("dev"), max_examples=2500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
 
 

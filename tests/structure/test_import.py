@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import taskstore
+
 pytestmark = pytest.mark.public
 
 # What most programs that import the package do not need.
@@ -18,7 +20,7 @@ HEAVY = {"alembic", "cattrs", "click", "mako", "rich"}
 LOADED = """
 import json, sys, threading
 before = list(threading.enumerate())
-import taskstore
+from taskstore import *
 print(json.dumps({
     "modules": sorted({name.partition(".")[0] for name in sys.modules}),
     "threads": len(threading.enumerate()) - len(before),
@@ -34,7 +36,7 @@ def spy(target, name, *rest, **more):
         heard.append(f"{target!r} {name}")
     return listen(target, name, *rest, **more)
 event.api.listen = event.listen = spy
-import taskstore
+from taskstore import *
 print(heard)
 """
 
@@ -44,7 +46,7 @@ import time
 start = time.process_time()
 import sqlalchemy.orm, msgspec
 between = time.process_time()
-import taskstore
+from taskstore import *
 print(between - start, time.process_time() - between)
 """
 ALLOWED = 0.1
@@ -66,25 +68,46 @@ def run(code: str, folder: Path) -> str:
     return done.stdout
 
 
+def test_the_package_is_loaded_when_it_is_used(tmp_path: Path) -> None:
+    """Importing the package alone imports no other package."""
+    code = LOADED.replace("from taskstore import *", "import taskstore")
+    loaded = set(json.loads(run(code, tmp_path))["modules"])
+    assert set() == loaded & (HEAVY | {"attrs", "filelock", "msgspec", "sqlalchemy"})
+
+
+def test_every_public_name_is_found() -> None:
+    """Each public name is an attribute of the package, and listed by dir()."""
+    assert [] == [name for name in taskstore.__all__ if not hasattr(taskstore, name)]
+    assert set(taskstore.__all__) <= set(dir(taskstore))
+    with pytest.raises(AttributeError, match=r"module 'taskstore' has no attribute 'stroe'"):
+        taskstore.stroe  # type: ignore[attr-defined] # noqa: B018
+
+
+def test_public_modules_are_attributes_of_the_package(tmp_path: Path) -> None:
+    """The errors, the models and the migrations need no import of their own."""
+    names = "taskstore.errors.TaskstoreError, taskstore.models.StoredRecord, taskstore.migrations"
+    assert "" == run(f"import taskstore; {names}", tmp_path)
+
+
 def test_the_import_loads_only_what_every_program_needs(tmp_path: Path) -> None:
-    """Importing the package imports no Alembic, cattrs, click or rich."""
+    """Importing every public name imports no Alembic, cattrs, click or rich."""
     loaded = json.loads(run(LOADED, tmp_path))["modules"]
     assert set() == HEAVY & set(loaded)
 
 
 def test_the_import_starts_and_writes_nothing(tmp_path: Path) -> None:
-    """Importing the package prints nothing, starts no thread and touches no file."""
+    """Importing every public name prints nothing, starts no thread and touches no file."""
     assert 0 == json.loads(run(LOADED, tmp_path))["threads"]
     assert [] == list(tmp_path.iterdir())
 
 
 def test_the_import_listens_to_nothing_of_sqlalchemy(tmp_path: Path) -> None:
-    """Importing the package attaches no listener to SQLAlchemy's own classes."""
+    """Importing every public name attaches no listener to SQLAlchemy's own classes."""
     assert "[]" == run(LISTENERS, tmp_path).strip()
 
 
 def test_the_import_is_quick(tmp_path: Path) -> None:
-    """Importing the package costs at most 100 ms beyond sqlalchemy.orm and msgspec.
+    """Importing every public name costs at most 100 ms beyond sqlalchemy.orm and msgspec.
 
     On a machine that takes more than 200 ms for these two, it may cost more in proportion.
     """

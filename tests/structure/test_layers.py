@@ -21,11 +21,13 @@ LAYERS: dict[str, set[str]] = {
     "_records": PURE,
     "_query": PURE | {"_records"},
     "_log": PURE,
+    "_merge": PURE,
     "_cache": BELOW_CACHE,
     "models": CACHE,
     "migrations": CACHE,
     "_store": STORE,
-    "cli": STORE,
+    "cli": STORE | {"_merge"},
+    "__main__": {"cli"},
     "": STORE,
 }
 

@@ -1,0 +1,1 @@
+"""The three-way merge of logs. Pure, without any I/O."""
