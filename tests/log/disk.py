@@ -57,12 +57,16 @@ class Tap:
 
 @attrs.define
 class Operation:
-    """One recorded change; `synced` is the moment from which on the disk has it."""
+    """One recorded change; `synced` is the moment from which on the disk has it.
+
+    What is `lost` failed to be written once, and no later sync will try again.
+    """
 
     kind: str
     target: object
     arguments: tuple[Any, ...]
     synced: float = float("inf")
+    lost: bool = False
 
 
 class Recorder:
@@ -74,6 +78,7 @@ class Recorder:
         self.marks: list[tuple[int, str, object]] = []
         self.ignored = ignored
         self._inodes: dict[int, str] = {}
+        self._numbers: dict[int, int] = {}
         for name in ("open_file", "write", "pwrite", "sync", "sync_directory", "truncate"):
             patch.setattr(files, name, getattr(self, f"_{name}")(getattr(files, name)))
         for name in ("replace", "exchange", "unlink"):
@@ -86,14 +91,22 @@ class Recorder:
         self.marks.append((len(self.operations), what, fact))
 
     def _key(self, fd: Any) -> Any:
-        return os.fstat(fd).st_ino
+        return self._numbers.get(os.fstat(fd).st_ino, 0)
+
+    def _number(self, path: Any) -> Any:
+        return self._numbers.get(os.stat(path).st_ino, 0)
+
+    def number_anew(self, path: Any) -> Any:
+        """Number a new file: its inode may be that of one that is gone."""
+        number = self._numbers[os.stat(path).st_ino] = len(self.operations) + 1
+        return number
 
     def _open_file(self, real: Any) -> Any:
         def call(path: Any, flags: Any) -> Any:
             new = not Path(path).exists()
             fd = real(path, flags)
             if new and flags & os.O_CREAT:
-                self.add("name", path.name, self._key(fd))
+                self.add("name", path.name, self.number_anew(path))
             self._inodes[self._key(fd)] = path.name
             return fd
 
@@ -123,7 +136,7 @@ class Recorder:
 
     def _replace(self, real: Any) -> Any:
         def call(source: Any, target: Any) -> Any:
-            self.add("name", target.name, os.stat(source).st_ino)
+            self.add("name", target.name, self._number(source))
             self.add("gone", source.name)
             return real(source, target)
 
@@ -131,7 +144,7 @@ class Recorder:
 
     def _exchange(self, real: Any) -> Any:
         def call(first: Any, second: Any) -> Any:
-            one, other = os.stat(first).st_ino, os.stat(second).st_ino
+            one, other = self._number(first), self._number(second)
             done = real(first, second)
             if done:
                 self.add("name", second.name, one)
@@ -181,7 +194,7 @@ class Recorder:
 
     def _cover(self, kinds: Any, key: Any) -> None:
         for operation in self.operations:
-            if operation.kind in kinds and key in (None, operation.target):
+            if operation.kind in kinds and key in (None, operation.target) and not operation.lost:
                 operation.synced = min(operation.synced, len(self.operations))
 
 

@@ -57,7 +57,7 @@ def run(recorder: Any, layout: Any) -> Any:
     fd = files.open_file(draft, os.O_WRONLY | os.O_CREAT)
     files.write_all(fd, old)
     os.close(fd)
-    recorder._cover(("write",), draft.stat().st_ino)
+    recorder._cover(("write",), recorder._number(draft))
     files.replace(draft, layout.log_path("plans"))
 
 

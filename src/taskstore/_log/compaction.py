@@ -124,7 +124,7 @@ class _Rewrite:
         self._checksum = 0
         self._lines = 0
         self._size = 0
-        self._distinctive = False
+        self._mark_ns: int | None = None
 
     def run(self) -> Compacted:
         found = replay(self._old, collection=self._collection, path=str(self._path))
@@ -198,7 +198,8 @@ class _Rewrite:
 
     def _take_place(self, new: int, draft: Path, found: Replay) -> Fingerprint | None:
         """Give the new file the name of the old one, if that is still what was read."""
-        self._distinctive = make_distinctive(new, time.time_ns())
+        if make_distinctive(new, time.time_ns()):
+            self._mark_ns = os.fstat(new).st_mtime_ns
         moved = os.fstat(self._old).st_ctime_ns != self._stat.st_ctime_ns
         if moved or not self._is_as_read(found, self._path):
             raise LogChangedError(str(self._path))
@@ -251,6 +252,9 @@ class _Rewrite:
         st = os.fstat(new)
         if st.st_size != self._size or not files.same_file(new, self._path):
             return None
+        if self._mark_ns not in (None, st.st_mtime_ns):
+            # Overwritten in place since it has the log's name.
+            return None
         return Fingerprint(
             size=st.st_size,
             mtime_ns=st.st_mtime_ns,
@@ -260,5 +264,5 @@ class _Rewrite:
             lines=self._lines,
             problems=len(found.problems),
             ended=True,
-            racy=not self._distinctive and is_racy(st, now_ns),
+            racy=self._mark_ns is None and is_racy(st, now_ns),
         )

@@ -44,7 +44,7 @@ def milliseconds(seconds: float) -> int:
 
 def prepare(layout: Layout, *, create: bool, read_only: bool) -> None:
     """See to it that the directory is there and of a version that we know."""
-    if not layout.directory.is_dir():
+    if not _is_directory(layout.directory):
         if not create:
             raise StoreNotFoundError(layout.directory)
         layout.create()
@@ -54,17 +54,21 @@ def prepare(layout: Layout, *, create: bool, read_only: bool) -> None:
         layout.prepare()
 
 
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise StoreAccessError(
+            path, operation="open", reason=error.strerror or str(error), errno=error.errno
+        ) from error
+
+
 def check_engine(engine: Any) -> None:
     """Refuse an engine on which transactions cannot be followed."""
-    if not isinstance(engine, Engine):
-        raise UntrackedWriteError(
-            statement=f"a store on {engine!r}",
-            remedy="give it an Engine from sqlalchemy.create_engine (of an asyncio engine none: "
-            f"{_REMEDY_ASYNC})",
-        )
-    if engine.dialect.is_async:
+    dialect = getattr(engine, "dialect", None)
+    if dialect is not None and dialect.is_async:
         raise UntrackedWriteError(statement=f"a store on {engine!r}", remedy=_REMEDY_ASYNC)
-    if engine.dialect.name != "sqlite":
+    if dialect is None or dialect.name != "sqlite":
         raise UntrackedWriteError(
             statement=f"a store on {engine!r}",
             remedy="give it a SQLite engine, or none: then it makes a cache of its own",
@@ -76,10 +80,11 @@ def check_bind(target: Any, engine: Engine) -> None:
     factory = getattr(target, "session_factory", target)
     if hasattr(getattr(factory, "class_", factory), "sync_session_class"):
         raise UntrackedWriteError(statement=f"attach to {target!r}", remedy=_REMEDY_ASYNC)
-    if not isinstance(target, Session | sessionmaker | scoped_session):
+    is_class = isinstance(target, type) and issubclass(target, Session)
+    if not (is_class or isinstance(target, Session | sessionmaker | scoped_session)):
         raise UntrackedWriteError(
             statement=f"attach to {target!r}",
-            remedy="give a Session, a sessionmaker or a scoped_session",
+            remedy="give a Session, a class of sessions, a sessionmaker or a scoped_session",
         )
     bind = getattr(factory, "kw", {}).get("bind") or getattr(factory, "bind", None)
     if bind is not None and getattr(bind, "dialect", None) is not engine.dialect:
