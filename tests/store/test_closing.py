@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from threading import Event, Thread
 
 import pytest
+from sqlalchemy.orm import sessionmaker
 
 from taskstore import Store, StoreClosedError, record
+from taskstore.models import StoredRecord
 from tests.store.plans import Clock, Plan
 
 pytestmark = pytest.mark.public
@@ -85,3 +89,26 @@ def test_a_close_stops_other_threads_cleanly(tmp_path: Path) -> None:
     with Store.open(tmp_path / "store", types=[Note], lock_timeout=5) as again:
         again.create(Note("after"))
         assert {"after", *acknowledged} == {note.id for note in again.list(Note)}
+
+
+@pytest.mark.parametrize("attached", [False, True], ids=["own", "attached"])
+def test_a_closed_store_is_forgotten(tmp_path: Path, attached: bool) -> None:
+    """Nothing in the process keeps a store that was closed, so that one can be opened all day."""
+    # Nothing is flushed here: SQLAlchemy keeps the engines of the last hundred statements or so.
+    factory = sessionmaker()
+    store = Store.open(tmp_path / ".taskstore", types=[Plan])
+    if attached:
+        factory.configure(bind=store.engine)
+        store.attach(factory)
+        with factory() as session:
+            assert session.get(StoredRecord, ("plans", "a")) is None
+        factory.configure(bind=None)
+    store.create(Plan("a"))
+    with store.session() as session:
+        assert session.get(StoredRecord, ("plans", "a")) is not None
+    assert store.exists(Plan)
+    store.close()
+    seen = [weakref.ref(store), weakref.ref(store.engine)]
+    del store, session
+    gc.collect()
+    assert [None, None] == [reference() for reference in seen]

@@ -30,7 +30,8 @@ from taskstore.errors import RecordExistsError, StoreReadOnlyError, UntrackedWri
 READ_ONLY = "taskstore_read_only"
 """The key of `Session.info` that makes a session one for reading."""
 
-_EVENTS = ("before_flush", "after_flush", "after_flush_postexec", "do_orm_execute")
+SESSION_EVENTS = ("before_flush", "after_flush", "after_flush_postexec", "do_orm_execute")
+"""What the hook listens to; it has a method for each."""
 
 
 @attrs.define(eq=False)
@@ -62,17 +63,18 @@ class SessionHook:
 
     def attach(self, target: Any) -> None:
         """Listen on a session, a sessionmaker or a scoped session; once, if called twice."""
-        for name in _EVENTS:
-            if not event.contains(target, name, getattr(self, f"_{name}")):
-                event.listen(target, name, getattr(self, f"_{name}"))
+        for name in SESSION_EVENTS:
+            if not event.contains(target, name, getattr(self, name)):
+                event.listen(target, name, getattr(self, name))
 
     def detach(self, target: Any) -> None:
         """Take the listeners off again."""
-        for name in _EVENTS:
-            if event.contains(target, name, getattr(self, f"_{name}")):
-                event.remove(target, name, getattr(self, f"_{name}"))
+        for name in SESSION_EVENTS:
+            if event.contains(target, name, getattr(self, name)):
+                event.remove(target, name, getattr(self, name))
 
-    def _before_flush(self, session: Session, context: UOWTransaction, instances: Any) -> None:
+    def before_flush(self, session: Session, context: UOWTransaction, instances: Any) -> None:
+        """Decide what the flush will write."""
         # A flush that failed has left its plan behind.
         self._flushes.pop(session, None)
         touched = [*session.new, *session.dirty, *session.deleted]
@@ -196,7 +198,8 @@ class SessionHook:
         if before is None:
             flush.born.append(key)
 
-    def _after_flush(self, session: Session, context: UOWTransaction) -> None:
+    def after_flush(self, session: Session, context: UOWTransaction) -> None:
+        """Collect for the log what the flush has written."""
         flush = self._flushes.get(session)
         self._check_planned(session, context, flush.rows if flush is not None else set())
         if flush is None:
@@ -225,10 +228,12 @@ class SessionHook:
                     remedy="add, change or delete rows before the flush",
                 )
 
-    def _after_flush_postexec(self, session: Session, context: UOWTransaction) -> None:
+    def after_flush_postexec(self, session: Session, context: UOWTransaction) -> None:
+        """Forget the plan of a flush that is over."""
         self._flushes.pop(session, None)
 
-    def _do_orm_execute(self, state: ORMExecuteState) -> None:
+    def do_orm_execute(self, state: ORMExecuteState) -> None:
+        """Refuse a bulk statement on our tables."""
         if not (state.is_insert or state.is_update or state.is_delete):
             return
         mapper = state.bind_mapper

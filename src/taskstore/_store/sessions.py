@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import event
-from sqlalchemy.engine import Connection
-from sqlalchemy.orm import Session, SessionTransaction, sessionmaker
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.orm.util import identity_key
 
 from taskstore._store.cache_file import CacheFile
 from taskstore._store.changes import Changes
 from taskstore._store.context import StoreContext
 from taskstore._store.refresh import Refresher
-from taskstore._store.session_hook import READ_ONLY, SessionHook
+from taskstore._store.session_hook import READ_ONLY, SESSION_EVENTS, SessionHook
 from taskstore._store.sqlite_errors import DatabaseErrors, translated
 from taskstore._store.transaction import WRITER
 from taskstore.errors import StoreReadOnlyError
@@ -30,6 +30,18 @@ Owner = tuple[int, int, Any]
 """A process, a thread, and the asyncio task that runs in it, if one does."""
 
 
+class StoreSession(Session):
+    """A session of a store's own.
+
+    All stores share this class and its listeners: those of a class are kept for as long as the
+    process lives, so a class for each store would keep every store that was ever opened.
+    """
+
+    def __init__(self, sessions: Sessions, bind: Any, **options: Any) -> None:
+        super().__init__(bind, **options)
+        self.sessions = sessions
+
+
 class Sessions:
     """Makes the store's sessions, and knows which one the caller is in."""
 
@@ -37,12 +49,12 @@ class Sessions:
         self, context: StoreContext, hook: SessionHook, refresher: Refresher, cache: CacheFile
     ) -> None:
         self._context = context
-        self._hook = hook
+        self.hook = hook
         self._refresher = refresher
         self._cache = cache
         self._current: dict[Owner, list[Session]] = {}
-        self._writers = self._factory(context.engine.execution_options(**WRITER))
-        self._readers = self._factory(context.engine)
+        self._writers = context.engine.execution_options(**WRITER)
+        self._readers = context.engine
 
     def current(self) -> Session | None:
         """The session of the `transaction` or `session` block that the caller is in."""
@@ -72,9 +84,9 @@ class Sessions:
             with self._nested(outer, read_only=read_only) as inner, self._joined(inner):
                 yield inner
             return
-        factory = self._readers if read_only or self._context.read_only else self._writers
-        with self._opened(factory, None) as session, self._joined(session):
-            if factory is self._readers:
+        bind = self._readers if read_only or self._context.read_only else self._writers
+        with self._opened(bind, None) as session, self._joined(session):
+            if bind is self._readers:
                 session.info[READ_ONLY] = True
             yield session
 
@@ -112,15 +124,10 @@ class Sessions:
             if row is not None:
                 session.expire(row)
 
-    def _factory(self, bind: Any) -> sessionmaker[Session]:
-        factory = sessionmaker(bind)
-        self._hook.attach(factory)
-        event.listen(factory, "after_begin", self._after_begin)
-        return factory
-
-    def _after_begin(
+    def after_begin(
         self, session: Session, transaction: SessionTransaction, connection: Connection
     ) -> None:
+        """Bring the cache up to date, as the first thing in a transaction."""
         if transaction.nested or not self._context.refresh:
             return
         collections = session.info.get(_COLLECTIONS)
@@ -131,14 +138,12 @@ class Sessions:
             self._refresher.in_transaction(connection, collections)
 
     @contextmanager
-    def _opened(
-        self, factory: sessionmaker[Session], collections: list[str] | None
-    ) -> Iterator[Session]:
+    def _opened(self, bind: Engine, collections: list[str] | None) -> Iterator[Session]:
         self._context.check_open()
-        if factory is self._writers and self._context.read_only:
+        if bind is self._writers and self._context.read_only:
             raise StoreReadOnlyError(self._context.path, operation="begin a transaction")
         self._cache.check()
-        session = factory()
+        session = StoreSession(self, bind)
         session.info[_COLLECTIONS] = collections
         try:
             yield session
@@ -157,8 +162,7 @@ class Sessions:
     @contextmanager
     def _nested(self, outer: Session, *, read_only: bool) -> Iterator[Session]:
         outer.flush()
-        factory = self._readers if read_only else self._writers
-        inner = factory(bind=outer.connection(), join_transaction_mode="create_savepoint")
+        inner = StoreSession(self, outer.connection(), join_transaction_mode="create_savepoint")
         inner.info.update({_JOINED: True, READ_ONLY: read_only or outer.info.get(READ_ONLY)})
         try:
             yield inner
@@ -182,6 +186,23 @@ class Sessions:
     def _check_writable(self, session: Session, operation: str = "begin a transaction") -> None:
         if session.info.get(READ_ONLY):
             raise StoreReadOnlyError(self._context.path, operation=operation)
+
+
+def _dispatched(owner: Callable[[StoreSession], Any], name: str) -> Callable[..., None]:
+    """A listener on all stores' sessions that passes an event on to the session's own store."""
+
+    def listener(first: Any, *others: Any) -> None:
+        session: StoreSession = getattr(first, "session", first)
+        getattr(owner(session), name)(first, *others)
+
+    return listener
+
+
+for _name in SESSION_EVENTS:
+    event.listen(StoreSession, _name, _dispatched(lambda session: session.sessions.hook, _name))
+event.listen(
+    StoreSession, "after_begin", _dispatched(lambda session: session.sessions, "after_begin")
+)
 
 
 def _owner() -> Owner:
