@@ -40,6 +40,7 @@ class Layout:
         "taskstore.db-wal",
         "taskstore.journal*",
         "taskstore.gate",
+        "taskstore.turn",
         "*.tmp",
     )
 
@@ -60,6 +61,11 @@ class Layout:
     def gate_path(self) -> Path:
         """The file whose lock is the gate."""
         return self.directory / "taskstore.gate"
+
+    @cached_property
+    def turn_path(self) -> Path:
+        """The file whose lock is the right to be the next at the gate."""
+        return self.directory / "taskstore.turn"
 
     @property
     def version_path(self) -> Path:

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Engine
 from taskstore._cache.models import Models
 from taskstore._format.fingerprint import Fingerprint
 from taskstore._log.commit import LogWriter
+from taskstore._log.gate import Gate
 from taskstore._log.layout import Layout
 from taskstore._log.locks import Lock
 from taskstore._store.local_gate import LocalGate
@@ -42,7 +43,7 @@ class StoreContext:
     layout: Layout
     engine: Engine
     models: Models
-    gate: Lock | LocalGate
+    gate: Gate | LocalGate
     log_lock: Lock
     writer: LogWriter
     clock: Callable[[], int]

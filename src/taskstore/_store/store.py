@@ -15,8 +15,9 @@ from sqlalchemy.orm import Session
 from taskstore._cache.models import DEFAULT, Models
 from taskstore._cache.sqlite import create_cache_engine, create_memory_engine
 from taskstore._log.commit import LogWriter
+from taskstore._log.gate import Gate
 from taskstore._log.layout import Layout
-from taskstore._log.locks import directory_lock, gate_lock
+from taskstore._log.locks import directory_lock
 from taskstore._records.ids import now_ms
 from taskstore._records.types import RecordCodec
 from taskstore._store.cache_file import CacheFile
@@ -126,7 +127,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
                 layout=layout,
                 engine=engine,
                 models=models,
-                gate=LocalGate(layout.directory) if read_only else gate_lock(layout),
+                gate=LocalGate(layout.directory) if read_only else Gate(layout),
                 log_lock=directory_lock(layout),
                 writer=LogWriter(layout, lock_timeout=lock_timeout),
                 clock=clock,
