@@ -26,14 +26,15 @@ LAYERS: dict[str, set[str]] = {
     "models": CACHE,
     "migrations": CACHE,
     "_store": STORE,
+    "_aio": STORE,
     "cli": STORE | {"_merge"},
     "__main__": {"cli"},
-    "": STORE,
+    "": STORE | {"_aio"},
 }
 
 # Libraries that only some layers may know.
 CONFINED = {
-    "sqlalchemy": {"_query", "_cache", "models", "migrations", "_store", "cli"},
+    "sqlalchemy": {"_query", "_cache", "models", "migrations", "_store", "_aio", "cli"},
     "alembic": {"_cache", "migrations", "_store", "cli"},
     "sqlite3": {"_cache", "_store"},
     "filelock": {"_log"},
