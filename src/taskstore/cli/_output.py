@@ -1,0 +1,208 @@
+"""What a command prints: data to stdout, everything else to stderr.
+
+On a terminal there are tables and colours, unless NO_COLOR is set; in a pipe a table is lines of
+fields with tabs between, under a line of their names. Control characters are shown as escapes:
+what is in a record must not steer the terminal, nor split a line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO, TypeVar
+
+import click
+
+__all__ = [
+    "as_text",
+    "json_option",
+    "note",
+    "progress",
+    "to_terminal",
+    "visible",
+    "warn",
+    "write",
+    "write_facts",
+    "write_json",
+    "write_json_list",
+    "write_table",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PATIENCE = 1.0
+"""How long something may take without a progress bar, in seconds."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_NAMED = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
+
+
+def json_option(command: F) -> F:
+    """Give a command the option --json, as its argument `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def to_terminal(stream: TextIO | None = None) -> bool:
+    """Whether a stream, stdout by default, is a terminal."""
+    stream = sys.stdout if stream is None else stream
+    return stream is not None and stream.isatty()
+
+
+def visible(text: str) -> str:
+    """Return a text with its control characters as escapes."""
+    return _CONTROL.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match.group()
+    code = ord(character)
+    return _NAMED.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+
+
+def as_text(value: Any) -> str:
+    """Return a JSON value as the text of a cell: strings as they are, nothing for null."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def write(text: str) -> None:
+    """Write a line of data to stdout."""
+    stream = sys.stdout
+    if stream is not None:
+        stream.write(f"{text}\n")
+
+
+def write_json(value: Any) -> None:
+    """Write one JSON document to stdout."""
+    write(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def write_json_list(items: Iterable[Any]) -> None:
+    """Write a JSON array to stdout, an item on each line, without holding them all."""
+    count = 0
+    for count, item in enumerate(items, 1):
+        write(f"{',' if count > 1 else '['}{json.dumps(item, ensure_ascii=False)}")
+    write("]" if count else "[]")
+
+
+def write_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    header: bool = True,
+    numbers: Iterable[str] = (),
+) -> None:
+    """Write a table to stdout: for people on a terminal, with tabs in a pipe.
+
+    Args:
+        columns: their names.
+        rows: the JSON values of each row.
+        header: whether a pipe gets the line of names.
+        numbers: the columns that a terminal is to align to the right.
+    """
+    if not to_terminal():
+        if header:
+            write("\t".join(columns))
+        for row in rows:
+            write("\t".join(visible(as_text(value)) for value in row))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    right = set(numbers)
+    for position, name in enumerate(columns):
+        table.add_column(
+            Text(visible(name)),
+            justify="right" if name in right else "left",
+            style="cyan" if position == 0 else "",
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+    for row in rows:
+        table.add_row(*(Text(visible(as_text(value))) for value in row))
+    Console(file=sys.stdout).print(table)
+
+
+def write_facts(facts: Mapping[str, Any]) -> None:
+    """Write names and values to stdout: aligned on a terminal, with a tab between in a pipe."""
+    if not to_terminal():
+        for name, value in facts.items():
+            write(f"{visible(name)}\t{visible(as_text(value))}")
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        lines = (visible(line) for line in as_text(value).split("\n"))
+        table.add_row(Text(visible(name)), Text("\n".join(lines)))
+    Console(file=sys.stdout).print(table)
+
+
+def note(message: str) -> None:
+    """Say something on stderr."""
+    click.echo(visible(message), err=True)
+
+
+def warn(message: str) -> None:
+    """Say on stderr that something is not as it should be."""
+    label = "Warning:"
+    if to_terminal(sys.stderr) and not os.environ.get("NO_COLOR"):
+        label = click.style(label, fg="yellow")
+    click.echo(f"{label} {visible(message)}", err=True)
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on stderr, on a terminal, for what takes longer than a second.
+
+    Yields:
+        What is to be called with how much is done, and how much there is to do.
+    """
+    if not to_terminal(sys.stderr):
+        yield lambda done, total: None
+        return
+    bar = _Bar(title)
+    try:
+        yield bar.update
+    finally:
+        bar.close()
+
+
+class _Bar:
+    """A bar that appears when its time has come."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._start = time.monotonic()
+        self._bar: Any = None
+
+    def update(self, done: int, total: int) -> None:
+        if self._bar is None:
+            if time.monotonic() - self._start < _PATIENCE:
+                return
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self._bar = Progress(console=Console(stderr=True), transient=True)
+            self._bar.add_task(self._title)
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=done, total=total)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
