@@ -19,10 +19,13 @@ from typing import Any, TextIO, TypeVar
 import click
 
 __all__ = [
+    "age",
     "as_text",
     "json_option",
+    "moment",
     "note",
     "progress",
+    "size",
     "to_terminal",
     "visible",
     "warn",
@@ -93,12 +96,44 @@ def write_json_list(items: Iterable[Any]) -> None:
     write("]" if count else "[]")
 
 
+def size(count: int) -> str:
+    """Return a number of bytes as people say it."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
+
+
+def age(ms: int) -> str:
+    """Return how long ago a time in milliseconds since the epoch was, as people say it."""
+    seconds = time.time() - ms / 1000
+    if seconds < 0:
+        return moment(ms)
+    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'' if count == 1 else 's'} ago"
+    return "just now"
+
+
+def moment(value: int | str | None) -> str:
+    """Return a version as people read it: times in milliseconds in UTC, texts as they are."""
+    from taskstore._format.instants import format_rfc3339
+
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else format_rfc3339(value)
+
+
 def write_table(
     columns: Sequence[str],
     rows: Iterable[Sequence[Any]],
     *,
     header: bool = True,
     numbers: Iterable[str] = (),
+    fold: Iterable[str] = (),
 ) -> None:
     """Write a table to stdout: for people on a terminal, with tabs in a pipe.
 
@@ -107,6 +142,7 @@ def write_table(
         rows: the JSON values of each row.
         header: whether a pipe gets the line of names.
         numbers: the columns that a terminal is to align to the right.
+        fold: the columns that a terminal is to show whole, on several lines if need be.
     """
     if not to_terminal():
         if header:
@@ -120,14 +156,14 @@ def write_table(
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    right = set(numbers)
+    right, folded = set(numbers), set(fold)
     for position, name in enumerate(columns):
         table.add_column(
             Text(visible(name)),
             justify="right" if name in right else "left",
             style="cyan" if position == 0 else "",
-            no_wrap=True,
-            overflow="ellipsis",
+            no_wrap=name not in folded,
+            overflow="fold" if name in folded else "ellipsis",
         )
     for row in rows:
         table.add_row(*(Text(visible(as_text(value))) for value in row))
@@ -190,8 +226,12 @@ class _Bar:
         self._title = title
         self._start = time.monotonic()
         self._bar: Any = None
+        self._is_closed = False
 
     def update(self, done: int, total: int) -> None:
+        if self._is_closed:
+            # A store that stays open goes on to tell of what it reads.
+            return
         if self._bar is None:
             if time.monotonic() - self._start < _PATIENCE:
                 return
@@ -204,5 +244,6 @@ class _Bar:
         self._bar.update(self._bar.task_ids[0], completed=done, total=total)
 
     def close(self) -> None:
+        self._is_closed = True
         if self._bar is not None:
             self._bar.stop()
