@@ -7,6 +7,7 @@ what is in a record must not steer the terminal, nor split a line.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from typing import Any, TextIO, TypeVar
 import click
 
 __all__ = [
+    "VisibleStream",
     "age",
     "as_text",
     "json_option",
@@ -32,6 +34,7 @@ __all__ = [
     "write",
     "write_facts",
     "write_json",
+    "write_json_line",
     "write_json_list",
     "write_table",
 ]
@@ -41,7 +44,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 _PATIENCE = 1.0
 """How long something may take without a progress bar, in seconds."""
 
+_GAP = 3
+"""How many cells there are between two columns on a terminal."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_UNESCAPED = re.compile(r"[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _NAMED = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
@@ -67,6 +74,18 @@ def _escape(match: re.Match[str]) -> str:
     return _NAMED.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
 
 
+class VisibleStream(io.TextIOBase):
+    """Writes text to a terminal, with control characters as escapes, except for line ends."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, and return how many characters were given."""
+        self._stream.write("\n".join(map(visible, text.replace("\r\n", "\n").split("\n"))))
+        return len(text)
+
+
 def as_text(value: Any) -> str:
     """Return a JSON value as the text of a cell: strings as they are, nothing for null."""
     if value is None:
@@ -85,14 +104,29 @@ def write(text: str) -> None:
 
 def write_json(value: Any) -> None:
     """Write one JSON document to stdout."""
-    write(json.dumps(value, ensure_ascii=False, indent=2))
+    write(_dumped(value, indent=2))
+
+
+def write_json_line(value: Any) -> None:
+    """Write one JSON document to stdout, on one line."""
+    write(_dumped(value))
+
+
+def _dumped(value: Any, indent: int | None = None) -> str:
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    # Those below 32 are escaped already; the others may steer a terminal as well.
+    return _UNESCAPED.sub(_as_unicode, text) if to_terminal() else text
+
+
+def _as_unicode(match: re.Match[str]) -> str:
+    return f"\\u{ord(match.group()):04x}"
 
 
 def write_json_list(items: Iterable[Any]) -> None:
     """Write a JSON array to stdout, an item on each line, without holding them all."""
     count = 0
     for count, item in enumerate(items, 1):
-        write(f"{',' if count > 1 else '['}{json.dumps(item, ensure_ascii=False)}")
+        write(f"{',' if count > 1 else '['}{_dumped(item)}")
     write("]" if count else "[]")
 
 
@@ -150,24 +184,46 @@ def write_table(
         for row in rows:
             write("\t".join(visible(as_text(value)) for value in row))
         return
+    _write_rich_table(columns, rows, frozenset(numbers), frozenset(fold))
+
+
+def _write_rich_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    numbers: frozenset[str],
+    fold: frozenset[str],
+) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    right, folded = set(numbers), set(fold)
-    for position, name in enumerate(columns):
+    console = Console(file=sys.stdout)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    names = [Text(visible(name)) for name in columns]
+    cells = [[Text(visible(as_text(value))) for value in row] for row in rows]
+    wanted = [max(cell.cell_len for cell in column) for column in zip(names, *cells, strict=True)]
+    widths = _fitting(wanted, console.width - _GAP * (len(names) - 1))
+    for position, (name, width) in enumerate(zip(columns, widths, strict=True)):
         table.add_column(
-            Text(visible(name)),
-            justify="right" if name in right else "left",
+            names[position],
+            justify="right" if name in numbers else "left",
             style="cyan" if position == 0 else "",
-            no_wrap=name not in folded,
-            overflow="fold" if name in folded else "ellipsis",
+            width=width,
+            no_wrap=name not in fold,
+            overflow="fold" if name in fold else "ellipsis",
         )
-    for row in rows:
-        table.add_row(*(Text(visible(as_text(value))) for value in row))
-    Console(file=sys.stdout).print(table)
+    for row in cells:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _fitting(wanted: Sequence[int], room: int) -> list[int]:
+    """Return widths for columns: what they want, or the widest of them less."""
+    widths = [min(width, max(room, 1)) for width in wanted]
+    while sum(widths) > room and max(widths) > 1:
+        widths[widths.index(max(widths))] -= 1
+    return widths
 
 
 def write_facts(facts: Mapping[str, Any]) -> None:

@@ -53,8 +53,8 @@ def default_columns(records: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _is_long(name: str, value: str) -> bool:
-    # A title may be as long as it likes: it is what people look for.
-    return "\n" in value or (len(value) > _LONG and name not in ("title", "name"))
+    # A title may be as it likes: it is what people look for.
+    return name not in ("title", "name") and ("\n" in value or len(value) > _LONG)
 
 
 def _is_number(value: Any) -> bool:

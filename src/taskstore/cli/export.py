@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 import click
 
@@ -19,7 +19,7 @@ from taskstore.cli._arguments import (
     sorts_of,
     where_option,
 )
-from taskstore.cli._output import note
+from taskstore.cli._output import VisibleStream, note, to_terminal
 from taskstore.cli._store import check_collection, uses_store
 
 if TYPE_CHECKING:
@@ -97,6 +97,9 @@ def _opened(path: Path | None) -> Iterator[TextIO]:
     if path is None:
         # What is written in between stays in order.
         sys.stdout.flush()
+        if to_terminal():
+            yield cast("TextIO", VisibleStream(sys.stdout))
+            return
         with open(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="") as stream:
             yield stream
         return

@@ -77,6 +77,7 @@ def command(
     from taskstore.cli._records import write_records
 
     records = list(found)
-    write_records(records, names, header=not no_header)
+    if records or not to_terminal():
+        write_records(records, names, header=not no_header)
     if to_terminal():
         note(f"{len(records)} record{'' if len(records) == 1 else 's'}")

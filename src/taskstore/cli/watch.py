@@ -12,7 +12,15 @@ import click
 
 from taskstore._log.layout import Layout
 from taskstore.cli._completion import complete_collection
-from taskstore.cli._output import json_option, moment, note, to_terminal, visible, write
+from taskstore.cli._output import (
+    json_option,
+    moment,
+    note,
+    to_terminal,
+    visible,
+    write,
+    write_json_line,
+)
 from taskstore.cli._store import locate, store_option
 
 if TYPE_CHECKING:
@@ -81,7 +89,10 @@ def _follow(follower: Follower, interval: float, *, once: bool, as_json: bool) -
     people = to_terminal()
     while True:
         for event in follower.poll():
-            write(_json(event) if as_json else _text(event, people=people))
+            if as_json:
+                write_json_line(_facts(event))
+            else:
+                write(_text(event, people=people))
         if sys.stdout is not None:
             sys.stdout.flush()
         if once:
@@ -89,24 +100,22 @@ def _follow(follower: Follower, interval: float, *, once: bool, as_json: bool) -
         time.sleep(interval)
 
 
-def _json(event: Event) -> str:
+def _facts(event: Event) -> dict[str, Any]:
     facts: dict[str, Any] = {"event": event.kind, "collection": event.collection}
     if event.kind in ("change", "delete"):
         facts |= {"id": event.id, "updated_at": event.updated_at, "record": event.record}
     else:
         facts |= {"reason": event.reason}
-    return json.dumps({**facts, "cursor": str(event.cursor)}, ensure_ascii=False)
+    return {**facts, "cursor": str(event.cursor)}
 
 
 def _text(event: Event, *, people: bool) -> str:
     if event.record is None:
-        what = f"{event.collection}\t{event.reason}"
+        parts = [event.kind, event.collection, str(event.reason)]
     else:
+        when = moment(event.updated_at) if people else str(event.updated_at or "")
+        parts = [event.kind, f"{event.collection}/{event.id}", when]
+    if event.kind == "change":
         data = json.dumps(event.record, ensure_ascii=False)
-        if people and len(data) > _LONG:
-            data = f"{data[: _LONG - 3]}..."
-        when = moment(event.updated_at) if people else event.updated_at
-        name = visible(f"{event.collection}/{event.id}")
-        what = f"{name}\t{when}" + ("" if event.kind == "delete" else f"\t{data}")
-    text = f"{event.kind}\t{what}"
-    return visible(text).replace("\\t", "  ") if people else text
+        parts.append(f"{data[: _LONG - 3]}..." if people and len(data) > _LONG else data)
+    return ("  " if people else "\t").join(map(visible, parts))
