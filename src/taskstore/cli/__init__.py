@@ -67,6 +67,11 @@ class _Commands(click.Group):
             ctx.fail(f"No such command {args[0]!r}{hint(args[0], _COMMANDS)}")
         return super().resolve_command(ctx, args)
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        # It prints the help and the version.
+        with guarded():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         with guarded():
             return super().invoke(ctx)
