@@ -49,6 +49,9 @@ def typed(field: str, text: str, kinds: Set[str]) -> Any:
         TextError: the field has had nothing like it.
     """
     value = _parsed(text)
+    if isinstance(value, str):
+        # A text may have quotes around it, and they are part of it.
+        value = _MISSING
     if value is None and "text" not in kinds:
         return None
     known = kinds - {"null"}
@@ -111,5 +114,4 @@ def _is_like(value: Any, kinds: Set[str]) -> bool:
     for is_one, wanted in checks:
         if is_one(value):
             return bool(kinds & wanted)
-    # A string in quotes is a text like any other: the quotes are part of it.
     return False
