@@ -128,4 +128,4 @@ def _change(
     # Opening it indexes, so that the next command need not.
     with opened(store_path):
         pass
-    note(f"{layout.config_path}: {collection} has indexes on {', '.join(names) or 'no field'}")
+    note(f"{layout.config_path.name}: {collection} has indexes on {', '.join(names) or 'no field'}")
