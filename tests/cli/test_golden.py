@@ -82,7 +82,7 @@ def seen(run: Run, folder: Path) -> str:
     parts = [run.stdout] + ([f"--- stderr\n{run.stderr}"] if run.stderr else [])
     # On a busy machine anything may take so long that there is a bar, which then goes again.
     text = re.sub(
-        r"\x1b\[\?25l.*?\x1b\[\?25h\r?(?:\x1b\[1A\x1b\[2K)*", "", "".join(parts), flags=re.S
+        r"\x1b\[\?25l.*?\x1b\[\?25h\r?(?:\x1b\[1A\x1b\[2K)*", "", "".join(parts), flags=re.DOTALL
     )
     text = text.replace(str(folder.resolve()), "FOLDER")
     text = re.sub(r"\d+ days ago", "MANY days ago", text)
