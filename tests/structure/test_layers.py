@@ -27,7 +27,10 @@ LAYERS: dict[str, set[str]] = {
     "migrations": CACHE,
     "_store": STORE,
     "_aio": STORE,
-    "cli": STORE | {"_merge"},
+    "_survey": STORE,
+    "_exchange": STORE | {"_survey"},
+    "_watch": PURE | {"_log", "_store"},
+    "cli": STORE | {"_merge", "_survey", "_exchange", "_watch"},
     "__main__": {"cli"},
     "": STORE | {"_aio"},
 }

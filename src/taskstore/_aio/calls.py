@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import islice
 from typing import Any, Generic, TypeVar
@@ -11,6 +12,7 @@ import attrs
 from taskstore._aio.blocks import Blocks
 from taskstore._aio.threads import Threads
 from taskstore._store.store import Store
+from taskstore._store.sync import Progress
 
 T = TypeVar("T")
 
@@ -74,3 +76,15 @@ def _batch(records: Iterator[T]) -> _Batch[T]:
 
 def _close(records: Any) -> None:
     records.close()
+
+
+def in_loop(on_progress: Progress | None) -> Progress | None:
+    """Have a function that hears of the progress called in the event loop that runs."""
+    if on_progress is None:
+        return None
+    loop = asyncio.get_running_loop()
+
+    def tell(*facts: Any) -> None:
+        loop.call_soon_threadsafe(on_progress, *facts)
+
+    return tell

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy.engine import Engine
 
 from taskstore._aio.blocks import Block, Blocks
+from taskstore._aio.calls import in_loop
 from taskstore._aio.reads import AsyncReadCalls
 from taskstore._aio.threads import Threads
 from taskstore._aio.upkeep import AsyncUpkeepCalls
@@ -19,6 +20,7 @@ from taskstore._aio.writes import AsyncWriteCalls
 from taskstore._log.layout import Layout
 from taskstore._records.ids import now_ms
 from taskstore._store.store import LOCK_TIMEOUT, Store
+from taskstore._store.sync import Progress
 
 _THREADS = 8
 """How many calls run at once outside of transactions; writers wait for one another anyway."""
@@ -51,30 +53,31 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls):
         refresh: bool = True,
         lock_timeout: float = LOCK_TIMEOUT,
         clock: Callable[[], int] = now_ms,
+        on_progress: Progress | None = None,
     ) -> Opening:
         """Open a store: `async with AsyncStore.open(...) as store`, or `await` it.
 
         The arguments and the errors, raised when it is awaited, are those of `Store.open`. The
-        engine is a synchronous one, and the clock is called in threads.
+        engine is a synchronous one; the clock is called in threads, and who is to hear of the
+        progress in the event loop.
         """
-        make = partial(
-            Store.open,
-            path,
-            types=types,
-            engine=engine,
-            read_only=read_only,
-            create=create,
-            migrate=migrate,
-            refresh=refresh,
-            lock_timeout=lock_timeout,
-            clock=clock,
-        )
-        return Opening(cls, make)
+        options: dict[str, Any] = {
+            "types": types,
+            "engine": engine,
+            "read_only": read_only,
+            "create": create,
+            "migrate": migrate,
+            "refresh": refresh,
+            "lock_timeout": lock_timeout,
+            "clock": clock,
+            "on_progress": on_progress,
+        }
+        return Opening(cls, partial(Store.open, path), options)
 
     @classmethod
     def find(cls, start: str | os.PathLike[str] = ".", **options: Any) -> Opening:
         """Open the nearest store in `start` or above; see `Store.find`."""
-        return Opening(cls, partial(Store.find, start, **options))
+        return Opening(cls, partial(Store.find, start), options)
 
     async def close(self) -> None:
         """Wait for the calls that run, and close the store. Closing twice is fine."""
@@ -116,9 +119,12 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls):
 class Opening:
     """A store that is about to be opened: await it, or use it in `async with`."""
 
-    def __init__(self, kind: type[AsyncStore], make: Callable[[], Store]) -> None:
+    def __init__(
+        self, kind: type[AsyncStore], make: Callable[..., Store], options: dict[str, Any]
+    ) -> None:
         self._kind = kind
         self._make = make
+        self._options = options
 
     def __await__(self) -> Generator[Any, None, AsyncStore]:
         """Open the store."""
@@ -141,8 +147,10 @@ class Opening:
     async def _open(self) -> AsyncStore:
         threads = Threads(_THREADS)
         opened: list[Store] = []
+        told = in_loop(self._options.get("on_progress"))
+        options = {**self._options, "on_progress": told}
         try:
-            await threads.run(lambda: opened.append(self._make()))
+            await threads.run(lambda: opened.append(self._make(**options)))
         except BaseException:
             # Cancelled while it was opened: nobody else has it.
             for store in opened:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, TypeVar, overload
 
-from taskstore._aio.calls import Calls
+from taskstore._aio.calls import Calls, in_loop
 from taskstore._format.problems import Problem
 from taskstore._query.conditions import Condition
 from taskstore._store.inspection import Version
@@ -29,7 +28,7 @@ class AsyncUpkeepCalls(Calls):
 
     async def sync(self, *, force: bool = False, on_progress: Progress | None = None) -> SyncReport:
         """Bring the cache to what the logs say; see `Store.sync`."""
-        told = _in_loop(on_progress)
+        told = in_loop(on_progress)
         return await self._write("sync", lambda: self._store.sync(force=force, on_progress=told))
 
     async def verify(self, *, repair: bool = False) -> VerifyReport:
@@ -45,7 +44,7 @@ class AsyncUpkeepCalls(Calls):
         on_progress: Progress | None = None,
     ) -> CompactReport:
         """Write a log anew with the newest line of each record only; see `Store.compact`."""
-        told = _in_loop(on_progress)
+        told = in_loop(on_progress)
         return await self._write(
             "compact a log",
             lambda: self._store.compact(
@@ -76,14 +75,3 @@ class AsyncUpkeepCalls(Calls):
     async def list_tolerant(self, type: Any, /, *filters: Condition) -> Any:
         """Read the log itself: what fits, and what is wrong; see `Store.list_tolerant`."""
         return await self._read(lambda: self._store.list_tolerant(type, *filters))
-
-
-def _in_loop(on_progress: Progress | None) -> Progress | None:
-    if on_progress is None:
-        return None
-    loop = asyncio.get_running_loop()
-
-    def tell(*facts: Any) -> None:
-        loop.call_soon_threadsafe(on_progress, *facts)
-
-    return tell

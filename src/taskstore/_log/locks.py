@@ -15,13 +15,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import lock_descriptor, unlock_descriptor
-
 from taskstore._log import files
 from taskstore._log.layout import Layout
 from taskstore.errors import LockTimeoutError, StoreAccessError, StoreNotFoundError
 
-__all__ = ["Lock", "directory_lock", "file_lock", "hold_descriptor"]
+__all__ = ["Lock", "directory_lock", "file_lock", "hold_descriptor", "release_descriptor"]
 
 _FIRST_PAUSE = 0.0002
 _LONGEST_PAUSE = 0.005
@@ -37,7 +35,7 @@ def hold_descriptor(fd: int, timeout: float, longest_pause: float = _LONGEST_PAU
     """
     deadline = time.monotonic() + timeout
     pause = _FIRST_PAUSE
-    while not lock_descriptor(fd, blocking=False):
+    while not _try_descriptor(fd):
         left = deadline - time.monotonic()
         if left <= 0:
             return False
@@ -45,6 +43,20 @@ def hold_descriptor(fd: int, timeout: float, longest_pause: float = _LONGEST_PAU
         time.sleep(min(left, pause * random.uniform(0.5, 1.0)))  # noqa: S311
         pause = min(pause * 1.5, longest_pause)
     return True
+
+
+def _try_descriptor(fd: int) -> bool:
+    # Here and below: reading needs no lock, and programs that only read start sooner without it.
+    from filelock import lock_descriptor
+
+    return lock_descriptor(fd, blocking=False)
+
+
+def release_descriptor(fd: int) -> None:
+    """Unlock an open file."""
+    from filelock import unlock_descriptor
+
+    unlock_descriptor(fd)
 
 
 class Lock:
@@ -125,7 +137,7 @@ class Lock:
         try:
             if self._fd is not None:
                 # Closing is not enough: a child forked meanwhile shares the open file.
-                unlock_descriptor(self._fd)
+                release_descriptor(self._fd)
         except OSError:
             self._close()
         finally:

@@ -7,6 +7,7 @@ and what to do next.
 from taskstore.errors._base import TaskstoreError
 from taskstore.errors._directory import (
     CacheError,
+    ConfigError,
     LockTimeoutError,
     MigrationRequiredError,
     SchemaVersionError,
@@ -41,6 +42,7 @@ __all__ = [
     "CacheError",
     "CommitUncertainError",
     "ConditionFailedError",
+    "ConfigError",
     "InvalidDeclarationError",
     "InvalidFilterError",
     "InvalidIdError",
