@@ -6,7 +6,8 @@ import pickle
 
 import pytest
 
-from taskstore._merge.policies import POLICIES, ConfigError, Policies, parse_policies
+from taskstore._merge.policies import POLICIES, Policies, parse_policies
+from taskstore.errors import ConfigError
 from taskstore._records.declaration import MERGE_POLICIES
 
 
