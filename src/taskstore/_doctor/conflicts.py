@@ -77,29 +77,18 @@ def _merged(repository: Repository, log: Unmerged, path: Path) -> Merged | None:
         b"" if id is None else objects.blob(repository, id, log.name)
         for id in (log.base, log.ours, log.theirs)
     )
-    appended = _appended(
-        files.read(path) or b"", objects.line_merge(repository, ours, base, theirs), ours, theirs
-    )
-    if appended is None:
+    lines = _lines(files.read(path) or b"")
+    left = _lines(objects.line_merge(repository, ours, base, theirs))
+    if lines[: len(left)] != left:
         return None
     config = path.parent / "config.toml"
     text = (files.read(config) or b"").decode(errors="replace")
     merged = merge_logs(base, ours, theirs, parse_policies(text, str(config)).of(path.stem))
+    done = _lines(merged.data)
+    if lines[: len(done)] == done:
+        return None  # merged as far as it goes, by us
+    appended = lines[len(left) :]
     return attrs.evolve(merged, data=merged.data + b"".join([b"%b\n" % raw for raw in appended]))
-
-
-def _appended(data: bytes, *left: bytes) -> list[bytes] | None:
-    """Return the lines that follow what git has left; None if the file begins otherwise.
-
-    Args:
-        data: The file.
-        left: What git may have left, apart from the names behind its markers.
-    """
-    lines = _lines(data)
-    for candidate in map(_lines, left):
-        if lines[: len(candidate)] == candidate:
-            return [line.strip(b"\n") for line in lines[len(candidate) :]]
-    return None
 
 
 def _lines(data: bytes) -> list[bytes]:

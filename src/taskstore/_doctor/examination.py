@@ -77,7 +77,8 @@ def examine(
     findings += check_logs(layout, now_ms(), is_idle=not held)
     findings += check_policies(layout, types)
     findings += check_git(layout, repository)
-    if not held:  # or it would be waited for
+    # An open would wait for a lock, or mend these.
+    if not {finding.code for finding in findings} & {"lock", "version", "gitignore", "journal"}:
         findings += check_cache(layout)
     return Examination(tuple(findings))
 

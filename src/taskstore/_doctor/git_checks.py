@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,7 +98,9 @@ def _hooks(status: Status) -> Iterator[Finding]:
 def _tracking(layout: Layout, repository: Repository) -> Iterator[Finding]:
     names, _ = layout.collections()
     logs = [repository.name_of(layout.directory) + f"/{name}.jsonl" for name in names]
-    ignored = repository.git.ask("check-ignore", "-z", "--", *logs).fields if logs else []
+    names_read = b"".join(os.fsencode(name) + b"\0" for name in logs)
+    # It exits with 1 where nothing is ignored.
+    ignored = repository.git.ask("check-ignore", "-z", "--stdin", stdin=names_read).fields
     if ignored:
         yield Finding(
             "ignored",
@@ -144,6 +147,6 @@ def _conflicts(repository: Repository) -> Iterator[Finding]:
             ERROR,
             f"a merge left {shown(log.name)} in conflict",
             "the store reads the lines of both sides, and git waits for a decision",
-            f"{_FIX} merges it by record, unless it was changed since; else edit it and git add",
+            f"{_FIX}; where it was edited since, edit it to its end and git add",
             is_safe=True,
         )

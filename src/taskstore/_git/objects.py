@@ -87,7 +87,7 @@ def logs_at(repository: Repository, revision: str, directory: Path) -> dict[str,
 
 def logs_differ(repository: Repository, first: str, second: str) -> bool:
     """Say whether any log of any store differs between two commits, or one of them is none."""
-    call = ("diff-tree", "--quiet", "--no-renames", first, second, "--", LOGS)
+    call = ("diff-tree", "-r", "--quiet", "--no-renames", first, second, "--", LOGS)
     return repository.git.ask(*call, literal=False).status != 0
 
 
