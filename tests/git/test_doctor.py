@@ -60,6 +60,7 @@ def ignored(clone: Clone) -> None:
     """Let git ignore the logs."""
     clone.write("*.jsonl\n", ".gitignore")
     clone.write(line("n", 1), ".taskstore/notes.jsonl")
+    clone.plans()
 
 
 def tracked_cache(clone: Clone) -> None:
@@ -78,6 +79,16 @@ def carriage_returns(clone: Clone) -> None:
 def aside(clone: Clone) -> None:
     """Leave the lines of a transaction that could not be applied."""
     clone.write("lines\n", ".taskstore/taskstore.journal-20260101T000000-abcdef")
+
+
+def emptied_hook(clone: Clone) -> None:
+    """Overwrite a hook."""
+    (clone.path / ".git/hooks/pre-commit").write_text("#!/bin/sh\n")
+
+
+def absent_types(clone: Clone) -> None:
+    """Name a module that cannot be imported."""
+    clone.write('types = ["nowhere.at_all"]', ".taskstore/config.toml")
 
 
 # What is done to a store, the finding, its level, and whether `--fix` mends it.
@@ -104,7 +115,6 @@ CASES: list[tuple[Callable[[Clone], object], str, str, bool]] = [
         True,
     ),
     (lambda c: c.git("config", "core.hooksPath", os.devnull), "hooks", "warning", False),
-    (lambda c: c.write("", "lefthook.yml"), "hooks", "info", False),
     (ignored, "ignored", "error", False),
     (tracked_cache, "tracked-cache", "warning", False),
     (carriage_returns, "line-ends", "warning", False),
@@ -128,10 +138,6 @@ def test_each_fault_is_found_and_mended_if_that_is_safe(
 ) -> None:
     """A fault has a code, a level, a meaning and a remedy; `--fix` mends what is safe."""
     harm(clone)
-    if code == "hooks" and level == "info":
-        # The hooks were installed before the tool came, and still run.
-        assert clone.json("doctor")["ok"]
-        return
     log = clone.path / LOG
     before = log.read_bytes()
     ok = level == "info"
@@ -145,6 +151,20 @@ def test_each_fault_is_found_and_mended_if_that_is_safe(
     assert mends == (code not in codes(fixed))
     assert mends == (code in {item["code"] for item in fixed["fixed"]})
     assert before == log.read_bytes()
+
+
+def test_hooks_that_were_there_before_a_tool_came_still_count(clone: Clone) -> None:
+    """Where a tool owns the hooks by its settings alone, those that are installed still run."""
+    clone.write("", "lefthook.yml")
+    assert clone.json("doctor")["ok"]
+
+
+def test_a_store_of_another_name_is_told(clone: Clone) -> None:
+    """A directory that the driver would not take for a store is no place to install for."""
+    clone.directory.rename(clone.path / "tasks")
+    (finding,) = (i for i in clone.json("doctor", "--store", "tasks", status=1)["findings"])
+    assert "name" == finding["code"]
+    clone.taskstore("git", "install", "--store", "tasks", status=3)
 
 
 def test_an_interrupted_transaction_is_found_and_settled(clone: Clone, tmp_path: Path) -> None:

@@ -29,9 +29,8 @@ EVILS = "raise SystemExit('code of a clone was run')"
         ("", '[merge.plans]\nrank = "max"\n"x y" = "text"\n'),
         ("# mine", '# mine\n\n[merge.plans]\nrank = "max"\n"x y" = "text"\n'),
         (
-            '[ merge.plans ] # ours\nrank = "min" # kept\n\n# end\n[other]\na = [\n  1,\n]\n',
-            '[ merge.plans ] # ours\nrank = "min" # kept\n\n# end\n"x y" = "text"\n'
-            "[other]\na = [\n  1,\n]\n",
+            '[ merge.plans ] # ours\nrank = "min" # kept\n\n# end\n[o]\na = [\n1]\n',
+            '[ merge.plans ] # ours\nrank = "min" # kept\n\n# end\n"x y" = "text"\n[o]\na = [\n1]\n',
         ),
         (
             '[merge.plans]\nother = "max"',
@@ -107,7 +106,7 @@ def test_the_doctor_compares_the_policies_with_the_types(clone: Clone) -> None:
 
 
 def test_a_clone_alone_makes_nobody_run_its_code(clone: Clone) -> None:
-    """A module that config.toml names is not looked for in the repository, only in the environment."""
+    """A module that config.toml names is not looked for in the repository itself."""
     clone.write(EVILS, "evil.py")
     clone.write(EVILS, "src/evil.py")
     clone.write('types = ["evil"]\n', ".taskstore/config.toml")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +31,15 @@ def check_git(layout: Layout, repository: Repository | None) -> Iterator[Finding
             f"{layout.directory} lies in no git repository",
             "the logs have no history, and nothing is merged",
             "git init, then taskstore git install",
+        )
+        return
+    if layout.directory.name != Layout.NAME:
+        yield Finding(
+            "name",
+            WARNING,
+            f"{layout.directory} is not called {Layout.NAME}",
+            "the merge driver and the hooks know a store by this name, and leave any other alone",
+            f"rename the directory to {Layout.NAME}",
         )
         return
     status = look(repository, layout.directory)
@@ -98,9 +106,7 @@ def _hooks(status: Status) -> Iterator[Finding]:
 def _tracking(layout: Layout, repository: Repository) -> Iterator[Finding]:
     names, _ = layout.collections()
     logs = [repository.name_of(layout.directory) + f"/{name}.jsonl" for name in names]
-    names_read = b"".join(os.fsencode(name) + b"\0" for name in logs)
-    # It exits with 1 where nothing is ignored.
-    ignored = repository.git.ask("check-ignore", "-z", "--stdin", stdin=names_read).fields
+    ignored = repository.ignored(logs)
     if ignored:
         yield Finding(
             "ignored",
@@ -123,12 +129,11 @@ def _tracking(layout: Layout, repository: Repository) -> Iterator[Finding]:
 
 def _line_ends(directory: Path, repository: Repository) -> Iterator[Finding]:
     folder = repository.name_of(directory)
-    call = ("ls-files", "--eol", "-z", "--", f":(glob){folder}/*.jsonl")
-    entries = repository.git.run(*call, literal=False).fields
+    entries = repository.git.run("ls-files", "--eol", "-z", "--", f"{folder}/").fields
     found = [
         name
         for facts, _, name in (entry.partition("\t") for entry in entries)
-        if facts.split()[0] in ("i/crlf", "i/mixed")
+        if facts.split()[0] in ("i/crlf", "i/mixed") and objects.is_log(name)
     ]
     if found:
         yield Finding(

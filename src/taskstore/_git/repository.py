@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
@@ -91,6 +92,20 @@ class Repository:
         """Return what attributes hold for a file, from all places that git reads them from."""
         fields = self.git.run("check-attr", "-z", *attributes, "--", name).fields
         return dict(zip(fields[1::3], fields[2::3], strict=True))
+
+    def ignored(self, names: Sequence[str]) -> list[str]:
+        """Return those of some files that git ignores.
+
+        Raises:
+            GitError: Git refused.
+        """
+        # Names are read as they are here, and this command refuses to be told so.
+        read = b"".join(b"./%b\0" % os.fsencode(name) for name in names)
+        call = ("check-ignore", "-z", "--stdin")
+        answer = self.git.ask(*call, stdin=read, literal=False)
+        if answer.status not in (0, 1):
+            raise refused(call, answer)
+        return [name.removeprefix("./") for name in answer.fields]
 
     def setting(self, name: str) -> str | None:
         """Return a setting as it holds here; None where there is none."""

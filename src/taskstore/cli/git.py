@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from taskstore._log.layout import Layout
 from taskstore.cli._errors import Failure, Status
 from taskstore.cli._output import json_option, note, visible, warn, write, write_json
 from taskstore.cli._store import locate, store_option
@@ -34,10 +35,15 @@ def repository_of(directory: Path) -> Repository:
     """Return the repository that a store lies in.
 
     Raises:
-        Failure: It lies in none.
+        Failure: It lies in none, or has a name that git would not know it by.
     """
     from taskstore._git.repository import Repository
 
+    if directory.absolute().name != Layout.NAME:
+        raise Failure(
+            f"git merges logs by record only in {Layout.NAME}: rename {directory} to that",
+            Status.STORE,
+        )
     found = Repository.find(directory)
     if found is None:
         raise Failure(
@@ -237,7 +243,6 @@ def _check_staged(repository: Repository) -> None:
 
 
 def _refresh(repository: Repository) -> None:
-    from taskstore._log.layout import Layout
     from taskstore.errors import TaskstoreError
 
     for directory in repository.stores():

@@ -10,7 +10,7 @@ import click
 from taskstore._log.layout import Layout
 from taskstore.cli._output import json_option, note, write_json
 from taskstore.cli._store import store_option
-from taskstore.cli.git import show_installation
+from taskstore.cli.git import repository_of, show_installation
 from taskstore.errors import StoreNotFoundError
 
 __all__ = ["command"]
@@ -91,8 +91,8 @@ def _install(layout: Layout, with_hooks: bool | None, as_json: bool, facts: dict
     from taskstore._git.installation import install
     from taskstore._git.repository import Repository
 
-    repository = Repository.find(layout.directory)
-    if repository is not None:
+    if Repository.find(layout.directory) is not None:
+        repository = repository_of(layout.directory)
         done = install(repository, layout.directory, with_hooks=with_hooks)
         show_installation(repository, layout.directory, done, as_json=as_json, facts=facts)
     elif as_json:
