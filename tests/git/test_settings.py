@@ -29,8 +29,8 @@ EVILS = "raise SystemExit('code of a clone was run')"
         ("", '[merge.plans]\nrank = "max"\n"x y" = "text"\n'),
         ("# mine", '# mine\n\n[merge.plans]\nrank = "max"\n"x y" = "text"\n'),
         (
-            '[ merge.plans ] # ours\nrank = "min" # kept\n\n# end\n[o]\na = [\n1]\n',
-            '[ merge.plans ] # ours\nrank = "min" # kept\n\n# end\n"x y" = "text"\n[o]\na = [\n1]\n',
+            '[ merge.plans ] # x\nrank = "min" # kept\n\n# end\n[o]\na = [\n1]\n',
+            '[ merge.plans ] # x\nrank = "min" # kept\n\n# end\n"x y" = "text"\n[o]\na = [\n1]\n',
         ),
         (
             '[merge.plans]\nother = "max"',

@@ -236,5 +236,6 @@ def test_a_key_keeps_its_spelling() -> None:
     ours = (old % 2).replace('"caf\\u00e9":1', '"caf\\u00e9":2').replace('"y":1', '"y":2')
     theirs = (old % 3).replace('"z":1', '"z":3').replace('"\\u0078":1', '"\\u0078":4')
     merged = '{"id":"a","caf\\u00e9":2,"m":{"\\u0078":4,"y":2},"z":3,"updated_at":3}\n'
-    for sides in ((ours, theirs), (theirs, ours)):
-        assert merged.encode() == merge_logs(base.encode(), *(s.encode() for s in sides)).data
+    for first, second in ((ours, theirs), (theirs, ours)):
+        found = merge_logs(base.encode(), first.encode(), second.encode())
+        assert merged.encode() == found.data
