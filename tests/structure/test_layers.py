@@ -29,7 +29,10 @@ LAYERS: dict[str, set[str]] = {
     "migrations": CACHE,
     "_store": STORE,
     "_doctor": STORE | {"_merge", "_git"},
-    "cli": STORE | {"_merge", "_diff", "_git", "_doctor"},
+    "_survey": STORE,
+    "_exchange": STORE | {"_survey"},
+    "_watch": PURE | {"_log", "_store"},
+    "cli": STORE | {"_merge", "_diff", "_git", "_doctor", "_survey", "_exchange", "_watch"},
     "__main__": {"cli"},
     "": STORE,
 }

@@ -162,6 +162,15 @@ class Layout:
                 return candidate
         raise StoreNotFoundError(start, searched_upwards=True)
 
+    def write_config(self, text: str) -> None:
+        """Replace the settings, wholly or not at all.
+
+        Raises:
+            StoreAccessError: The operating system refused.
+        """
+        with self._access(self.config_path, "write"):
+            self._write_whole(self.config_path, text.encode())
+
     def _complete_ignore(self) -> None:
         path = self.ignore_path
         with self._access(path, "write"):

@@ -37,6 +37,8 @@ class StoreContext:
         create: whether the directory may be made, also when it vanishes later.
         known: the fingerprint of each log as the cache last committed it; a hint that saves a
             query, never more than the cache itself says.
+        on_progress: called while a log is read, with its collection and the bytes read and to
+            read.
     """
 
     layout: Layout
@@ -54,6 +56,7 @@ class StoreContext:
     create: bool
     known: dict[str, Fingerprint] = attrs.field(factory=dict)
     closed: bool = False
+    on_progress: Callable[[str, int, int], None] | None = None
 
     @property
     def path(self) -> Path:

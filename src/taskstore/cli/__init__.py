@@ -14,6 +14,29 @@ from taskstore.cli._errors import guarded, hint
 __all__ = ["main"]
 
 _SECTIONS: Mapping[str, Mapping[str, str]] = {
+    "Records": {
+        "list": "List the records of a collection.",
+        "get": "Show records.",
+        "add": "Add a record.",
+        "set": "Change fields of a record.",
+        "delete": "Delete records.",
+        "history": "Show every version of a record.",
+        "watch": "Print changes as they are committed.",
+    },
+    "Files": {
+        "import": "Import records from JSON Lines, JSON or CSV.",
+        "export": "Export records to JSON Lines, JSON or CSV.",
+    },
+    "Store": {
+        "status": "Show the store at a glance.",
+        "collections": "List the collections.",
+        "indexes": "Show, add and drop indexes.",
+        "sql": "Run a query on the cache.",
+        "sync": "Bring the cache to what the logs say.",
+        "verify": "Compare the cache with the logs.",
+        "compact": "Write logs anew without their past.",
+        "completion": "Print the script that completes commands in a shell.",
+    },
     "Git": {
         "init": "Make a store, and install it in git.",
         "git": "Install the merge driver and the hooks in a clone, or take them out.",
@@ -48,6 +71,11 @@ class _Commands(click.Group):
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
             ctx.fail(f"No such command {args[0]!r}{hint(args[0], _COMMANDS)}")
         return super().resolve_command(ctx, args)
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        # It prints the help and the version.
+        with guarded():
+            return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         with guarded():

@@ -13,7 +13,7 @@ import click
 from taskstore import errors
 from taskstore.errors import TaskstoreError
 
-__all__ = ["Failure", "Status", "guarded", "hint", "nearest", "status_of"]
+__all__ = ["Failure", "Status", "guarded", "hint", "status_of"]
 
 
 class Status(IntEnum):
@@ -34,22 +34,18 @@ class Status(IntEnum):
     """Whoever read the output has gone, as `head` does."""
 
 
-_STATUSES: tuple[tuple[Status, tuple[type[TaskstoreError], ...]], ...] = (
-    (
-        Status.NO,
-        (
-            errors.RecordNotFoundError,
-            errors.RecordExistsError,
-            errors.ConditionFailedError,
-            errors.InvalidRecordError,
-        ),
-    ),
-    (
-        Status.USAGE,
-        (errors.InvalidNameError, errors.InvalidIdError, errors.InvalidFilterError),
-    ),
-    (Status.BUSY, (errors.LockTimeoutError, errors.StaleRecordError)),
+_STATUSES: tuple[tuple[type[Exception], Status], ...] = (
+    (errors.RecordNotFoundError, Status.NO),
+    (errors.RecordExistsError, Status.NO),
+    (errors.ConditionFailedError, Status.NO),
+    (errors.InvalidRecordError, Status.NO),
+    (errors.ConfigError, Status.STORE),
+    (errors.LockTimeoutError, Status.BUSY),
+    (errors.StaleRecordError, Status.BUSY),
+    # Names, ids, filters, cursors, queries: what the command line itself says.
+    (ValueError, Status.USAGE),
 )
+"""The first that an error is an instance of decides; Status.STORE for all others."""
 
 
 class Failure(click.ClickException):
@@ -64,23 +60,16 @@ class Failure(click.ClickException):
 
 def status_of(error: TaskstoreError) -> Status:
     """Return the exit code for an error."""
-    for status, kinds in _STATUSES:
-        if isinstance(error, kinds):
+    for kind, status in _STATUSES:
+        if isinstance(error, kind):
             return status
     return Status.STORE
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that was probably meant, or None."""
-    from difflib import get_close_matches
-
-    by_folded = {name.casefold(): name for name in known}
-    found = get_close_matches(word.casefold(), by_folded, n=1)
-    return by_folded[found[0]] if found else None
-
-
 def hint(word: str, known: Iterable[str]) -> str:
     """Return the end of a message about an unknown word: the right one, if one is near."""
+    from taskstore._survey.nearest import nearest
+
     meant = nearest(word, known)
     return f"; did you mean {meant!r}?" if meant is not None else ""
 

@@ -7,6 +7,7 @@ what is in a record must not steer the terminal, nor split a line.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -19,16 +20,21 @@ from typing import Any, TextIO, TypeVar
 import click
 
 __all__ = [
+    "VisibleStream",
+    "age",
     "as_text",
     "json_option",
+    "moment",
     "note",
     "progress",
+    "size",
     "to_terminal",
     "visible",
     "warn",
     "write",
     "write_facts",
     "write_json",
+    "write_json_line",
     "write_json_list",
     "write_table",
 ]
@@ -38,7 +44,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 _PATIENCE = 1.0
 """How long something may take without a progress bar, in seconds."""
 
+_GAP = 3
+"""How many cells there are between two columns on a terminal."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_UNESCAPED = re.compile(r"[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _NAMED = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
@@ -64,6 +74,18 @@ def _escape(match: re.Match[str]) -> str:
     return _NAMED.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
 
 
+class VisibleStream(io.TextIOBase):
+    """Writes text to a terminal, with control characters as escapes, except for line ends."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, and return how many characters were given."""
+        self._stream.write("\n".join(map(visible, text.replace("\r\n", "\n").split("\n"))))
+        return len(text)
+
+
 def as_text(value: Any) -> str:
     """Return a JSON value as the text of a cell: strings as they are, nothing for null."""
     if value is None:
@@ -82,15 +104,61 @@ def write(text: str) -> None:
 
 def write_json(value: Any) -> None:
     """Write one JSON document to stdout."""
-    write(json.dumps(value, ensure_ascii=False, indent=2))
+    write(_dumped(value, indent=2))
+
+
+def write_json_line(value: Any) -> None:
+    """Write one JSON document to stdout, on one line."""
+    write(_dumped(value))
+
+
+def _dumped(value: Any, indent: int | None = None) -> str:
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    # Those below 32 are escaped already; the others may steer a terminal as well.
+    return _UNESCAPED.sub(_as_unicode, text) if to_terminal() else text
+
+
+def _as_unicode(match: re.Match[str]) -> str:
+    return f"\\u{ord(match.group()):04x}"
 
 
 def write_json_list(items: Iterable[Any]) -> None:
     """Write a JSON array to stdout, an item on each line, without holding them all."""
     count = 0
     for count, item in enumerate(items, 1):
-        write(f"{',' if count > 1 else '['}{json.dumps(item, ensure_ascii=False)}")
+        write(f"{',' if count > 1 else '['}{_dumped(item)}")
     write("]" if count else "[]")
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as people say it."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
+
+
+def age(ms: int) -> str:
+    """Return how long ago a time in milliseconds since the epoch was, as people say it."""
+    seconds = time.time() - ms / 1000
+    if seconds < 0:
+        return moment(ms)
+    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'' if count == 1 else 's'} ago"
+    return "just now"
+
+
+def moment(value: int | str | None) -> str:
+    """Return a version as people read it: times in milliseconds in UTC, texts as they are."""
+    from taskstore._format.instants import format_rfc3339
+
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else format_rfc3339(value)
 
 
 def write_table(
@@ -99,6 +167,7 @@ def write_table(
     *,
     header: bool = True,
     numbers: Iterable[str] = (),
+    fold: Iterable[str] = (),
 ) -> None:
     """Write a table to stdout: for people on a terminal, with tabs in a pipe.
 
@@ -107,6 +176,7 @@ def write_table(
         rows: the JSON values of each row.
         header: whether a pipe gets the line of names.
         numbers: the columns that a terminal is to align to the right.
+        fold: the columns that a terminal is to show whole, on several lines if need be.
     """
     if not to_terminal():
         if header:
@@ -114,24 +184,46 @@ def write_table(
         for row in rows:
             write("\t".join(visible(as_text(value)) for value in row))
         return
+    _write_rich_table(columns, rows, frozenset(numbers), frozenset(fold))
+
+
+def _write_rich_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    numbers: frozenset[str],
+    fold: frozenset[str],
+) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    right = set(numbers)
-    for position, name in enumerate(columns):
+    console = Console(file=sys.stdout)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    names = [Text(visible(name)) for name in columns]
+    cells = [[Text(visible(as_text(value))) for value in row] for row in rows]
+    wanted = [max(cell.cell_len for cell in column) for column in zip(names, *cells, strict=True)]
+    widths = _fitting(wanted, console.width - _GAP * (len(names) - 1))
+    for position, (name, width) in enumerate(zip(columns, widths, strict=True)):
         table.add_column(
-            Text(visible(name)),
-            justify="right" if name in right else "left",
+            names[position],
+            justify="right" if name in numbers else "left",
             style="cyan" if position == 0 else "",
-            no_wrap=True,
-            overflow="ellipsis",
+            width=width,
+            no_wrap=name not in fold,
+            overflow="fold" if name in fold else "ellipsis",
         )
-    for row in rows:
-        table.add_row(*(Text(visible(as_text(value))) for value in row))
-    Console(file=sys.stdout).print(table)
+    for row in cells:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _fitting(wanted: Sequence[int], room: int) -> list[int]:
+    """Return widths for columns: what they want, or the widest of them less."""
+    widths = [min(width, max(room, 1)) for width in wanted]
+    while sum(widths) > room and max(widths) > 1:
+        widths[widths.index(max(widths))] -= 1
+    return widths
 
 
 def write_facts(facts: Mapping[str, Any]) -> None:
@@ -190,8 +282,12 @@ class _Bar:
         self._title = title
         self._start = time.monotonic()
         self._bar: Any = None
+        self._is_closed = False
 
     def update(self, done: int, total: int) -> None:
+        if self._is_closed:
+            # A store that stays open goes on to tell of what it reads.
+            return
         if self._bar is None:
             if time.monotonic() - self._start < _PATIENCE:
                 return
@@ -204,5 +300,6 @@ class _Bar:
         self._bar.update(self._bar.task_ids[0], completed=done, total=total)
 
     def close(self) -> None:
+        self._is_closed = True
         if self._bar is not None:
             self._bar.stop()

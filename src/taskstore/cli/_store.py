@@ -13,6 +13,7 @@ import click
 
 from taskstore._log.layout import Layout
 from taskstore.cli._errors import Failure, hint
+from taskstore.cli._output import progress
 from taskstore.errors import StoreNotFoundError
 
 if TYPE_CHECKING:
@@ -79,7 +80,13 @@ def locate(path: Path | None) -> Path:
 
 
 @contextmanager
-def opened(path: Path | None, *, write: bool = False) -> Iterator[Store]:
+def opened(
+    path: Path | None,
+    *,
+    write: bool = False,
+    refresh: bool = True,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Store]:
     """Open a store that exists.
 
     For reading, a directory that may not be written is opened read-only, with its cache in memory.
@@ -87,12 +94,23 @@ def opened(path: Path | None, *, write: bool = False) -> Iterator[Store]:
     Args:
         path: what --store says; None to look upwards.
         write: whether records are to be written.
+        refresh: whether to read now what is new in the logs.
+        on_progress: called with the bytes read and to read; by default there is a bar for it.
     """
     from taskstore._store.store import Store
 
     directory = locate(path)
     read_only = not write and not os.access(directory, os.W_OK)
-    with Store.open(directory, create=False, read_only=read_only) as store:
+    with progress("Reading the logs") as bar:
+        update = on_progress or bar
+        store = Store.open(
+            directory,
+            create=False,
+            read_only=read_only,
+            refresh=refresh,
+            on_progress=lambda _, done, total: update(done, total),
+        )
+    with store:
         yield store
 
 
