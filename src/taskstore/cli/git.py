@@ -64,11 +64,15 @@ def repository_of(directory: Path) -> Repository:
 @json_option
 @store_option
 def install(store_path: Path | None, with_hooks: bool | None, as_json: bool) -> None:
-    """Install the attributes, the merge driver, the textconv and the hooks.
+    r"""Install the attributes, the merge driver, the textconv and the hooks.
 
     Every clone needs this once. What is there already stays: hooks go on doing what they did.
 
     Exit status: 0 installed, also where something was left to a person; 3 failed.
+
+    \b
+    Example:
+      taskstore git install
     """
     from taskstore._git.installation import install as put_in
 
@@ -130,11 +134,15 @@ def _show_lines(status: GitStatus) -> None:
 @json_option
 @store_option
 def uninstall(store_path: Path | None, as_json: bool) -> None:
-    """Take out of this clone what `install` put in, and put back what was there, to the byte.
+    r"""Take out of this clone what `install` put in, and put back what was there, to the byte.
 
     The store and its logs are not touched; nor are attributes that are committed.
 
     Exit status: 0 done; 3 failed.
+
+    \b
+    Example:
+      taskstore git uninstall
     """
     from taskstore._git.installation import uninstall as take_out
 
@@ -155,9 +163,13 @@ def uninstall(store_path: Path | None, as_json: bool) -> None:
 @json_option
 @store_option
 def status(store_path: Path | None, as_json: bool) -> None:
-    """Show what is installed in this clone.
+    r"""Show what is installed in this clone.
 
     Exit status: 0 all is installed; 1 something misses; 3 failed.
+
+    \b
+    Example:
+      taskstore git status --json | jq .driver
     """
     from taskstore._git.status import look
 
@@ -200,13 +212,17 @@ def _why_not(found: GitStatus) -> str:
 @click.argument("name")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def hook(name: str, arguments: tuple[str, ...]) -> None:
-    """Do what a hook of git is to do; the installed hooks call this.
+    r"""Do what a hook of git is to do; the installed hooks call this.
 
     `pre-commit` refuses unusable lines and conflict markers that the commit would add to a log. It
     reads the index and changes nothing. All others bring the caches of the repository's stores up
     to date, quietly.
 
     Exit status: 0; 1 the commit is refused.
+
+    \b
+    Example:
+      taskstore git hook pre-commit
     """
     from taskstore._git.repository import Repository
 
