@@ -259,6 +259,15 @@ def test_a_conflict_that_somebody_works_at_is_left_alone(clone: Clone) -> None:
     assert clone.json("doctor")["ok"]
 
 
+def test_a_conflict_that_git_merged_anew_is_staged(clone: Clone) -> None:
+    """`git checkout --merge` calls the driver, and `--fix` finds that nothing is left to do."""
+    conflict(clone)
+    clone.git("checkout", "-q", "--merge", "--", LOG)
+    merged = clone.read()
+    clone.taskstore("doctor", "--fix")
+    assert (merged, f"M  {LOG}\n") == (clone.read(), clone.git("status", "--porcelain").stdout)
+
+
 def test_a_field_that_a_person_decides_stays_undecided(clone: Clone) -> None:
     """A conflict under the policy `fail` is merged but for that field, and not staged."""
     clone.write('[merge.plans]\ntitle = "fail"\n', ".taskstore/config.toml")

@@ -77,17 +77,19 @@ def _merged(repository: Repository, log: Unmerged, path: Path) -> Merged | None:
         b"" if id is None else objects.blob(repository, id, log.name)
         for id in (log.base, log.ours, log.theirs)
     )
-    lines = _lines(files.read(path) or b"")
-    left = _lines(objects.line_merge(repository, ours, base, theirs))
-    if lines[: len(left)] != left:
-        return None
     config = path.parent / "config.toml"
     text = (files.read(config) or b"").decode(errors="replace")
     merged = merge_logs(base, ours, theirs, parse_policies(text, str(config)).of(path.stem))
-    done = _lines(merged.data)
+    lines = _lines(files.read(path) or b"")
+    done, left = _lines(merged.data), _lines(objects.line_merge(repository, ours, base, theirs))
     if lines[: len(done)] == done:
-        return None  # merged as far as it goes, by us
-    appended = lines[len(left) :]
+        if merged.is_left:
+            return None  # merged as far as it goes
+        appended = lines[len(done) :]
+    elif lines[: len(left)] == left:
+        appended = lines[len(left) :]
+    else:
+        return None
     return attrs.evolve(merged, data=merged.data + b"".join([b"%b\n" % raw for raw in appended]))
 
 

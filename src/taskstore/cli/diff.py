@@ -40,17 +40,17 @@ def command(
     textconv: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Show what changed, by record and field.
+    """Show what changed, by record and field.
 
     Without a REV: what is not committed. With one: what changed from that commit to the work tree.
     With two, or as A..B: from the first to the second. A...B: what B changed since it left A.
 
+    Exit status: 0; 1 with --exit-code, if anything differs; 2 too many REVs; 3 no store, no
+    repository, or no such commit.
+
     \b
     Example:
       taskstore diff main...HEAD
-
-    Exit status: 0; 1 with --exit-code, if anything differs; 2 too many REVs; 3 no store, no
-    repository, or no such commit.
     """
     if textconv is not None:
         _print_as_text(textconv)

@@ -34,18 +34,18 @@ _COLORS = {"error": "red", "warning": "yellow", "info": "cyan", "fixed": "green"
 @json_option
 @store_option
 def command(store_path: Path | None, fix: bool, modules: tuple[str, ...], as_json: bool) -> None:
-    r"""Look at everything that can be wrong with the store and its place in git.
+    """Look at everything that can be wrong with the store and its place in git.
 
     Without --fix nothing is changed. With it, what is safe is mended: what is missing is installed,
     the cache is made anew from the logs, what a crash left is settled, and logs that a merge left
     in conflict are merged by record and staged. No line of a log is removed.
 
+    Exit status: 0 nothing has to be done; 1 something has; 3 no store, or one of a newer version;
+    4 another program was in the way.
+
     \b
     Example:
       taskstore doctor --fix
-
-    Exit status: 0 nothing has to be done; 1 something has; 3 no store, or one of a newer version;
-    4 another program was in the way.
     """
     from taskstore._doctor.examination import examine, mend
     from taskstore._doctor.types import load_types

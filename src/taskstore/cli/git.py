@@ -23,7 +23,7 @@ __all__ = ["command", "repository_of", "show_installation"]
 
 @click.group("git")
 def command() -> None:
-    r"""Merge, diff and check the logs of this clone by record.
+    """Merge, diff and check the logs of this clone by record.
 
     \b
     Example:
@@ -64,7 +64,7 @@ def repository_of(directory: Path) -> Repository:
 @json_option
 @store_option
 def install(store_path: Path | None, with_hooks: bool | None, as_json: bool) -> None:
-    r"""Install the attributes, the merge driver, the textconv and the hooks.
+    """Install the attributes, the merge driver, the textconv and the hooks.
 
     Every clone needs this once. What is there already stays: hooks go on doing what they did.
 
@@ -134,7 +134,7 @@ def _show_lines(status: GitStatus) -> None:
 @json_option
 @store_option
 def uninstall(store_path: Path | None, as_json: bool) -> None:
-    r"""Take out of this clone what `install` put in, and put back what was there, to the byte.
+    """Take out of this clone what `install` put in, and put back what was there, to the byte.
 
     The store and its logs are not touched; nor are attributes that are committed.
 
@@ -163,7 +163,7 @@ def uninstall(store_path: Path | None, as_json: bool) -> None:
 @json_option
 @store_option
 def status(store_path: Path | None, as_json: bool) -> None:
-    r"""Show what is installed in this clone.
+    """Show what is installed in this clone.
 
     Exit status: 0 all is installed; 1 something misses; 3 failed.
 
@@ -212,7 +212,7 @@ def _why_not(found: GitStatus) -> str:
 @click.argument("name")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def hook(name: str, arguments: tuple[str, ...]) -> None:
-    r"""Do what a hook of git is to do; the installed hooks call this.
+    """Do what a hook of git is to do; the installed hooks call this.
 
     `pre-commit` refuses unusable lines and conflict markers that the commit would add to a log. It
     reads the index and changes nothing. All others bring the caches of the repository's stores up

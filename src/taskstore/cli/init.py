@@ -41,16 +41,16 @@ def command(
     with_git: bool,
     as_json: bool,
 ) -> None:
-    r"""Make a store, and install it in this clone of its git repository.
+    """Make a store, and install it in this clone of its git repository.
 
     The store is .taskstore in the working directory, unless there is one here or above already, or
     --store names another. Run it in a fresh clone too: git does not copy settings and hooks.
 
+    Exit status: 0 done; 3 failed.
+
     \b
     Example:
       taskstore init --types shop.models
-
-    Exit status: 0 done; 3 failed.
     """
     layout = Layout(_directory(store_path))
     is_new = not layout.directory.is_dir()

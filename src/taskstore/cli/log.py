@@ -26,16 +26,16 @@ Told = list[tuple["Version", "RecordChange | None"]]
 @json_option
 @store_option
 def command(store_path: Path | None, id: str, collection: str | None, as_json: bool) -> None:
-    r"""Show every version of a record, oldest first: when, what changed, and which commit.
+    """Show every version of a record, oldest first: when, what changed, and which commit.
 
     Versions that the log does not have any more, since it was compacted or rewritten, are taken
     from git's history.
 
+    Exit status: 0; 1 there is no such record, and never was; 3 no store.
+
     \b
     Example:
       taskstore log plan-001
-
-    Exit status: 0; 1 there is no such record, and never was; 3 no store.
     """
     directory = locate(store_path)
     found = _found(directory, id, collection)
