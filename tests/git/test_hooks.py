@@ -24,6 +24,7 @@ def staged(clone: Clone) -> str:
         ("{broken\n", "not JSON"),
         ('{"title":"no id"}\n', "no id"),
     ],
+    ids=["markers", "broken", "no id"],
 )
 def test_a_commit_that_would_add_unusable_lines_is_refused(
     clone: Clone, text: str, reason: str
@@ -37,6 +38,14 @@ def test_a_commit_that_would_add_unusable_lines_is_refused(
     assert "git commit --no-verify" in done.stderr
     assert before == staged(clone)
     clone.git("commit", "-qm", "yes", "--no-verify")
+
+
+@pytest.mark.parametrize("call", [("-a",), ("--only", LOG), ("--include", LOG)])
+def test_the_index_that_is_committed_is_checked(clone: Clone, call: tuple[str, ...]) -> None:
+    """Also where git commits another index than the usual one, that is the one that is read."""
+    clone.append(MARKERS)
+    clone.git("commit", "-qm", "no", *call, status=1)
+    assert f" M {LOG}\n" == clone.git("status", "--porcelain").stdout
 
 
 def test_what_is_not_staged_does_not_count(clone: Clone) -> None:

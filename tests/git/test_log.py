@@ -51,6 +51,23 @@ def test_a_merge_is_named_only_for_what_it_made_itself(clone: Clone) -> None:
     )
 
 
+def test_a_change_is_told_against_what_it_was_made_to(clone: Clone) -> None:
+    """A version from a branch is compared with what its author saw, not with another branch's."""
+    clone.git("switch", "-qc", "other")
+    clone.change("a", title="Theirs")
+    clone.git("switch", "-q", "main")
+    clone.change("a", status="done")
+    clone.git("merge", "-q", "other")
+    clone.put("a", rank=1)
+    assert [
+        ["title", "status", "labels"],
+        ["title"],
+        ["status"],
+        ["title"],
+        ["rank"],
+    ] == [[field["field"] for field in item["fields"]] for item in versions(clone, "a")]
+
+
 def test_versions_that_the_log_has_no_more_come_from_git(clone: Clone) -> None:
     """After a compaction the versions are still told, as no longer in the log."""
     clone.change("a", status="done")

@@ -46,6 +46,7 @@ class Version:
         deleted: Whether it is a tombstone.
         line: Its number in the log, from 1; None if the log does not have it any more.
         commit: The commit that brought it; None where git knows of none.
+        before: The line that it changed: the newest one that its commit could know.
     """
 
     raw: bytes
@@ -54,6 +55,7 @@ class Version:
     deleted: bool
     line: int | None
     commit: Commit | None
+    before: bytes | None = None
 
 
 def versions(log: Path, id: str, repository: Repository | None) -> list[Version]:
@@ -68,25 +70,62 @@ def versions(log: Path, id: str, repository: Repository | None) -> list[Version]
         GitError: Git refused.
         OSError: The log cannot be read.
     """
-    commits: dict[bytes, Commit] = {}
+    past = _Past({}, {})
     if repository is not None:
-        for source, raw in _added_lines(repository, repository.name_of(log)):
-            if _may_be(raw, id):
-                commits.setdefault(raw.removesuffix(b"\r"), source)
+        past = _read_past(repository, repository.name_of(log), id)
     # The last place of a line in the log is the one that a replay takes.
     numbers = {raw: number for number, raw in _lines(log) if _may_be(raw, id)}
     found = []
-    for raw in {**commits, **numbers}:
+    for raw in {**past.commits, **numbers}:
         try:
             key = decode_key(raw)
         except LineError:
             continue
         if key[0] == id:
             _, order_us, deleted, updated_at = key
-            line, commit = numbers.get(raw), commits.get(raw)
+            line, commit = numbers.get(raw), past.commits.get(raw)
             found.append(Version(raw, updated_at, order_us, deleted, line, commit))
     # Of equal times, what is gone from the log came before what is in it.
-    return sorted(found, key=lambda version: (version.order_us, version.line or 0))
+    found.sort(key=lambda version: (version.order_us, version.line or 0))
+    return [
+        attrs.evolve(version, before=_before(version, found[:n], past))
+        for n, version in enumerate(found)
+    ]
+
+
+@attrs.frozen
+class _Past:
+    """What git's history has of a record.
+
+    Attributes:
+        commits: The first commit that brought each line.
+        known: For each commit, those at or before it that brought a line.
+    """
+
+    commits: dict[bytes, Commit]
+    known: dict[str, frozenset[str]]
+
+
+def _read_past(repository: Repository, name: str, id: str) -> _Past:
+    past = _Past({}, {})
+    for commit, parents, raw in _added_lines(repository, name):
+        if raw is None:
+            before = [past.known.get(parent, frozenset()) for parent in parents]
+            past.known[commit.id] = frozenset().union(*before)
+        elif _may_be(raw, id) and raw.removesuffix(b"\r") not in past.commits:
+            past.commits[raw.removesuffix(b"\r")] = commit
+            past.known[commit.id] |= {commit.id}
+    return past
+
+
+def _before(version: Version, earlier: list[Version], past: _Past) -> bytes | None:
+    """Return the newest of the versions before one that whoever made it could see."""
+    known = None if version.commit is None else past.known[version.commit.id]
+    for other in reversed(earlier):
+        is_known = other.commit is not None and (known is None or other.commit.id in known)
+        if is_known or version.commit is None:
+            return other.raw
+    return None
 
 
 def _may_be(raw: bytes, id: str) -> bool:
@@ -103,24 +142,29 @@ def _lines(log: Path) -> Iterator[tuple[int, bytes]]:
         return
 
 
-def _added_lines(repository: Repository, name: str) -> Iterator[tuple[Commit, bytes]]:
-    """Yield the lines that commits added to a file, oldest first."""
+def _added_lines(
+    repository: Repository, name: str
+) -> Iterator[tuple[Commit, list[str], bytes | None]]:
+    """Yield the commits that touched a file, oldest first, and after each the lines it added.
+
+    With each come its parents among these commits; first without a line, then with each line.
+    """
     if not repository.has_commits():
         return
     boundaries = _boundaries(repository)
     commit: Commit | None = None
+    parents: list[str] = []
     columns = 0
     for line in repository.git.lines(*_CALL, name):
         if line.startswith(_MARK):
-            commit = _commit(line, boundaries)
+            commit, parents = _commit(line, boundaries)
             columns = 0
-        elif line.startswith(b"diff "):
-            columns = 0  # the header names files in lines that begin as added ones do
+            yield commit, parents, None
         elif line.startswith(b"@@"):
             # A merge has a column for each parent; what it brought itself is new in all.
             columns = len(line) - len(line.lstrip(b"@")) - 1
         elif columns and line.startswith(b"+" * columns) and commit is not None:
-            yield commit, line[columns:]
+            yield commit, parents, line[columns:]
 
 
 _CALL = (
@@ -136,14 +180,15 @@ _CALL = (
     "--no-color",
     "--no-renames",
     "--no-show-signature",
-    "--format=%x01%H%x00%an%x00%aI%x00%s",
+    "--parents",
+    "--format=%x01%H%x00%P%x00%an%x00%aI%x00%s",
     "--",
 )
 
 
-def _commit(line: bytes, boundaries: set[str]) -> Commit:
-    id, author, time, subject = line[1:].decode(errors="replace").split("\0", 3)
-    return Commit(id, author, time, subject, id in boundaries)
+def _commit(line: bytes, boundaries: set[str]) -> tuple[Commit, list[str]]:
+    id, parents, author, time, subject = line[1:].decode(errors="replace").split("\0", 4)
+    return Commit(id, author, time, subject, id in boundaries), parents.split()
 
 
 def _boundaries(repository: Repository) -> set[str]:

@@ -53,7 +53,7 @@ def repository_of(directory: Path) -> Repository:
     return found
 
 
-@command.command("install")
+@command.command("install", short_help="Install what git needs in this clone.")
 @click.option(
     "--hooks/--no-hooks",
     "with_hooks",
@@ -130,7 +130,7 @@ def _show_lines(status: GitStatus) -> None:
         note(f"\nthen run: {status.owner.after}")
 
 
-@command.command("uninstall")
+@command.command("uninstall", short_help="Take out what was installed.")
 @json_option
 @store_option
 def uninstall(store_path: Path | None, as_json: bool) -> None:
@@ -208,7 +208,9 @@ def _why_not(found: GitStatus) -> str:
     return f"missing in {found.hooks_dir}"
 
 
-@command.command("hook", context_settings={"ignore_unknown_options": True})
+@command.command(
+    "hook", short_help="Do what a hook is to do.", context_settings={"ignore_unknown_options": True}
+)
 @click.argument("name")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def hook(name: str, arguments: tuple[str, ...]) -> None:

@@ -76,15 +76,10 @@ def _found(directory: Path, id: str, collection: str | None) -> dict[str, Told]:
 
 
 def _told(id: str, versions: list[Version]) -> Told:
-    """Return each version with what it changed of the one before."""
+    """Return each version with what it changed."""
     from taskstore._diff.changes import compare_records
 
-    told: Told = []
-    before: bytes | None = None
-    for version in versions:
-        told.append((version, compare_records(id, before, version.raw)))
-        before = version.raw
-    return told
+    return [(each, compare_records(id, each.before, each.raw)) for each in versions]
 
 
 def _as_json(collection: str, told: Told) -> dict[str, Any]:
