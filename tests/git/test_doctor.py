@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -290,6 +291,14 @@ def test_without_a_store_it_exits_with_3(tmp_path: Path) -> None:
     done = Clone(tmp_path).run("doctor")
     assert 3 == done.returncode
     assert "taskstore init" in done.stderr
+
+
+def test_where_git_cannot_be_run_the_store_is_examined_all_the_same(clone: Clone) -> None:
+    """Without git on the PATH that is told, and everything else is looked at."""
+    clone.append("{broken\n")
+    found = json.loads(clone.taskstore("doctor", "--json", status=1, PATH="/nowhere"))
+    assert {"git", "line", "stale"} == codes(found)
+    assert "git is not installed" in found["findings"][1]["message"]
 
 
 def test_without_git_the_store_is_examined_all_the_same(

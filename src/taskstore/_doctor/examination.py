@@ -20,9 +20,13 @@ from taskstore._log.layout import Layout
 from taskstore._records.ids import now_ms
 from taskstore._records.types import RecordType
 from taskstore._store.store import Store
-from taskstore.errors import ConfigError
+from taskstore.errors import ConfigError, GitError
 
 __all__ = ["Examination", "examine", "mend"]
+
+
+_BEFORE_CACHE = {"access", "gitignore", "journal", "lock", "version"}
+"""What keeps the cache from being looked at without a change."""
 
 
 @attrs.frozen
@@ -56,14 +60,14 @@ class Examination:
 
 def examine(
     layout: Layout,
-    repository: Repository | None,
+    repository: Repository | GitError | None,
     types: Sequence[RecordType[Any]] | None = None,
 ) -> Examination:
     """Look at everything that can be wrong, and change nothing.
 
     Args:
         layout: The store directory.
-        repository: The repository that it lies in, if it does.
+        repository: The repository that it lies in; None for none, or why that cannot be known.
         types: The record types of the application; None to import those that the settings name.
 
     Raises:
@@ -77,15 +81,15 @@ def examine(
     findings += check_logs(layout, now_ms(), is_idle=not held)
     findings += check_policies(layout, types)
     findings += check_git(layout, repository)
-    # An open would wait for a lock, or mend these.
-    if not {finding.code for finding in findings} & {"lock", "version", "gitignore", "journal"}:
+    # An open would fail, wait, or mend something.
+    if not {finding.code for finding in findings} & _BEFORE_CACHE:
         findings += check_cache(layout)
     return Examination(tuple(findings))
 
 
 def mend(
     layout: Layout,
-    repository: Repository | None,
+    repository: Repository | GitError | None,
     types: Sequence[RecordType[Any]] | None = None,
 ) -> Examination:
     """Mend what is safe to mend, and look again.
@@ -101,7 +105,7 @@ def mend(
     wrong = {finding.code for finding in before.findings if finding.is_safe}
     layout.prepare()
     merged: list[Resolved] = []
-    if repository is not None:
+    if isinstance(repository, Repository):
         if "conflict" in wrong:
             merged = resolve(repository)
         if wrong & {"attributes", "driver", "hooks"}:

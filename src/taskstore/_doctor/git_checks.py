@@ -11,6 +11,7 @@ from taskstore._git.repository import Repository
 from taskstore._git.run import shown
 from taskstore._git.status import Status, look
 from taskstore._log.layout import Layout
+from taskstore.errors import GitError
 
 __all__ = ["check_git"]
 
@@ -18,12 +19,20 @@ _INSTALL = "taskstore git install"
 _FIX = "taskstore doctor --fix"
 
 
-def check_git(layout: Layout, repository: Repository | None) -> Iterator[Finding]:
+def check_git(layout: Layout, repository: Repository | GitError | None) -> Iterator[Finding]:
     """Yield what is wrong with the place of a store in its repository.
+
+    Args:
+        layout: The store directory.
+        repository: The repository; None where there is none, or why that cannot be known.
 
     Raises:
         GitError: Git cannot be asked.
     """
+    if isinstance(repository, GitError):
+        meaning = "nothing is known of the store's place in git"
+        yield Finding("git", WARNING, str(repository), meaning, "mend what git complains of")
+        return
     if repository is None:
         yield Finding(
             "git",

@@ -17,7 +17,7 @@ from taskstore._log.layout import Layout
 from taskstore._log.locks import Lock, directory_lock, gate_lock
 from taskstore._log.recovery import virtual_limits
 from taskstore._log.replay import LogChangedError, replay
-from taskstore.errors import LockTimeoutError
+from taskstore.errors import LockTimeoutError, StoreAccessError
 
 __all__ = ["check_directory", "check_locks", "check_logs"]
 
@@ -92,6 +92,10 @@ def _held(lock: Lock, path: Path) -> Iterator[Finding]:
             "writers wait until it ends; a lock goes with its process and is never left behind",
             "wait, or end that process",
         )
+    except StoreAccessError as error:
+        meaning = "the store can be read from here, and not be written"
+        remedy = "change the permissions, or work as the user who owns it"
+        yield Finding("access", WARNING, str(error), meaning, remedy)
     else:
         lock.release()
 

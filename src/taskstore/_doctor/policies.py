@@ -12,6 +12,7 @@ from taskstore._log.layout import Layout
 from taskstore._merge.policies import parse_policies
 from taskstore._merge.settings_text import add_policies, add_types
 from taskstore._records.types import RecordType
+from taskstore._store.settings import read_indexes
 from taskstore.errors import ConfigError
 
 __all__ = ["check_policies", "configured_types", "write_settings"]
@@ -45,6 +46,7 @@ def check_policies(layout: Layout, types: Types | None) -> Iterator[Finding]:
         layout: The store directory.
         types: The record types of the application; None to import those that the settings name.
     """
+    problem = read_indexes(layout).problem
     try:
         found = parse_policies(_text(layout), str(layout.config_path)).by_collection
         if types is None:
@@ -58,6 +60,9 @@ def check_policies(layout: Layout, types: Types | None) -> Iterator[Finding]:
         remedy = f"taskstore doctor --types {error.module}, in the application's directory"
         yield Finding("types", INFO, str(error), meaning, remedy)
         return
+    if problem is not None:
+        meaning = "the indexes stay what they were"
+        yield Finding("indexes", WARNING, str(problem), meaning, f"edit {layout.config_path}")
     yield from _compared(layout, policies_of(types), found)
 
 

@@ -50,10 +50,15 @@ def command(store_path: Path | None, fix: bool, modules: tuple[str, ...], as_jso
     from taskstore._doctor.examination import examine, mend
     from taskstore._doctor.types import load_types
     from taskstore._git.repository import Repository
+    from taskstore.errors import GitError
 
     layout = Layout(locate(store_path).absolute())
     types = load_types(modules, folder=Path.cwd()) if modules else None
-    repository = Repository.find(layout.directory)
+    repository: Repository | GitError | None
+    try:
+        repository = Repository.find(layout.directory)
+    except GitError as error:
+        repository = error
     found = (mend if fix else examine)(layout, repository, types)
     if as_json:
         write_json({"store": str(layout.directory), **found.to_dict()})
