@@ -141,6 +141,10 @@ def test_progress_is_for_people_who_wait(folder: Path) -> None:
             shown = b""
         os.close(read)
         assert expected == (b"Reading" in shown)
+    script = SLOW.replace("progress", "waiting").replace(" as update", "")
+    script = script.partition("    for")[0] + "    time.sleep(0.3)\n"
+    run = subprocess.run([*call[:-1], script, "0"], capture_output=True, check=True)
+    assert (b"", b"") == (run.stdout, run.stderr)
     piped = subprocess.run([*call, "0"], capture_output=True, check=True)
     assert (b"", b"") == (piped.stdout, piped.stderr)
 

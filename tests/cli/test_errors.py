@@ -78,6 +78,7 @@ CASES: list[tuple[str, int, str]] = [
     ("import plans .taskstore/.version", 2, "what format is it? say --format"),
     ("import plans - -f json", 2, "not JSON: Expecting value"),
     ("import plans bad.jsonl --strict", 1, "nothing was imported, for 1 of the records cannot be"),
+    ("import plnas nope.jsonl", 2, "no collection 'plnas' yet; did you mean 'plans'?"),
     ("export plans -o no/where.csv", 3, "No such file or directory"),
     ("indexes add plans nope", 2, "has no field 'nope'"),
     ("indexes drop plans status", 1, "'status' is not indexed in 'plans'"),

@@ -18,7 +18,7 @@ from taskstore.errors import InvalidIdError, InvalidRecordError, TaskstoreError
 
 __all__ = ["ImportPlan", "ImportRefusedError", "Skipped", "import_records"]
 
-_BATCH = 5_000
+_BATCH = 1_000
 
 Policy = Literal["newer", "skip", "overwrite"]
 Row = dict[str, Any]
@@ -168,7 +168,7 @@ class _Importer:
         return 0 != _order(record) < _order(stored)
 
     def write(self, on_progress: Callable[[int, int], None]) -> None:
-        """Write what was decided; a record that cannot be is left out and told of."""
+        """Write what was decided."""
         for start in range(0, len(self.writes), _BATCH):
             self.store.save_many(self.writes[start : start + _BATCH], collection=self.collection)
             on_progress(min(start + _BATCH, len(self.writes)), len(self.writes))
@@ -220,7 +220,8 @@ def import_records(
         make_ids: whether records without id get one.
         dry_run: only say what would be done.
         strict: write nothing if anything is no usable record.
-        on_progress: called with how many records are written and to write.
+        on_progress: called with how many records are looked at and to look at, and then with how
+            many are written and to write.
 
     Raises:
         ImportRefusedError: `strict`, and something could not be imported.
@@ -228,8 +229,11 @@ def import_records(
     importer = _Importer(store, collection, policy, replace, id_field, make_ids)
     try:
         with store.transaction():
-            for place, record in importer.reduced(items):
+            newest = list(importer.reduced(items))
+            for done, (place, record) in enumerate(newest, 1):
                 importer.decide(place, record)
+                if done % _BATCH == 0:
+                    on_progress(done, len(newest))
             if strict and importer.plan.faults:
                 raise ImportRefusedError([it for it in importer.plan.skipped if it.is_fault])
             if dry_run:

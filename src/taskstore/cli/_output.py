@@ -28,8 +28,10 @@ __all__ = [
     "note",
     "progress",
     "size",
+    "ticked",
     "to_terminal",
     "visible",
+    "waiting",
     "warn",
     "write",
     "write_facts",
@@ -39,10 +41,14 @@ __all__ = [
     "write_table",
 ]
 
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 _PATIENCE = 1.0
 """How long something may take without a progress bar, in seconds."""
+
+_TICK = 500
+"""After how many items a progress bar hears of them."""
 
 _GAP = 3
 """How many cells there are between two columns on a terminal."""
@@ -273,6 +279,42 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
         yield bar.update
     finally:
         bar.close()
+
+
+@contextmanager
+def waiting(title: str) -> Iterator[None]:
+    """Show on stderr, on a terminal, that something goes on whose end cannot be foreseen."""
+    if not to_terminal(sys.stderr):
+        yield
+        return
+    import threading
+
+    shown = []
+
+    def show() -> None:
+        from rich.console import Console
+
+        shown.append(Console(stderr=True).status(title))
+        shown[0].start()
+
+    timer = threading.Timer(_PATIENCE, show)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        for status in shown:
+            status.stop()
+
+
+def ticked(items: Iterable[T], total: int, update: Callable[[int, int], None]) -> Iterator[T]:
+    """Yield items, and tell from time to time how many there have been of how many."""
+    for done, item in enumerate(items, 1):
+        yield item
+        if done % _TICK == 0:
+            update(done, total)
 
 
 class _Bar:

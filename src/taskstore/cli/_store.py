@@ -12,15 +12,23 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import click
 
 from taskstore._log.layout import Layout
-from taskstore.cli._errors import Failure, hint
-from taskstore.cli._output import progress
+from taskstore.cli._errors import Failure, Status, hint
+from taskstore.cli._output import note, progress
 from taskstore.errors import StoreNotFoundError
 
 if TYPE_CHECKING:
     # It brings SQLAlchemy, which a command's --help does without.
     from taskstore._store.store import Store
 
-__all__ = ["ENVIRONMENT", "check_collection", "locate", "opened", "store_option", "uses_store"]
+__all__ = [
+    "ENVIRONMENT",
+    "check_collection",
+    "check_new_collection",
+    "locate",
+    "opened",
+    "store_option",
+    "uses_store",
+]
 
 ENVIRONMENT = "TASKSTORE_DIR"
 """The environment variable that names a store."""
@@ -127,3 +135,26 @@ def check_collection(store: Store, name: str) -> str:
     if check_collection_name(name) not in names:
         raise Failure(f"no collection {name!r} in {store.path}{hint(name, names)}")
     return name
+
+
+def check_new_collection(store: Store, name: str, *, new: bool) -> None:
+    """Say on stderr that a collection is new, if it is.
+
+    Args:
+        store: where it would be made.
+        name: the collection.
+        new: whether its name may be like that of another one.
+
+    Raises:
+        Failure: it may not, and is.
+        InvalidNameError: it cannot be the name of one.
+    """
+    from taskstore._format.names import check_collection_name
+
+    names, _ = Layout(store.path).collections()
+    if check_collection_name(name) in names:
+        return
+    like = hint(name, names)
+    if like and not new:
+        raise Failure(f"no collection {name!r} yet{like} (--new makes it)", Status.USAGE)
+    note(f"{name} is a new collection")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taskstore.cli._arguments import collection_argument, new_option, read_json
-from taskstore.cli._errors import Failure, Status, hint
+from taskstore.cli._errors import Failure, Status
 from taskstore.cli._output import json_option, note, write, write_json
-from taskstore.cli._store import uses_store
+from taskstore.cli._store import check_new_collection, uses_store
 
 if TYPE_CHECKING:
     from taskstore._store.store import Store
@@ -42,7 +42,7 @@ def command(
       taskstore add plans id=plan-001 title='Ship it' priority=5 'labels:=["docs"]'
       echo '{"title": "Ship it"}' | taskstore add plans -
     """
-    _check_new_collection(store, collection, new=new)
+    check_new_collection(store, collection, new=new)
     records = _from_stdin() if fields == ("-",) else [_from_fields(store, collection, fields)]
     if not new:
         from taskstore._survey.assignments import check_new_fields
@@ -56,19 +56,6 @@ def command(
         return
     for record in created:
         write(record["id"])
-
-
-def _check_new_collection(store: Store, collection: str, *, new: bool) -> None:
-    from taskstore._format.names import check_collection_name
-    from taskstore._log.layout import Layout
-
-    names, _ = Layout(store.path).collections()
-    if check_collection_name(collection) in names:
-        return
-    like = hint(collection, names)
-    if like and not new:
-        raise Failure(f"no collection {collection!r} yet{like} (--new makes it)", Status.USAGE)
-    note(f"{collection} is a new collection")
 
 
 def _from_fields(store: Store, collection: str, fields: tuple[str, ...]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from taskstore.cli._arguments import (
     sorts_of,
     where_option,
 )
-from taskstore.cli._output import VisibleStream, note, to_terminal
+from taskstore.cli._output import VisibleStream, note, progress, ticked, to_terminal
 from taskstore.cli._store import check_collection, uses_store
 
 if TYPE_CHECKING:
@@ -78,12 +78,17 @@ def command(
     order = sorts_of(store, collection, sorts) or ["id"]
     names = columns_of(store, collection, columns)
     # One snapshot for all passes over the records.
-    with store.session(read_only=True), _opened(output) as stream:
+    with (
+        store.session(read_only=True),
+        _opened(output) as stream,
+        progress(f"Exporting {collection}") as update,
+    ):
+        total = store.count(collection, *conditions)
         if output is not None and chosen == "csv":
             stream.write(_BOM)
         count = write_records(
             stream,
-            lambda: store.iterate(collection, *conditions, order_by=order),
+            lambda: ticked(store.iterate(collection, *conditions, order_by=order), total, update),
             chosen,
             names,
         )

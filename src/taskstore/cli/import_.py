@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from taskstore.cli._arguments import collection_argument
+from taskstore.cli._arguments import collection_argument, new_option
 from taskstore.cli._errors import Failure, Status
 from taskstore.cli._output import (
     json_option,
@@ -18,7 +18,7 @@ from taskstore.cli._output import (
     write_facts,
     write_json,
 )
-from taskstore.cli._store import uses_store
+from taskstore.cli._store import check_new_collection, uses_store
 
 if TYPE_CHECKING:
     from taskstore._exchange.importing import ImportPlan, Skipped
@@ -53,6 +53,7 @@ _NAMED = 20
 @click.option("--id", "id_field", metavar="FIELD", help="The field that has the ids.")
 @click.option("--make-ids", is_flag=True, help="Give an id to records that have none.")
 @click.option("--strict", is_flag=True, help="Import nothing if anything is no usable record.")
+@new_option
 @json_option
 @uses_store(write=True)
 def command(
@@ -67,6 +68,7 @@ def command(
     id_field: str | None,
     make_ids: bool,
     strict: bool,
+    new: bool,
     as_json: bool,
 ) -> None:
     """Import the records of FILE (- for stdin) into COLLECTION, which is made if need be.
@@ -87,6 +89,7 @@ def command(
     from taskstore._exchange.importing import ImportRefusedError, import_records
     from taskstore._survey.fields import field_kinds
 
+    check_new_collection(store, collection, new=new)
     name = str(file)
     chosen = format or ("jsonl" if name == "-" else format_of(name))
     if chosen is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from taskstore.cli._output import json_option, write_json_list, write_table
+from taskstore.cli._output import json_option, waiting, write_json_list, write_table
 from taskstore.cli._store import uses_store
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def command(
         if as_json:
             write_json_list(dict(zip(columns, map(_json, row), strict=True)) for row in rows)
         else:
-            found = [list(map(_json, row)) for row in rows]
+            with waiting("Running the query"):
+                found = [list(map(_json, row)) for row in rows]
             write_table(columns, found, header=not no_header, numbers=_numbers(columns, found))
 
 

@@ -8,7 +8,14 @@ import attrs
 import click
 
 from taskstore.cli._errors import Status
-from taskstore.cli._output import json_option, note, progress, warn, write, write_json
+from taskstore.cli._output import (
+    json_option,
+    note,
+    waiting,
+    warn,
+    write,
+    write_json,
+)
 from taskstore.cli._store import opened, store_option
 
 __all__ = ["command"]
@@ -31,7 +38,7 @@ def command(store_path: Path | None, *, repair: bool, as_json: bool) -> None:
       taskstore verify
       taskstore verify --repair
     """
-    with progress("Reading the logs") as update, opened(store_path, on_progress=update) as store:
+    with opened(store_path) as store, waiting("Comparing the cache with the logs"):
         report = store.verify(repair=repair)
     problems = [str(problem) for problem in report.problems]
     if as_json:
