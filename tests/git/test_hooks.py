@@ -136,6 +136,19 @@ def test_a_pull_refreshes_the_cache(clone: Clone, tmp_path: Path) -> None:
     assert not mine.is_stale()
 
 
+def test_a_switch_that_changes_no_log_is_not_slowed(clone: Clone) -> None:
+    """Where two commits have the same logs the checkout hook does not open the store."""
+    clone.write("x\n", "file")
+    clone.commit("no log")
+    # An unusable cache would be made anew by whoever opens the store.
+    (clone.directory / "taskstore.db").write_bytes(b"garbled")
+    clone.git("switch", "-q", "-c", "new")
+    clone.git("switch", "-q", "--detach", "HEAD~1")
+    assert b"garbled" == (clone.directory / "taskstore.db").read_bytes()
+    clone.git("checkout", "-q", "HEAD", "--", LOG)
+    assert b"garbled" != (clone.directory / "taskstore.db").read_bytes()
+
+
 def test_a_hook_makes_no_cache(clone: Clone, tmp_path: Path) -> None:
     """Where nobody has opened the store yet the hooks write nothing."""
     mine = clone.clone(tmp_path / "mine")

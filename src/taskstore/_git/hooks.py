@@ -42,7 +42,7 @@ def line(hook: str) -> str:
 
 def block(hook: str, *, is_new: bool) -> bytes:
     """Return the lines that are put into a hook's script, which may run under `set -eu`."""
-    command = f"{{ {line(hook)} </dev/null; }} || exit $?\n".encode()
+    command = f'{{ {line(hook)} "$@" </dev/null; }} || exit $?\n'.encode()
     return b"".join([_START, _NEW if is_new else _ADDED, command, _END])
 
 
