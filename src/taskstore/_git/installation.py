@@ -42,14 +42,16 @@ def install(repository: Repository, directory: Path, *, with_hooks: bool | None 
     """
     done = Done()
     state = State.load(repository.common_dir)
-    _write_attributes(directory, state, done)
-    if launcher.write(repository.common_dir):
-        done.changed.append("the way from git to this Python environment")
-    # What is undone later is noted before it is done.
-    _write_settings(repository, state, done)
-    if with_hooks is not False:
-        _write_hooks(repository, state, done, force=with_hooks is True)
-    state.save(repository.common_dir)
+    try:
+        _write_attributes(directory, state, done)
+        if launcher.write(repository.common_dir):
+            done.changed.append("the way from git to this Python environment")
+        _write_settings(repository, state, done)
+        if with_hooks is not False:
+            _write_hooks(repository, state, done, force=with_hooks is True)
+    finally:
+        # Also what was done before a failure is undone by an uninstall.
+        state.save(repository.common_dir)
     return done
 
 
