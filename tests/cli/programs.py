@@ -29,7 +29,15 @@ class Run:
 
 def environment(**more: str) -> dict[str, str]:
     """The environment without what changes the output, as on a plain terminal."""
-    unwanted = ("TASKSTORE_DIR", "NO_COLOR", "FORCE_COLOR", "COLORTERM", "COLUMNS", "LINES")
+    unwanted = {
+        "TASKSTORE_DIR",
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "COLORTERM",
+        "COLUMNS",
+        "LINES",
+        "PYTHONUNBUFFERED",
+    }
     kept = {name: value for name, value in os.environ.items() if name not in unwanted}
     return {**kept, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "TZ": "UTC", **more}
 

@@ -89,6 +89,7 @@ def guarded() -> Iterator[None]:
     except TaskstoreError as error:
         raise Failure(_message(error), status_of(error)) from error
     except OSError as error:
+        _abandon_output()
         where = f"{os.fspath(error.filename)!r}: " if error.filename is not None else ""
         raise Failure(f"{where}{error.strerror or error}", Status.STORE) from error
 
@@ -102,7 +103,7 @@ def _abandon_output() -> None:
             continue
         try:
             stream.flush()
-        except BrokenPipeError:
+        except OSError:
             devnull = os.open(os.devnull, os.O_WRONLY)
             os.dup2(devnull, fd)
             os.close(devnull)
