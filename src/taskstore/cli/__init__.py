@@ -38,6 +38,11 @@ _SECTIONS: Mapping[str, Mapping[str, str]] = {
         "completion": "Print the script that completes commands in a shell.",
     },
     "Git": {
+        "init": "Make a store, and install it in git.",
+        "git": "Install the merge driver and the hooks in a clone, or take them out.",
+        "log": "Show every version of a record, and the commits that brought them.",
+        "diff": "Show what changed between commits, by record and field.",
+        "doctor": "Find what is wrong, and mend what is safe to mend.",
         "merge": "Merge two versions of a log (git's merge driver).",
     },
 }

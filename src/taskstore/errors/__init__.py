@@ -17,6 +17,7 @@ from taskstore.errors._directory import (
     StoreReadOnlyError,
     StoreVersionError,
 )
+from taskstore.errors._git import GitError
 from taskstore.errors._records import (
     ConditionFailedError,
     InvalidDeclarationError,
@@ -43,6 +44,7 @@ __all__ = [
     "CommitUncertainError",
     "ConditionFailedError",
     "ConfigError",
+    "GitError",
     "InvalidDeclarationError",
     "InvalidFilterError",
     "InvalidIdError",
