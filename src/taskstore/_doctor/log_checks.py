@@ -14,7 +14,7 @@ from taskstore._format.problems import Problem
 from taskstore._log import files
 from taskstore._log.journal import is_live
 from taskstore._log.layout import Layout
-from taskstore._log.locks import Lock, directory_lock, gate_lock
+from taskstore._log.locks import Lock, directory_lock, file_lock
 from taskstore._log.recovery import virtual_limits
 from taskstore._log.replay import LogChangedError, replay
 from taskstore.errors import LockTimeoutError, StoreAccessError
@@ -68,10 +68,10 @@ def check_directory(layout: Layout) -> Iterator[Finding]:
 
 def check_locks(layout: Layout) -> Iterator[Finding]:
     """Yield which locks are held, and by whom."""
-    for lock, path in (
-        (gate_lock(layout), layout.gate_path),
-        (directory_lock(layout), layout.directory),
-    ):
+    gate = file_lock(
+        layout.gate_path, name="gate", store=layout.directory, longest_pause=_PATIENCE / 100
+    )
+    for lock, path in ((gate, layout.gate_path), (directory_lock(layout), layout.directory)):
         if path == layout.gate_path and not path.exists():
             continue
         try:
