@@ -1,21 +1,19 @@
 """What every command prints, on a pipe and on a terminal, to the letter.
 
-The files in `golden/` are what was looked at and found good. To look at new ones, run the tests
-with TASKSTORE_GOLDEN=write and read the difference.
+The commands for git are in tests/git.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 import pytest
 
 from taskstore.cli import main
-from tests.cli.programs import Run, on_pipe, on_terminal
-
-GOLDEN = Path(__file__).parent / "golden"
+from tests.cli.golden_files import compare, seen
+from tests.cli.programs import on_pipe, on_terminal
+from tests.git.test_golden import CASES as GIT
 
 CASES: dict[str, tuple[list[str], str]] = {
     "list": (["list", "plans"], ""),
@@ -77,28 +75,6 @@ IMPORT = """\
 """
 
 
-def seen(run: Run, folder: Path) -> str:
-    """A run as text, without what differs from one to the next."""
-    parts = [run.stdout] + ([f"--- stderr\n{run.stderr}"] if run.stderr else [])
-    # On a busy machine anything may take so long that there is a bar, which then goes again.
-    text = re.sub(
-        r"\x1b\[\?25l.*?\x1b\[\?25h\r?(?:\x1b\[1A\x1b\[2K)*", "", "".join(parts), flags=re.DOTALL
-    )
-    text = text.replace(str(folder.resolve()), "FOLDER")
-    text = re.sub(r"\d+ days ago", "MANY days ago", text)
-    text = re.sub(r'("cache_bytes"): \d+|\(cache: [^)]*\)', r"\1CACHE", text)
-    text = text.replace("\x1b", "␛")
-    return text + (f"--- exit status {run.status}\n" if run.status else "")
-
-
-def compare(name: str, found: str) -> None:
-    """Compare with the golden file of a name, or write it."""
-    path = GOLDEN / f"{name}.txt"
-    if os.environ.get("TASKSTORE_GOLDEN") == "write":
-        path.write_text(found, encoding="utf-8", newline="")
-    assert path.read_bytes().decode() == found
-
-
 @pytest.fixture
 def place(folder: Path) -> Path:
     """The folder of the sample store, with a file to import."""
@@ -134,7 +110,7 @@ def test_colour_can_be_turned_off(place: Path) -> None:
 
 
 def test_every_command_is_tried() -> None:
-    """Each command has a case here; `merge` and `completion` have tests of their own."""
-    tried = {arguments[0] for arguments, _ in CASES.values()}
+    """Each command has a case here or in tests/git; `merge` and `completion` have their own."""
+    tried = {arguments[0] for arguments, _ in CASES.values()} | {call[0] for call in GIT.values()}
     elsewhere = {"merge", "completion"}
     assert set(main.list_commands(None)) == tried | elsewhere  # type: ignore[arg-type]

@@ -1,0 +1,36 @@
+"""Files with what was printed, looked at, and found good.
+
+To look at new ones, run the tests with TASKSTORE_GOLDEN=write and read the difference.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from tests.cli.programs import Run
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def seen(run: Run, folder: Path) -> str:
+    """A run as text, without what differs from one to the next."""
+    parts = [run.stdout] + ([f"--- stderr\n{run.stderr}"] if run.stderr else [])
+    # On a busy machine anything may take so long that there is a bar, which then goes again.
+    text = re.sub(
+        r"\x1b\[\?25l.*?\x1b\[\?25h\r?(?:\x1b\[1A\x1b\[2K)*", "", "".join(parts), flags=re.DOTALL
+    )
+    text = text.replace(str(folder.resolve()), "FOLDER")
+    text = re.sub(r"\d+ days ago", "MANY days ago", text)
+    text = re.sub(r'("cache_bytes"): \d+|\(cache: [^)]*\)', r"\1CACHE", text)
+    text = text.replace("\x1b", "␛")
+    return text + (f"--- exit status {run.status}\n" if run.status else "")
+
+
+def compare(name: str, found: str) -> None:
+    """Compare with the golden file of a name, or write it."""
+    path = GOLDEN / f"{name}.txt"
+    if os.environ.get("TASKSTORE_GOLDEN") == "write":
+        path.write_text(found, encoding="utf-8", newline="")
+    assert path.read_bytes().decode() == found
