@@ -103,7 +103,8 @@ def connected(directory: Path) -> sqlite3.Connection:
 def settled(directory: Path) -> None:
     """Wait until everything is on the disk, and too old to look racy."""
     for path in directory.rglob("*"):
-        if path.is_file():
+        # A cache that is open in this process is for SQLite alone to open.
+        if path.is_file() and not path.name.startswith(CACHE):
             fd = os.open(path, os.O_RDWR)
             os.fsync(fd)
             os.close(fd)
