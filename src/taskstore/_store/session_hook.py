@@ -41,7 +41,7 @@ class _Flush:
     connection: Connection
     lines: dict[Key, bytes] = attrs.field(factory=dict)
     graves: dict[Key, Version] = attrs.field(factory=dict)
-    born: list[Key] = attrs.field(factory=list)
+    new: set[Key] = attrs.field(factory=set)
     rows: set[int] = attrs.field(factory=set)
 
 
@@ -169,7 +169,7 @@ class SessionHook:
         _write(draft.row, draft.key, line, version)
         flush.lines[draft.key] = line
         if before is None:
-            flush.born.append(draft.key)
+            flush.new.add(draft.key)
 
     def _version(self, draft: Draft, before: Stored | None, origin: Stored | None) -> Version:
         """The version of a line; `origin` is the row's old line, also under another key."""
@@ -196,7 +196,7 @@ class SessionHook:
         )
         flush.graves[key] = version
         if before is None:
-            flush.born.append(key)
+            flush.new.add(key)
 
     def after_flush(self, session: Session, context: UOWTransaction) -> None:
         """Collect for the log what the flush has written."""
@@ -209,10 +209,10 @@ class SessionHook:
         with closing(flush.connection.connection.cursor()) as cursor:
             rows = Rows(cursor, self._context.models)
             _check_stored(rows, flush)
-            unit.changes.mark_born(flush.born)
-            for collection, written in flush.lines:
+            unit.changes.mark_born(flush.new)
+            for collection, written in flush.lines.keys() - flush.new:
                 rows.exhume(collection, [written])
-            collect_lines(rows, unit.changes, flush.lines)
+            collect_lines(rows, unit.changes, flush.lines, new=flush.new)
             collect_graves(rows, unit.changes, flush.graves)
         mark_pending(flush.connection)
 

@@ -118,9 +118,12 @@ class Sessions:
         changes.on_undo(lambda: self._expire(current, collection, ids))
 
     def _expire(self, session: Session, collection: str, ids: Iterable[str]) -> None:
+        known = session.identity_map
+        if not known:
+            return
         model = self._context.models.StoredRecord
         for id in ids:
-            row = session.identity_map.get(identity_key(model, (collection, id)))
+            row = known.get(identity_key(model, (collection, id)))
             if row is not None:
                 session.expire(row)
 
