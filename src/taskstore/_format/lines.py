@@ -53,6 +53,8 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 _decode = msgspec.json.Decoder().decode
 _decode_raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_Raw = msgspec.Raw
+_encode_raw = msgspec.json.Encoder().encode
 _encode_text = msgspec.json.Encoder().encode
 _encode_container = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False
@@ -226,6 +228,8 @@ def join_fields(
         fields: The values by key.
         spellings: How to write some of the keys; see `key_spellings`.
     """
+    if not spellings:
+        return _encode_raw({key: _Raw(value) for key, value in fields.items()})
     return b"{%b}" % b",".join(
         b"%b:%b" % (spellings.get(key) or _encode_text(key), fields[key]) for key in fields
     )

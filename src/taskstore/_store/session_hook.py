@@ -165,8 +165,7 @@ class SessionHook:
             return
         like = origin.line if origin is not None else None
         line = checked_line(line_of(fields, version, like), collection, id)
-        _undo_later(unit.changes, draft.row)
-        _write(draft.row, draft.key, line, version)
+        _write(draft.row, draft.key, line, version, unit.changes)
         flush.lines[draft.key] = line
         if before is None:
             flush.new.add(draft.key)
@@ -278,11 +277,21 @@ def _without_version(fields: dict[str, bytes]) -> dict[str, bytes]:
     return {key: value for key, value in fields.items() if key != "updated_at"}
 
 
-def _write(row: Any, key: Key, line: bytes, version: Version) -> None:
-    row.collection, row.id = key
-    row.data_json = line.decode()
-    row.updated_at = version.ms
-    row.updated_at_us = version.order_us
+def _write(row: Any, key: Key, line: bytes, version: Version, changes: Changes) -> None:
+    """Give a row what was decided for it."""
+    new = {
+        "collection": key[0],
+        "id": key[1],
+        "data_json": line.decode(),
+        "updated_at": version.ms,
+        "updated_at_us": version.order_us,
+    }
+    # To set what is there already costs as much as to set something else.
+    other = {name: value for name, value in new.items() if getattr(row, name) != value}
+    if other:
+        _undo_later(changes, row)
+        for name, value in other.items():
+            setattr(row, name, value)
 
 
 def _settle(row: Any, stored: Stored) -> None:
