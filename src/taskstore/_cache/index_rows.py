@@ -97,6 +97,30 @@ class IndexRows(Statements):
             flag = None if boolean is None else bool(boolean)
             yield id, field, IndexValue(text, integer, flag, real)
 
+    def has_index(self, collection: str, wanted: Iterable[tuple[Any, ...]]) -> bool:
+        """Say whether a collection's index rows are just those that are wanted.
+
+        The tables must not be changed meanwhile.
+
+        Args:
+            collection: The collection.
+            wanted: Id, field name and the four values of each, in the order of id and name; it is
+                read to its end in any case.
+        """
+        cursor = self._driver.cursor()
+        found = cursor.execute(
+            f"SELECT id, field_name, {_VALUES} FROM {self._indexes} "
+            "WHERE collection = ? ORDER BY id, field_name",
+            (collection,),
+        )
+        same = True
+        for row in wanted:
+            if same and row != next(found, None):
+                same = False
+        same = same and next(found, None) is None
+        cursor.close()
+        return same
+
     def clear_index(self, collection: str, ids: Iterable[str] | None = None) -> None:
         """Remove the index rows of some records, or of all in the collection."""
         if ids is not None:
