@@ -368,7 +368,8 @@ def _three(count: int) -> tuple[bytes, bytes, bytes]:
     for side in (1, 2):
         texts = list(base)
         for at in range(0, count, 20):
-            number = (at * side) % (count // 2)
+            # No record is changed on both sides: what is left to a person has to be shown.
+            number = (at * side + side) % (count // 2)
             texts.append(line(number, 2 + side, FIRST_MS + count + at) + "\n")
         sides.append("".join(texts).encode())
     return "".join(base).encode(), sides[0], sides[1]
