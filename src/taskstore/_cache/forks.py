@@ -26,7 +26,7 @@ class Releasable(Protocol):
     """Who keeps connections of an engine out of its pool."""
 
     def release(self) -> None:
-        """Return them."""
+        """Close those that are idle."""
 
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -63,7 +63,7 @@ def watch_forks(engine: Engine, path: str) -> None:
 
 
 def release_at_forks(keeper: Releasable) -> None:
-    """Have the idle connections that somebody keeps returned before each fork of this process."""
+    """Have the idle connections that somebody keeps closed before each fork of this process."""
     _keepers.add(keeper)
 
 

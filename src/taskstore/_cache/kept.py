@@ -37,6 +37,9 @@ class KeptConnections:
             connection = self._idle.pop()
         except IndexError:
             connection = self._engine.raw_connection()
+            if self._keep:
+                # The pool knows nothing of it any more: to close it is really to close it.
+                connection.detach()
         try:
             cursor = connection.dbapi_connection.cursor()
             yield cursor
@@ -47,7 +50,7 @@ class KeptConnections:
         self._give_back(connection, turn)
 
     def release(self) -> None:
-        """Return all to the pool; those in use follow when they are given back."""
+        """Close all; those in use follow when they are given back."""
         self._turn += 1
         while self._idle:
             self._idle.pop().close()
