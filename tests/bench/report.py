@@ -82,8 +82,14 @@ def _line(result: Result) -> tuple[str, ...]:
         _shown(result.time("base") / (result.base[0]["each"] if row.milliseconds else 1)),
         f"{result.ratio:.1%}" if result.ratio < 0.1 else f"{result.ratio:.2f} x",
         f"{memory:.0f} MiB" if memory else "",
-        ", ".join(["no:", *result.misses]).replace(":,", ":") if result.misses else "yes",
+        _verdict(result),
     )
+
+
+def _verdict(result: Result) -> str:
+    if not result.row.target:
+        return ""
+    return f"no: {', '.join(result.misses)}" if result.misses else "yes"
 
 
 def _shown(seconds: float) -> str:

@@ -117,11 +117,20 @@ _ROWS = (
     Row(
         "attached",
         "a tenth as many objects through an attached session",
-        "the same without the hook, index rows by `executemany`",
+        "the same without the hook, index rows in the session too",
         "1.2 x CPU",
         single.attached,
         single.unattached,
         ratio=1.2,
+        clock="cpu",
+    ),
+    Row(
+        "attached-driver",
+        "the same objects through an attached session",
+        "the same without the hook, index rows by `executemany`",
+        "",
+        single.attached,
+        single.unattached_driver,
         clock="cpu",
     ),
     Row(

@@ -7,15 +7,17 @@ import random
 import sqlite3
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from taskstore import Store, where
 from taskstore._format.lines import decode_key
 from taskstore.cli import main
-from taskstore.models import StoredRecord
+from taskstore.models import RecordIndex, StoredRecord
 from tests.bench.data import (
     COLLECTION,
     FIRST_MS,
@@ -221,20 +223,41 @@ def attached(scene: Scene) -> None:
 
 
 def unattached(scene: Scene) -> None:
-    """Add the same objects to a session without the hook, write the index rows, and commit."""
-    from sqlalchemy import create_engine
+    """Add the same objects, and those of their index rows, to a session without the hook."""
+    with _unhooked(scene) as (session, texts), scene.timed():
+        session.add_all(_objects(texts))
+        session.add_all(
+            RecordIndex(
+                collection=collection,
+                id=id,
+                field_name=name,
+                field_value_str=text,
+                field_value_int=number,
+            )
+            for collection, id, name, text, number in index_rows(map(decode_plan, texts))
+        )
+        session.commit()
 
-    texts = [line(at, 0, FIRST_MS) for at in range(scene.tenth)]
-    scene.new_cache().close()
-    engine = create_engine(f"sqlite:///{scene.place / '.taskstore' / 'taskstore.db'}")
-    settled(scene.place)
-    with Session(engine) as session, scene.timed():
+
+def unattached_driver(scene: Scene) -> None:
+    """Add the same objects to a session without the hook, and index rows below it."""
+    with _unhooked(scene) as (session, texts), scene.timed():
         session.add_all(_objects(texts))
         session.flush()
         driver = session.connection().connection.driver_connection
         assert isinstance(driver, sqlite3.Connection)
         driver.executemany(INSERT_INDEXES, index_rows(map(decode_plan, texts)))
         session.commit()
+
+
+@contextmanager
+def _unhooked(scene: Scene) -> Iterator[tuple[Session, list[str]]]:
+    texts = [line(at, 0, FIRST_MS) for at in range(scene.tenth)]
+    scene.new_cache().close()
+    engine = create_engine(f"sqlite:///{scene.place / '.taskstore' / 'taskstore.db'}")
+    settled(scene.place)
+    with Session(engine) as session:
+        yield session, texts
     engine.dispose()
 
 
