@@ -79,7 +79,7 @@ def _line(result: Result) -> tuple[str, ...]:
         row.floor,
         row.target,
         _shown(result.each_ms() / 1000 if row.milliseconds else result.time("ours")),
-        _shown(result.time("base") / (result.base[0]["each"] if row.milliseconds else 1)),
+        _shown(result.each_ms("base") / 1000 if row.milliseconds else result.time("base")),
         f"{result.ratio:.1%}" if result.ratio < 0.1 else f"{result.ratio:.2f} x",
         f"{memory:.0f} MiB" if memory else "",
         _verdict(result),
@@ -129,10 +129,13 @@ def growth(results: Sequence[Result]) -> list[str]:
         if len(series) > 1 and not series[0].row.grows:
             first, last = series[0], series[-1]
             times = last.each_ms() / first.each_ms()
-            verdict = "yes" if times <= GROWTH else "no"
+            # A disk that was busier then than now is busier for both.
+            floor = last.each_ms("base") / first.each_ms("base")
+            verdict = "yes" if times / floor <= GROWTH else "no"
             found.append(
                 f"`{name}`: one call takes {first.each_ms():.3f} ms with {_count(first.size)} "
-                f"lines and {last.each_ms():.3f} ms with {_count(last.size)}: {times:.2f} x "
+                f"lines and {last.each_ms():.3f} ms with {_count(last.size)}, {times:.2f} x; its "
+                f"floor {floor:.2f} x; beside it {times / floor:.2f} x "
                 f"(at most {GROWTH} x: {verdict})"
             )
     found += _memory_growth(by_row(results).get("full-sync", []))

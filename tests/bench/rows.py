@@ -83,7 +83,6 @@ _ROWS = (
         single.warm_open,
         single.stat_and_select,
         milliseconds=3,
-        grows=False,
     ),
     Row(
         "open-grown",

@@ -50,9 +50,10 @@ class Result:
         assert found is not None
         return found
 
-    def each_ms(self) -> float:
-        """The median time of one call of ours, in milliseconds."""
-        return median(run[self.row.clock] / run["each"] for run in self.ours) * 1000
+    def each_ms(self, side: str = "ours") -> float:
+        """The median time of one call of a side, in milliseconds."""
+        runs: Sequence[Run] = getattr(self, side)
+        return median(run[self.row.clock] / run["each"] for run in runs) * 1000
 
     @property
     def ratio(self) -> float:
