@@ -106,9 +106,9 @@ def facts(results: Iterable[Result]) -> list[str]:
             value = result.figure("ours", name)
             if value is not None:
                 floor = result.figure("base", name)
-                beside = f" (floor: {floor:.3g})" if floor is not None else ""
+                beside = f" (floor: {_number(floor)})" if floor is not None else ""
                 found.append(
-                    f"{result.row.work}, {_count(result.size)} lines: {text} {value:.3g}{beside}"
+                    f"{result.row.work}, {_count(result.size)} lines: {text} {_number(value)}{beside}"
                 )
     return found
 
@@ -187,6 +187,10 @@ def page(results: Sequence[Result]) -> str:
 
 def _bullets(items: Iterable[str]) -> str:
     return "\n".join(f"- {item}" for item in items)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _count(number: int) -> str:
