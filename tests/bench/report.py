@@ -107,9 +107,8 @@ def facts(results: Iterable[Result]) -> list[str]:
             if value is not None:
                 floor = result.figure("base", name)
                 beside = f" (floor: {_number(floor)})" if floor is not None else ""
-                found.append(
-                    f"{result.row.work}, {_count(result.size)} lines: {text} {_number(value)}{beside}"
-                )
+                where = f"{result.row.work}, {_count(result.size)} lines"
+                found.append(f"{where}: {text} {_number(value)}{beside}")
     return found
 
 
