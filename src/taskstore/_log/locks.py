@@ -23,24 +23,21 @@ from taskstore.errors import LockTimeoutError, StoreAccessError, StoreNotFoundEr
 
 __all__ = ["Lock", "directory_lock", "gate_lock", "hold_descriptor"]
 
-_PAUSE = 0.0003
-_LONG_PAUSE = 0.005
-_SOON = 1.0
+_FIRST_PAUSE = 0.0002
+_LONGEST_PAUSE = 0.005
 
 
 def hold_descriptor(fd: int, timeout: float) -> bool:
     """Lock an open file; say whether that succeeded within `timeout` seconds."""
     deadline = time.monotonic() + timeout
-    # All who wait look equally often, and about as soon as whoever had the lock comes back for it:
-    # with pauses that grow, the newest would always be first.
-    patient = time.monotonic() + _SOON
+    pause = _FIRST_PAUSE
     while not lock_descriptor(fd, blocking=False):
         left = deadline - time.monotonic()
         if left <= 0:
             return False
-        pause = _PAUSE if time.monotonic() < patient else _LONG_PAUSE
         # Waiters that wake in step would keep missing one another's release.
-        time.sleep(min(left, pause * random.uniform(0.5, 1.5)))  # noqa: S311
+        time.sleep(min(left, pause * random.uniform(0.5, 1.0)))  # noqa: S311
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
     return True
 
 
