@@ -51,7 +51,7 @@ def downgrade() -> None:
     _copy(
         "record_index_fields",
         "collection, field_name",
-        where="field_type NOT IN ('float', 'datetime')",
+        where="field_type NOT IN ('float', 'datetime', 'any')",
         field_type="CASE WHEN field_type IN ('int', 'bool') THEN field_type ELSE 'string' END",
     )
     _copy("sync_metadata", "collection, last_sync_time, file_mtime")
@@ -215,7 +215,7 @@ def _older_value() -> str:
         "OR field_value_bool IS NOT NULL) "
         f"AND NOT EXISTS (SELECT 1 FROM {fields} WHERE {fields}.collection = {table}.collection "
         f"AND {fields}.field_name = {table}.field_name "
-        f"AND {fields}.field_type IN ('float', 'datetime'))"
+        f"AND {fields}.field_type IN ('float', 'datetime', 'any'))"
     )
 
 

@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from taskstore._aio.blocks import AsyncTransaction
+    from taskstore._aio.store import AsyncStore
     from taskstore._format.problems import Problem
     from taskstore._query.conditions import Condition, Field, Filter, FilterOp, Order, where
     from taskstore._records.declare import evolve, indexed, make_converter, record
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
         CacheError,
         CommitUncertainError,
         ConditionFailedError,
+        ConfigError,
+        GitError,
         InvalidDeclarationError,
         InvalidFilterError,
         InvalidIdError,
@@ -51,16 +55,20 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AsyncStore",
+    "AsyncTransaction",
     "CacheError",
     "CollectionReport",
     "CommitUncertainError",
     "CompactReport",
     "Condition",
     "ConditionFailedError",
+    "ConfigError",
     "Difference",
     "Field",
     "Filter",
     "FilterOp",
+    "GitError",
     "InvalidDeclarationError",
     "InvalidFilterError",
     "InvalidIdError",
@@ -101,6 +109,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncStore": "taskstore._aio.store",
+    "AsyncTransaction": "taskstore._aio.blocks",
     "CollectionReport": "taskstore._store.report",
     "CompactReport": "taskstore._store.upkeep_calls",
     "Condition": "taskstore._query.conditions",

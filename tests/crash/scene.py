@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from taskstore import Store, indexed, record
+from taskstore._log.gate import Gate
 from taskstore._log.layout import Layout
-from taskstore._log.locks import directory_lock, gate_lock, hold_descriptor
+from taskstore._log.locks import directory_lock, hold_descriptor
 from tests.store.reader import replay
 
 LONG = os.environ.get("TASKSTORE_CRASH") == "long"
@@ -75,7 +76,7 @@ def check_cache(store: Store) -> None:
 def check_released(store: Store) -> None:
     """No lock is held, no log is open, and no transaction is open in the pool."""
     layout = Layout(store.path)
-    for lock in (directory_lock(layout), gate_lock(layout)):
+    for lock in (directory_lock(layout), Gate(layout)):
         assert lock.try_acquire()
         lock.close()
     for path in store.path.glob("*.jsonl"):

@@ -13,22 +13,24 @@ from typing import Any
 
 import pytest
 
+from taskstore._log.gate import Gate
 from taskstore._log.layout import Layout
-from taskstore._log.locks import directory_lock, gate_lock
+from taskstore._log.locks import directory_lock, file_lock
 from taskstore.errors import LockTimeoutError, StoreNotFoundError
 
 HOLDER = """
 import sys
 from taskstore._log.layout import Layout
-from taskstore._log.locks import directory_lock, gate_lock
-lock = (directory_lock if sys.argv[2] == "log" else gate_lock)(Layout(sys.argv[1]))
+from taskstore._log.gate import Gate
+from taskstore._log.locks import directory_lock
+lock = (directory_lock if sys.argv[2] == "log" else Gate)(Layout(sys.argv[1]))
 lock.acquire(5)
 print("held", flush=True)
 sys.stdin.read()
 """
 
 
-@pytest.fixture(params=[directory_lock, gate_lock])
+@pytest.fixture(params=[directory_lock, Gate])
 def make(request: Any, layout: Any) -> Any:
     """A maker of locks, of either kind."""
     return lambda: request.param(layout)
@@ -83,7 +85,7 @@ def test_it_excludes_threads(make: Any, layout: Any, shared: Any) -> None:
     assert "200" == counter.read_text()
 
 
-@pytest.mark.parametrize(("kind", "open_lock"), [("log", directory_lock), ("gate", gate_lock)])
+@pytest.mark.parametrize(("kind", "open_lock"), [("log", directory_lock), ("gate", Gate)])
 def test_it_ends_with_its_process(layout: Any, kind: Any, open_lock: Any) -> None:
     """Another process holds it, and SIGKILL frees it."""
     lock = open_lock(layout)
@@ -107,10 +109,11 @@ def test_it_ends_with_its_process(layout: Any, kind: Any, open_lock: Any) -> Non
 
 def test_a_removed_lock_file_is_remade(layout: Any) -> None:
     """After `git clean` all contenders agree on the new file."""
-    one, two = gate_lock(layout), gate_lock(layout)
+    one, two = Gate(layout), Gate(layout)
     with one.hold(1):
         pass
     layout.gate_path.unlink()
+    layout.turn_path.unlink()
     with two.hold(1):
         assert not one.try_acquire()
     assert one.try_acquire()
@@ -182,3 +185,24 @@ def test_a_forked_child_has_a_lock_of_its_own(layout: Any) -> None:
         os.waitpid(child, 0)
         os.close(read)
         os.close(write)
+
+
+def test_who_comes_back_to_the_gate_waits_behind(layout: Any) -> None:
+    """Whoever has waited at the gate passes it before one who comes while it is being held."""
+    passed: list[str] = []
+
+    def visit(name: str) -> None:
+        with Gate(layout).hold(60):
+            passed.append(name)
+
+    waiter, late = (threading.Thread(target=visit, args=(name,)) for name in ("waiter", "late"))
+    with Gate(layout).hold(1):
+        waiter.start()
+        turn = file_lock(layout.turn_path, name="turn", store=layout.directory, longest_pause=0.001)
+        while turn.try_acquire():
+            turn.release()
+        late.start()
+    waiter.join()
+    late.join()
+    turn.close()
+    assert ["waiter", "late"] == passed

@@ -227,3 +227,15 @@ def test_an_edit_beats_a_deletion_that_is_as_new() -> None:
     assert {"x": 2, "updated_at": 3} == merge(
         {"x": 1}, {"deleted": True, "updated_at": 3}, {"x": 2, "updated_at": 3}
     )
+
+
+def test_a_key_keeps_its_spelling() -> None:
+    """A key that is written with escapes stays so in a record that had to be put together."""
+    old = '{"id":"a","caf\\u00e9":1,"m":{"\\u0078":1,"y":1},"z":1,"updated_at":%d}\n'
+    base = old % 1
+    ours = (old % 2).replace('"caf\\u00e9":1', '"caf\\u00e9":2').replace('"y":1', '"y":2')
+    theirs = (old % 3).replace('"z":1', '"z":3').replace('"\\u0078":1', '"\\u0078":4')
+    merged = '{"id":"a","caf\\u00e9":2,"m":{"\\u0078":4,"y":2},"z":3,"updated_at":3}\n'
+    for first, second in ((ours, theirs), (theirs, ours)):
+        found = merge_logs(base.encode(), first.encode(), second.encode())
+        assert merged.encode() == found.data

@@ -6,8 +6,9 @@ import pickle
 
 import pytest
 
-from taskstore._merge.policies import POLICIES, ConfigError, Policies, parse_policies
+from taskstore._merge.policies import POLICIES, Policies, parse_policies
 from taskstore._records.declaration import MERGE_POLICIES
+from taskstore.errors import ConfigError
 
 
 def test_policies_are_read_by_collection_and_field() -> None:

@@ -6,6 +6,7 @@ import gc
 import weakref
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 from sqlalchemy.orm import sessionmaker
@@ -108,7 +109,7 @@ def test_a_closed_store_is_forgotten(tmp_path: Path, attached: bool) -> None:
         assert session.get(StoredRecord, ("plans", "a")) is not None
     assert store.exists(Plan)
     store.close()
-    seen = [weakref.ref(store), weakref.ref(store.engine)]
+    seen: list[weakref.ref[Any]] = [weakref.ref(store), weakref.ref(store.engine)]
     del store, session
     gc.collect()
     assert [None, None] == [reference() for reference in seen]

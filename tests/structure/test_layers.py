@@ -22,18 +22,25 @@ LAYERS: dict[str, set[str]] = {
     "_query": PURE | {"_records"},
     "_log": PURE,
     "_merge": PURE,
+    "_diff": PURE | {"_merge"},
+    "_git": PURE | {"_log"},
     "_cache": BELOW_CACHE,
     "models": CACHE,
     "migrations": CACHE,
     "_store": STORE,
-    "cli": STORE | {"_merge"},
+    "_aio": STORE,
+    "_doctor": STORE | {"_merge", "_git"},
+    "_survey": STORE,
+    "_exchange": STORE | {"_survey"},
+    "_watch": PURE | {"_log", "_store"},
+    "cli": STORE | {"_merge", "_diff", "_git", "_doctor", "_survey", "_exchange", "_watch"},
     "__main__": {"cli"},
-    "": STORE,
+    "": STORE | {"_aio"},
 }
 
 # Libraries that only some layers may know.
 CONFINED = {
-    "sqlalchemy": {"_query", "_cache", "models", "migrations", "_store", "cli"},
+    "sqlalchemy": {"_query", "_cache", "models", "migrations", "_store", "_aio", "cli"},
     "alembic": {"_cache", "migrations", "_store", "cli"},
     "sqlite3": {"_cache", "_store"},
     "filelock": {"_log"},

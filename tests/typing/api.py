@@ -8,11 +8,12 @@ about one that is not needed.
 from __future__ import annotations
 
 import datetime
-from typing import assert_type
+from typing import Any, assert_type
 
 import attrs
+from sqlalchemy.orm import Session
 
-from taskstore import Condition, Store, evolve, indexed, new_id, now_ms, record, where
+from taskstore import AsyncStore, Condition, Store, evolve, indexed, new_id, now_ms, record, where
 
 
 @record("plans")
@@ -90,3 +91,21 @@ def writing(store: Store) -> None:
     assert_type(store.create_many([plan]), list[Plan])
     assert_type(store.patch(Plan, "plan-001", where("priority") == 0, priority=1), Plan)
     store.delete(Plan, 5)  # type: ignore[arg-type]
+
+
+async def asyncio_calls() -> None:
+    """The calls of the asyncio store have the types of the store's."""
+    async with AsyncStore.open(types=[Plan]) as store:
+        assert_type(store, AsyncStore)
+        assert_type(await store.get(Plan, "a"), Plan | None)
+        assert_type(await store.get_one("plans", "a"), dict[str, Any])
+        assert_type(await store.list(Plan, where(Plan.status) == "open"), list[Plan])
+        assert_type(await store.patch(Plan, "a", title="b"), Plan)
+        async for plan in store.iterate(Plan):
+            assert_type(plan, Plan)
+        async with store.transaction() as transaction:
+            assert_type(await transaction.run_sync(_count_new, 5), int)
+
+
+def _count_new(session: Session, more: int) -> int:
+    return len(session.new) + more

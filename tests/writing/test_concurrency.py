@@ -18,8 +18,9 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from taskstore import LockTimeoutError, Store, TransactionOpenError, where
+from taskstore._log.gate import Gate
 from taskstore._log.layout import Layout
-from taskstore._log.locks import directory_lock, gate_lock
+from taskstore._log.locks import directory_lock
 from taskstore.models import StoredRecord
 from tests.crash.scene import LONG
 from tests.store.plans import Plan, append, ids, log_lines
@@ -132,7 +133,7 @@ def test_readers_wait_for_no_lock(store: Store) -> None:
     store.create(Plan("a", status="open"))
     layout = Layout(store.path)
     with ExitStack() as held, ThreadPoolExecutor(1) as pool:
-        held.enter_context(gate_lock(layout).hold(PATIENCE))
+        held.enter_context(Gate(layout).hold(PATIENCE))
         writer = held.enter_context(
             closing(sqlite3.connect(layout.cache_path, isolation_level=None))
         )
@@ -320,7 +321,7 @@ def test_a_child_does_not_hold_its_parents_locks(store: Store) -> None:
     """What the parent has locked when it forks is free again when the parent lets it go."""
     layout = Layout(store.path)
     reader, writer = os.pipe()
-    with gate_lock(layout).hold(PATIENCE), directory_lock(layout).hold(PATIENCE):
+    with Gate(layout).hold(PATIENCE), directory_lock(layout).hold(PATIENCE):
         child = os.fork()
         if child == 0:
             os.close(writer)

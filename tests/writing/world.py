@@ -28,8 +28,9 @@ from sqlalchemy.orm import (
 
 from taskstore import Store
 from taskstore._cache.guard import GuardedConnection
+from taskstore._log.gate import Gate
 from taskstore._log.layout import Layout
-from taskstore._log.locks import directory_lock, gate_lock
+from taskstore._log.locks import directory_lock
 from taskstore.models import StoredRecord
 from tests.store.plans import Plan, read_log
 
@@ -114,8 +115,8 @@ class World:
                 if isinstance(driver, GuardedConnection):
                     assert (0, False, False) == (driver.permits, driver.flushing, driver.pending)
         layout = Layout(self.store.path)
-        for lock in (gate_lock(layout), directory_lock(layout)):
-            assert lock.try_acquire(), lock._name
+        for lock in (Gate(layout), directory_lock(layout)):
+            assert lock.try_acquire(), lock
             lock.close()
         with contextlib.closing(sqlite3.connect(self.database, timeout=0)) as other:
             other.execute("BEGIN IMMEDIATE")

@@ -135,7 +135,7 @@ class RecordIndexField(_Mapped):
     """A field that is indexed, so that a sync without the record types still indexes.
 
     Attributes:
-        field_type: One of string, int, float, bool, datetime, date, uuid.
+        field_type: One of string, int, float, bool, datetime, date, uuid; any where no type says.
         default_json: The JSON value that an absent key counts as; None where there is none.
     """
 

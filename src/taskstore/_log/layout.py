@@ -40,6 +40,7 @@ class Layout:
         "taskstore.db-wal",
         "taskstore.journal*",
         "taskstore.gate",
+        "taskstore.turn",
         "*.tmp",
     )
 
@@ -60,6 +61,11 @@ class Layout:
     def gate_path(self) -> Path:
         """The file whose lock is the gate."""
         return self.directory / "taskstore.gate"
+
+    @cached_property
+    def turn_path(self) -> Path:
+        """The file whose lock is the right to be the next at the gate."""
+        return self.directory / "taskstore.turn"
 
     @property
     def version_path(self) -> Path:
@@ -169,6 +175,15 @@ class Layout:
             if candidate.is_dir():
                 return candidate
         raise StoreNotFoundError(start, searched_upwards=True)
+
+    def write_config(self, text: str) -> None:
+        """Replace the settings, wholly or not at all.
+
+        Raises:
+            StoreAccessError: The operating system refused.
+        """
+        with self._access(self.config_path, "write"):
+            self._write_whole(self.config_path, text.encode())
 
     def _complete_ignore(self) -> None:
         path = self.ignore_path

@@ -15,30 +15,48 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import lock_descriptor, unlock_descriptor
-
 from taskstore._log import files
 from taskstore._log.layout import Layout
 from taskstore.errors import LockTimeoutError, StoreAccessError, StoreNotFoundError
 
-__all__ = ["Lock", "directory_lock", "gate_lock", "hold_descriptor"]
+__all__ = ["Lock", "directory_lock", "file_lock", "hold_descriptor", "release_descriptor"]
 
 _FIRST_PAUSE = 0.0002
 _LONGEST_PAUSE = 0.005
 
 
-def hold_descriptor(fd: int, timeout: float) -> bool:
-    """Lock an open file; say whether that succeeded within `timeout` seconds."""
+def hold_descriptor(fd: int, timeout: float, longest_pause: float = _LONGEST_PAUSE) -> bool:
+    """Lock an open file; say whether that succeeded within `timeout` seconds.
+
+    Args:
+        fd: The open file.
+        timeout: How long to try, in seconds; 0 or less tries once.
+        longest_pause: How long to sleep between two tries at most, in seconds.
+    """
     deadline = time.monotonic() + timeout
     pause = _FIRST_PAUSE
-    while not lock_descriptor(fd, blocking=False):
+    while not _try_descriptor(fd):
         left = deadline - time.monotonic()
         if left <= 0:
             return False
         # Waiters that wake in step would keep missing one another's release.
         time.sleep(min(left, pause * random.uniform(0.5, 1.0)))  # noqa: S311
-        pause = min(pause * 1.5, _LONGEST_PAUSE)
+        pause = min(pause * 1.5, longest_pause)
     return True
+
+
+def _try_descriptor(fd: int) -> bool:
+    # Here and below: reading needs no lock, and programs that only read start sooner without it.
+    from filelock import lock_descriptor
+
+    return lock_descriptor(fd, blocking=False)
+
+
+def release_descriptor(fd: int) -> None:
+    """Unlock an open file."""
+    from filelock import unlock_descriptor
+
+    unlock_descriptor(fd)
 
 
 class Lock:
@@ -49,15 +67,23 @@ class Lock:
         name: What messages call the lock.
         opener: Opens `path` and returns the descriptor.
         store: The store directory, for messages.
+        longest_pause: How long to sleep between two tries at most, in seconds.
     """
 
     def __init__(
-        self, path: Path, *, name: str, opener: Callable[[Path], int], store: Path
+        self,
+        path: Path,
+        *,
+        name: str,
+        opener: Callable[[Path], int],
+        store: Path,
+        longest_pause: float = _LONGEST_PAUSE,
     ) -> None:
         self._path = path
         self._name = name
         self._opener = opener
         self._store = store
+        self._longest_pause = longest_pause
         self._fd: int | None = None
         self._mutex = threading.Lock()
         self._holder: int | None = None
@@ -111,7 +137,7 @@ class Lock:
         try:
             if self._fd is not None:
                 # Closing is not enough: a child forked meanwhile shares the open file.
-                unlock_descriptor(self._fd)
+                release_descriptor(self._fd)
         except OSError:
             self._close()
         finally:
@@ -144,7 +170,8 @@ class Lock:
         while True:
             fd = self._current_descriptor()
             try:
-                if not hold_descriptor(fd, deadline - time.monotonic()):
+                left = deadline - time.monotonic()
+                if not hold_descriptor(fd, left, self._longest_pause):
                     return False
                 if files.same_file(fd, self._path):
                     return True
@@ -216,9 +243,9 @@ def directory_lock(layout: Layout) -> Lock:
     )
 
 
-def gate_lock(layout: Layout) -> Lock:
-    """Return the gate: on a file of its own, remade when it was removed."""
-    return Lock(layout.gate_path, name="gate", opener=_open_or_make, store=layout.directory)
+def file_lock(path: Path, *, name: str, store: Path, longest_pause: float) -> Lock:
+    """Return a lock on a file of its own, remade when it was removed; see `Lock`."""
+    return Lock(path, name=name, opener=_open_or_make, store=store, longest_pause=longest_pause)
 
 
 def _open_or_make(path: Path) -> int:

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
-from filelock import unlock_descriptor
 
 from taskstore._format.fingerprint import Fingerprint, is_racy
 from taskstore._log import files, tails
 from taskstore._log.fingerprint import checksum, make_distinctive
 from taskstore._log.journal import JournalEntry
-from taskstore._log.locks import hold_descriptor
+from taskstore._log.locks import hold_descriptor, release_descriptor
 from taskstore.errors import LockTimeoutError
 
 __all__ = ["StuckError", "Target"]
@@ -252,7 +251,7 @@ class Target:
         if fd is not None:
             # A child forked meanwhile shares the open file, so closing alone would not unlock.
             with contextlib.suppress(OSError):
-                unlock_descriptor(fd)
+                release_descriptor(fd)
             os.close(fd)
 
 

@@ -19,6 +19,7 @@ from taskstore._merge.values import (
     is_list,
     is_object,
     one_sided,
+    spellings,
 )
 
 __all__ = ["merge_fields"]
@@ -98,7 +99,7 @@ def _object(three: Three, place: Place, notes: Notes) -> Value:
         # A side that has it all already keeps its own order of keys.
         if side is not None and raw_fields(side) == present:
             return side
-    return join_fields(present)
+    return join_fields(present, spellings(three.first, three.second))
 
 
 def _newest(three: Three, place: Place, notes: Notes, *, is_left: bool = False) -> Value:

@@ -8,9 +8,9 @@ from typing import Any
 import attrs
 
 from taskstore._format.names import check_collection_name
-from taskstore.errors import InvalidNameError, TaskstoreError
+from taskstore.errors import ConfigError, InvalidNameError
 
-__all__ = ["DEFAULT_POLICY", "POLICIES", "ConfigError", "Policies", "parse_policies"]
+__all__ = ["DEFAULT_POLICY", "POLICIES", "Policies", "parse_policies"]
 
 POLICIES = ("newest", "union", "max", "min", "text", "fail")
 """The names of the policies."""
@@ -19,16 +19,6 @@ DEFAULT_POLICY = "newest"
 """What holds for a field that no policy is given for."""
 
 _OWN = ("id", "updated_at", "deleted")
-
-
-class ConfigError(TaskstoreError, ValueError):
-    """The settings cannot be used."""
-
-    path: str
-    reason: str
-
-    def __init__(self, path: str, *, reason: str) -> None:
-        super().__init__(f"{path}: {reason}", path=path, reason=reason)
 
 
 @attrs.frozen

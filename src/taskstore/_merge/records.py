@@ -9,7 +9,7 @@ from taskstore._format.lines import join_fields, raw_fields
 from taskstore._merge.fields import merge_fields
 from taskstore._merge.logs import Line
 from taskstore._merge.places import Clash, Notes, Place
-from taskstore._merge.values import Three, Unsettled, Value, instant, one_sided
+from taskstore._merge.values import Three, Unsettled, Value, instant, one_sided, spellings
 
 __all__ = ["Settled", "merge_record", "with_time_of"]
 
@@ -93,17 +93,18 @@ def _greater_time(three: Three, place: Place) -> Value:
 def _settled(fields: dict[str, Value], sides: tuple[Line, Line], notes: Notes) -> Settled:
     clashes = tuple(notes.clashes)
     present = _present(fields)
+    spelled = spellings(*(side.raw for side in sides))
     left = [clash for clash in clashes if clash.is_left]
     variants: tuple[bytes, bytes] | None = None
     if left:
         by_side = [{clash.path: clash.first for clash in left}]
         by_side.append({clash.path: clash.second for clash in left})
-        first, second = (join_fields(_present(fields | values)) for values in by_side)
+        first, second = (join_fields(_present(fields | values), spelled) for values in by_side)
         variants = first, second
     for side in sides:
         if raw_fields(side.raw) == present:
             return Settled(side, clashes, variants)
-    line = Line(join_fields(present), sides[0].id, instant(fields.get("updated_at")))
+    line = Line(join_fields(present, spelled), sides[0].id, instant(fields.get("updated_at")))
     return Settled(line, clashes, variants)
 
 
@@ -119,4 +120,4 @@ def with_time_of(line: Line, newer: Line) -> Line:
         fields.pop("updated_at", None)
     else:
         fields["updated_at"] = time
-    return Line(join_fields(fields), line.id, newer.order_us, line.deleted)
+    return Line(join_fields(fields, spellings(line.raw)), line.id, newer.order_us, line.deleted)

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from taskstore._format.instants import parse_instant
+from taskstore._format.lines import key_spellings
 
 __all__ = [
     "UNSETTLED",
@@ -23,6 +24,7 @@ __all__ = [
     "join_items",
     "one_sided",
     "raw_items",
+    "spellings",
 ]
 
 Value = bytes | None
@@ -57,6 +59,16 @@ class Three(NamedTuple):
 def canonical(value: Value) -> bytes:
     """Return one text for all ways to write a value; a missing one sorts before every other."""
     return b"" if value is None else _encode(decode(value)).encode()
+
+
+def spellings(*objects: Value) -> dict[str, bytes]:
+    """Return how objects spell those of their keys that they write with escapes."""
+    found: dict[str, bytes] = {}
+    for value in objects:
+        for key, spelled in ({} if value is None else key_spellings(value)).items():
+            # Of two spellings either will do, as long as it is the same for both sides.
+            found[key] = max(spelled, found.get(key, b""))
+    return found
 
 
 def is_object(value: Value) -> bool:

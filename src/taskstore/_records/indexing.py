@@ -32,8 +32,8 @@ __all__ = [
     "not_indexable",
 ]
 
-INDEX_TYPES = ("string", "int", "float", "bool", "datetime", "date", "uuid")
-"""What `record_index_fields.field_type` may say."""
+INDEX_TYPES = ("string", "int", "float", "bool", "datetime", "date", "uuid", "any")
+"""What `record_index_fields.field_type` may say; "any" where settings name a field, and no type."""
 
 _INDEX_TYPES: dict[Any, str] = {
     str: "string",

@@ -91,6 +91,7 @@ class CacheFile:
         context.known = {}
         self._catalog.forget()
         self.open()
+        self._refresher.teach_settings(self._catalog)
         if not context.refresh:
             # No unit of work will look at the logs, and what was known of them is gone.
             self._refresher.before_read(None)

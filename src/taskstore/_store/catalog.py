@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from taskstore._cache.rows import Rows
 from taskstore._format.names import check_collection_name
+from taskstore._log.layout import Layout
 from taskstore._records.dicts import DictType
+from taskstore._records.indexing import IndexField
 from taskstore._records.types import RecordCodec, RecordType
+from taskstore._store.settings import read_indexes
 from taskstore.errors import InvalidDeclarationError
+
+_UNTYPED = "any"
 
 
 class Catalog:
-    """The record types that this store has met.
+    """The record types that this store has met, and the indexes that its settings name.
 
     There is no registry beyond the store: a type is taught to the cache at `open` or when it is
-    first used, and again after the cache was made anew.
+    first used, and again after the cache was made anew; so are the settings.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
         self._taught: set[type[Any]] = set()
 
     def codec(self, type_: Any) -> RecordCodec[Any]:
@@ -51,16 +58,44 @@ class Catalog:
         """Whether the cache indexes other fields than a type asks for."""
         if not isinstance(codec, RecordType):
             return False
-        return rows.index_fields(codec.collection) != {
-            field.name: field for field in codec.index_fields
-        }
+        return rows.index_fields(codec.collection) != self._fields(codec, rows)
 
     def teach(self, codec: RecordCodec[Any], rows: Rows) -> None:
         """Have the cache index what a type asks for; in a write transaction."""
         if self.wants(codec, rows):
-            fields = {field.name: field for field in codec.index_fields}
-            rows.set_index_fields(codec.collection, fields.values())
+            rows.set_index_fields(codec.collection, self._fields(codec, rows).values())
             rows.rebuild_index(codec.collection)
+
+    def settings_want(self, rows: Rows) -> dict[str, list[IndexField]]:
+        """What the cache is to index, by collection, where the settings say otherwise than it."""
+        settings = read_indexes(self._layout)
+        known = rows.all_index_fields()
+        if settings.problem is not None:
+            return {}
+        untyped = {name for name, fields in known.items() if any(map(_is_untyped, fields.values()))}
+        wanted = {}
+        for collection in sorted({*settings.fields, *untyped}):
+            now = dict(known.get(collection, {}))
+            typed = [field for field in now.values() if not _is_untyped(field)]
+            fields = _with_untyped(typed, settings.fields.get(collection, ()))
+            if fields != now:
+                wanted[collection] = list(fields.values())
+        return wanted
+
+    def teach_settings(self, rows: Rows) -> None:
+        """Have the cache index what the settings name; in a write transaction."""
+        for collection, fields in self.settings_want(rows).items():
+            rows.set_index_fields(collection, fields)
+            rows.rebuild_index(collection)
+
+    def _fields(self, codec: RecordCodec[Any], rows: Rows) -> dict[str, IndexField]:
+        """What a type asks for, and the settings beside it."""
+        settings = read_indexes(self._layout)
+        names: Iterable[str] = settings.fields.get(codec.collection, ())
+        if settings.problem is not None:
+            now = rows.index_fields(codec.collection)
+            names = [name for name, field in now.items() if _is_untyped(field)]
+        return _with_untyped(codec.index_fields, names)
 
     def mark_taught(self, codec: RecordCodec[Any]) -> None:
         """Remember that the cache has committed what was taught."""
@@ -70,6 +105,17 @@ class Catalog:
     def forget(self) -> None:
         """The cache was made anew: it has to be taught again."""
         self._taught.clear()
+
+
+def _is_untyped(field: IndexField) -> bool:
+    return field.type == _UNTYPED
+
+
+def _with_untyped(typed: Iterable[IndexField], names: Iterable[str]) -> dict[str, IndexField]:
+    fields = {field.name: field for field in typed}
+    for name in names:
+        fields.setdefault(name, IndexField(name, _UNTYPED))
+    return fields
 
 
 def _of(record: Any, collection: str) -> RecordCodec[Any]:

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Engine
 from taskstore._cache.models import Models
 from taskstore._format.fingerprint import Fingerprint
 from taskstore._log.commit import LogWriter
+from taskstore._log.gate import Gate
 from taskstore._log.layout import Layout
 from taskstore._log.locks import Lock
 from taskstore._store.local_gate import LocalGate
@@ -37,12 +38,14 @@ class StoreContext:
         create: whether the directory may be made, also when it vanishes later.
         known: the fingerprint of each log as the cache last committed it; a hint that saves a
             query, never more than the cache itself says.
+        on_progress: called while a log is read, with its collection and the bytes read and to
+            read.
     """
 
     layout: Layout
     engine: Engine
     models: Models
-    gate: Lock | LocalGate
+    gate: Gate | LocalGate
     log_lock: Lock
     writer: LogWriter
     clock: Callable[[], int]
@@ -54,6 +57,7 @@ class StoreContext:
     create: bool
     known: dict[str, Fingerprint] = attrs.field(factory=dict)
     closed: bool = False
+    on_progress: Callable[[str, int, int], None] | None = None
 
     @property
     def path(self) -> Path:

@@ -21,8 +21,8 @@ from taskstore.errors import (
 )
 
 _REMEDY_ASYNC = (
-    "the log is written by blocking calls: use a synchronous engine, and run the store's calls "
-    "and sessions in a thread (asyncio.to_thread)"
+    "the log is written by blocking calls: use AsyncStore, or a synchronous engine whose sessions "
+    "run in threads (asyncio.to_thread)"
 )
 
 

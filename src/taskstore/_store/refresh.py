@@ -107,6 +107,14 @@ class Refresher:
                 catalog.teach(codec, _rows(self._context, connection))
         catalog.mark_taught(codec)
 
+    def teach_settings(self, catalog: Catalog) -> None:
+        """Have the cache index what the settings name."""
+        with self._context.engine.connect() as connection:
+            wanted = catalog.settings_want(_rows(self._context, connection))
+        if wanted:
+            with self._writing.begin() as connection:
+                catalog.teach_settings(_rows(self._context, connection))
+
     def is_stale(self) -> bool:
         """Whether any log is not what the cache holds; looks at bytes where times do not tell."""
         with self._context.engine.connect() as connection:

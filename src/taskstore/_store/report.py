@@ -40,7 +40,8 @@ class SyncReport:
 
     Attributes:
         collections: a report for each collection that was looked at.
-        strays: files that are no log: a `*.jsonl` with an invalid name, or no regular file.
+        strays: files that are not what they should be: a `*.jsonl` with an invalid name, or no
+            regular file; settings that cannot be used.
         recovered: what the recovery of an interrupted transaction could not settle.
     """
 

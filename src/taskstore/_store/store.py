@@ -15,8 +15,9 @@ from sqlalchemy.orm import Session
 from taskstore._cache.models import DEFAULT, Models
 from taskstore._cache.sqlite import create_cache_engine, create_memory_engine
 from taskstore._log.commit import LogWriter
+from taskstore._log.gate import Gate
 from taskstore._log.layout import Layout
-from taskstore._log.locks import directory_lock, gate_lock
+from taskstore._log.locks import directory_lock
 from taskstore._records.ids import now_ms
 from taskstore._records.types import RecordCodec
 from taskstore._store.cache_file import CacheFile
@@ -38,6 +39,7 @@ from taskstore._store.reindex import rebuild_indexes
 from taskstore._store.session_hook import SessionHook
 from taskstore._store.sessions import Sessions
 from taskstore._store.statement_hook import StatementHook
+from taskstore._store.sync import Progress
 from taskstore._store.transaction import TransactionHook
 from taskstore._store.upkeep_calls import UpkeepCalls
 from taskstore._store.write_calls import WriteCalls
@@ -56,7 +58,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
     def __init__(self, context: StoreContext) -> None:
         """Assemble a store; use `Store.open`."""
         self._context = context
-        self._catalog = Catalog()
+        self._catalog = Catalog(context.layout)
         self._transactions = TransactionHook(context)
         self._refresher = Refresher(context, self._transactions)
         self._cache = CacheFile(context, self._catalog, self._refresher)
@@ -79,6 +81,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
         refresh: bool = True,
         lock_timeout: float = LOCK_TIMEOUT,
         clock: Callable[[], int] = now_ms,
+        on_progress: Progress | None = None,
     ) -> Self:
         """Open a store: upgrade its cache, recover what a crash left, sync what is stale.
 
@@ -97,6 +100,8 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
                 it only `sync` does.
             lock_timeout: how long to wait for another writer, in seconds.
             clock: the time in milliseconds since the epoch, for stamps.
+            on_progress: called while logs are read, here and later, with a collection, the bytes
+                read and the bytes to read.
 
         Raises:
             StoreNotFoundError: there is no such directory, and it is not to be made.
@@ -126,7 +131,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
                 layout=layout,
                 engine=engine,
                 models=models,
-                gate=LocalGate(layout.directory) if read_only else gate_lock(layout),
+                gate=LocalGate(layout.directory) if read_only else Gate(layout),
                 log_lock=directory_lock(layout),
                 writer=LogWriter(layout, lock_timeout=lock_timeout),
                 clock=clock,
@@ -136,6 +141,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
                 refresh=refresh,
                 migrate=own_engine or bool(migrate),
                 create=create and not read_only,
+                on_progress=on_progress,
             )
         )
         store._start(types)
@@ -162,6 +168,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
             raise
 
     def _bring_up(self, codecs: Iterable[RecordCodec[Any]]) -> None:
+        self._refresher.teach_settings(self._catalog)
         for codec in codecs:
             self._refresher.teach(self._catalog, codec)
         if self._context.refresh:

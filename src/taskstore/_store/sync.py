@@ -23,6 +23,7 @@ from taskstore._store.access import access
 from taskstore._store.context import StoreContext
 from taskstore._store.freshness import stat_log
 from taskstore._store.report import CollectionReport, SyncReport
+from taskstore._store.settings import read_indexes
 from taskstore._store.transaction import Unit
 from taskstore.errors import StoreAccessError
 
@@ -93,6 +94,9 @@ class Sync:
         reports = {name: self._collection(name, limits.get(name)) for name in collections}
         if any(report.action in _RECORDED for report in reports.values()):
             self._settle_names()
+        settings = read_indexes(self.context.layout)
+        if settings.problem is not None:
+            strays.append(settings.problem)
         return SyncReport(reports, tuple(strays), tuple(recovered))
 
     def _settle_names(self) -> None:
@@ -169,7 +173,7 @@ class Sync:
     def _replay(self, log: _Log, base: Fingerprint | None) -> CollectionReport:
         """Read the log, or what follows `base` in it, and load what it says."""
         start = base.size if base is not None else 0
-        progress = self.on_progress
+        progress = self.on_progress or self.context.on_progress
         found = replay(
             log.fd,
             collection=log.collection,

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import attrs
 
 from taskstore._format.names import check_collection_name, check_id
 from taskstore._format.problems import Problem
-from taskstore._log.compaction import Compacted, compact_log
 from taskstore._log.recovery import virtual_limits
 from taskstore._query.conditions import Condition, all_of
 from taskstore._store.cache_file import CacheFile
 from taskstore._store.catalog import Catalog
 from taskstore._store.context import StoreContext
-from taskstore._store.inspection import Inspector, Version
 from taskstore._store.refresh import Refresher
 from taskstore._store.report import SyncReport
 from taskstore._store.sessions import Sessions
 from taskstore._store.sync import Progress
-from taskstore._store.verification import Verification, VerifyReport
 from taskstore.errors import RecordNotFoundError, StoreReadOnlyError, TransactionOpenError
+
+if TYPE_CHECKING:  # what is rarely called is imported then
+    from taskstore._log.compaction import Compacted
+    from taskstore._store.inspection import Version
+    from taskstore._store.verification import VerifyReport
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -152,6 +154,8 @@ class UpkeepCalls:
 
         Lines that lost against a newer one are among them. A compaction removes them.
         """
+        from taskstore._store.inspection import Inspector
+
         self._context.check_open()
         codec = self._catalog.codec(type)
         return Inspector(self._context).history(codec, check_id(id, codec.collection))
@@ -170,11 +174,15 @@ class UpkeepCalls:
         A line that is no record, and a record that does not fit the class, is a problem with file
         and line number, where `list` would raise or say nothing.
         """
+        from taskstore._store.inspection import Inspector
+
         self._context.check_open()
         codec = self._catalog.codec(type)
         return Inspector(self._context).records(codec, all_of(filters))
 
     def _verified(self) -> VerifyReport:
+        from taskstore._store.verification import Verification, VerifyReport
+
         context = self._context
         names = None if context.refresh else ()
         # As a writer: any other who is between its log and its COMMIT would look like a fault.
@@ -190,6 +198,8 @@ class UpkeepCalls:
         keep_tombstones_ms: int,
         on_progress: Callable[[int, int], None] | None,
     ) -> Compacted:
+        from taskstore._log.compaction import compact_log
+
         context = self._context
         with self._refresher.rewriting([collection]) as (rows, unit, _):
             known = rows.fingerprint(collection)

@@ -2,14 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
+from keyword import iskeyword
+from typing import Any
 
 import click
 
+from taskstore.cli._errors import guarded, hint
+
 __all__ = ["main"]
 
-_COMMANDS = {"merge": "Merge two versions of a log (git's merge driver)."}
+_SECTIONS: Mapping[str, Mapping[str, str]] = {
+    "Records": {
+        "list": "List the records of a collection.",
+        "get": "Show records.",
+        "add": "Add a record.",
+        "set": "Change fields of a record.",
+        "delete": "Delete records.",
+        "history": "Show every version of a record.",
+        "watch": "Print changes as they are committed.",
+    },
+    "Files": {
+        "import": "Import records from JSON Lines, JSON or CSV.",
+        "export": "Export records to JSON Lines, JSON or CSV.",
+    },
+    "Store": {
+        "status": "Show the store at a glance.",
+        "collections": "List the collections.",
+        "indexes": "Show, add and drop indexes.",
+        "sql": "Run a query on the cache.",
+        "sync": "Bring the cache to what the logs say.",
+        "verify": "Compare the cache with the logs.",
+        "compact": "Write logs anew without their past.",
+        "completion": "Print the script that completes commands in a shell.",
+    },
+    "Git": {
+        "init": "Make a store, and install it in git.",
+        "git": "Install the merge driver and the hooks in a clone, or take them out.",
+        "log": "Show every version of a record, and the commits that brought them.",
+        "diff": "Show what changed between commits, by record and field.",
+        "doctor": "Find what is wrong, and mend what is safe to mend.",
+        "merge": "Merge two versions of a log (git's merge driver).",
+    },
+}
 """The commands and what they do; each is `command` in the module of its name."""
+
+_COMMANDS = {name: text for section in _SECTIONS.values() for name, text in section.items()}
 
 
 class _Commands(click.Group):
@@ -21,13 +60,33 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = import_module(f"taskstore.cli.{cmd_name.replace('-', '_')}")
+        name = cmd_name.replace("-", "_")
+        module = import_module(f"{__name__}.{name}{'_' if iskeyword(name) else ''}")
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}{hint(args[0], _COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        # It prints the help and the version.
+        with guarded():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with guarded():
+            return super().invoke(ctx)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(sorted(_COMMANDS.items()))
+        # Without their short helps, which would import them all.
+        width = max(map(len, _COMMANDS))
+        for title, commands in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), text) for name, text in commands.items()])
 
 
 def _show_version(ctx: click.Context, _: click.Parameter, is_asked: bool) -> None:
@@ -48,4 +107,8 @@ def _show_version(ctx: click.Context, _: click.Parameter, is_asked: bool) -> Non
     help="Show the version and exit.",
 )
 def main() -> None:
-    """Application state as JSON Lines in git."""
+    """Application state as JSON Lines in git.
+
+    Each command works on the store that is found upwards from the working directory, or on the
+    one that --store or TASKSTORE_DIR names. `taskstore COMMAND --help` has an example.
+    """

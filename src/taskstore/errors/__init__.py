@@ -7,6 +7,7 @@ and what to do next.
 from taskstore.errors._base import TaskstoreError
 from taskstore.errors._directory import (
     CacheError,
+    ConfigError,
     LockTimeoutError,
     MigrationRequiredError,
     SchemaVersionError,
@@ -16,6 +17,7 @@ from taskstore.errors._directory import (
     StoreReadOnlyError,
     StoreVersionError,
 )
+from taskstore.errors._git import GitError
 from taskstore.errors._records import (
     ConditionFailedError,
     InvalidDeclarationError,
@@ -41,6 +43,8 @@ __all__ = [
     "CacheError",
     "CommitUncertainError",
     "ConditionFailedError",
+    "ConfigError",
+    "GitError",
     "InvalidDeclarationError",
     "InvalidFilterError",
     "InvalidIdError",

@@ -43,6 +43,16 @@ class StoreVersionError(TaskstoreError):
         )
 
 
+class ConfigError(TaskstoreError, ValueError):
+    """The settings in config.toml cannot be used, or not be changed by a program."""
+
+    path: str
+    reason: str
+
+    def __init__(self, path: str | PathLike[str], *, reason: str) -> None:
+        super().__init__(f"{fspath(path)}: {reason}", path=fspath(path), reason=reason)
+
+
 class StoreClosedError(TaskstoreError):
     """A call on a store after `close()`."""
 

@@ -1,0 +1,65 @@
+"""Blocking calls in threads, awaited to their end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Threads:
+    """Some threads, or one in which calls run in turn.
+
+    Args:
+        most: how many threads there are at most.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._pool = ThreadPoolExecutor(most, thread_name_prefix="taskstore")
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Run a call in a thread and return its result.
+
+        A call that has begun is waited for, also when the task is cancelled meanwhile: a commit is
+        then over before anybody goes on, whichever way it has ended. One that has not begun is
+        withdrawn.
+        """
+        return await _finished(self._pool.submit(call))
+
+    async def close(self) -> None:
+        """Wait for what is running, and end the threads."""
+        # The default threads of the loop may all be waiting for us.
+        helper = ThreadPoolExecutor(1)
+        try:
+            await _finished(helper.submit(self._pool.shutdown))
+        finally:
+            helper.shutdown(wait=False)
+
+    def release(self) -> None:
+        """End the threads once they have nothing to do; does not wait."""
+        self._pool.shutdown(wait=False)
+
+
+async def _finished(future: Future[T]) -> T:
+    waiter = asyncio.wrap_future(future)
+    try:
+        return await asyncio.shield(waiter)
+    except asyncio.CancelledError:
+        if not future.cancel():
+            await _ended(waiter)
+        raise
+
+
+async def _ended(waiter: asyncio.Future[T]) -> None:
+    while not waiter.done():
+        try:
+            await asyncio.wait([waiter])
+        except asyncio.CancelledError:
+            # Cancelled once more: the thread still runs, and the first cancellation is raised.
+            continue
+    if not waiter.cancelled():
+        # What it raised gives way to the cancellation; asyncio is to know that it was seen.
+        waiter.exception()

@@ -1,0 +1,77 @@
+"""The calls that look after an asyncio store."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, overload
+
+from taskstore._aio.calls import Calls, in_loop
+from taskstore._format.problems import Problem
+from taskstore._query.conditions import Condition
+from taskstore._store.inspection import Version
+from taskstore._store.report import SyncReport
+from taskstore._store.sync import Progress
+from taskstore._store.upkeep_calls import KEEP_TOMBSTONES_MS, CompactReport, Row
+from taskstore._store.verification import VerifyReport
+
+T = TypeVar("T")
+
+
+class AsyncUpkeepCalls(Calls):
+    """What keeps a store in good order: the calls of `Store`.
+
+    A function that is to hear of the progress is called in the event loop.
+    """
+
+    async def is_stale(self) -> bool:
+        """Whether any log says something that the cache does not know; see `Store.is_stale`."""
+        return await self._read(self._store.is_stale)
+
+    async def sync(self, *, force: bool = False, on_progress: Progress | None = None) -> SyncReport:
+        """Bring the cache to what the logs say; see `Store.sync`."""
+        told = in_loop(on_progress)
+        return await self._write("sync", lambda: self._store.sync(force=force, on_progress=told))
+
+    async def verify(self, *, repair: bool = False) -> VerifyReport:
+        """Compare the cache with the logs; see `Store.verify`."""
+        return await self._write("verify", lambda: self._store.verify(repair=repair))
+
+    async def compact(
+        self,
+        type: Any,
+        /,
+        *,
+        keep_tombstones_ms: int = KEEP_TOMBSTONES_MS,
+        on_progress: Progress | None = None,
+    ) -> CompactReport:
+        """Write a log anew with the newest line of each record only; see `Store.compact`."""
+        told = in_loop(on_progress)
+        return await self._write(
+            "compact a log",
+            lambda: self._store.compact(
+                type, keep_tombstones_ms=keep_tombstones_ms, on_progress=told
+            ),
+        )
+
+    async def rebuild_indexes(self, type: type[Any], /) -> int:
+        """Write the index rows of a collection anew; see `Store.rebuild_indexes`."""
+        return await self._write("rebuild indexes", lambda: self._store.rebuild_indexes(type))
+
+    @overload
+    async def history(self, type: type[T], id: str, /) -> list[Version[T]]: ...
+    @overload
+    async def history(self, type: str, id: str, /) -> list[Version[Row]]: ...
+    async def history(self, type: Any, id: str, /) -> Any:
+        """Return every version of a record that its log has; see `Store.history`."""
+        return await self._read(lambda: self._store.history(type, id))
+
+    @overload
+    async def list_tolerant(
+        self, type: type[T], /, *filters: Condition
+    ) -> tuple[list[T], list[Problem]]: ...
+    @overload
+    async def list_tolerant(
+        self, type: str, /, *filters: Condition
+    ) -> tuple[list[Row], list[Problem]]: ...
+    async def list_tolerant(self, type: Any, /, *filters: Condition) -> Any:
+        """Read the log itself: what fits, and what is wrong; see `Store.list_tolerant`."""
+        return await self._read(lambda: self._store.list_tolerant(type, *filters))

@@ -1,0 +1,1 @@
+"""Everything that can be wrong with a store and its place in git: found, told, and mended."""

@@ -1,0 +1,76 @@
+"""What can be wrong with the cache. It is looked at as it is, and never changed from here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from taskstore._cache.revisions import REVISIONS
+from taskstore._cache.schema import HEAD, current_revision
+from taskstore._cache.sqlite import create_cache_engine
+from taskstore._doctor.findings import ERROR, INFO, WARNING, Finding
+from taskstore._log.layout import Layout
+from taskstore._store.sqlite_errors import DatabaseErrors, reason_of
+from taskstore._store.store import Store
+from taskstore.errors import TaskstoreError
+
+__all__ = ["check_cache"]
+
+_FIX = "taskstore doctor --fix"
+_SHOWN = 5
+
+
+def check_cache(layout: Layout) -> Iterator[Finding]:
+    """Yield what is wrong with the cache of a store."""
+    if not layout.cache_path.exists():
+        meaning = "the next open makes it from the logs"
+        yield Finding("cache", INFO, "there is no cache", meaning, _FIX, is_safe=True)
+        return
+    found = _of_schema(layout)
+    if found is not None:
+        yield found
+        return
+    try:
+        # Without a refresh, so that what is stale is seen.
+        with Store.open(layout.directory, create=False, refresh=False) as store:
+            if store.is_stale():
+                meaning = "the next open reads what is new; where hooks run, git's changes are read"
+                message = "the cache is older than the logs"
+                yield Finding("stale", INFO, message, meaning, _FIX, is_safe=True)
+                return
+            report = store.verify()
+    except TaskstoreError as error:
+        yield Finding("cache", ERROR, f"{error}", "the store cannot be opened", _FIX, is_safe=True)
+        return
+    if not report.ok:
+        shown = "; ".join(str(difference)[:200] for difference in report.differences[:_SHOWN])
+        yield Finding(
+            "cache",
+            ERROR,
+            f"{len(report.differences)} row(s) of the cache are not what the logs say: {shown}",
+            "queries give wrong answers; the logs are right",
+            _FIX,
+            is_safe=True,
+        )
+
+
+def _of_schema(layout: Layout) -> Finding | None:
+    engine = create_cache_engine(layout.cache_path)
+    try:
+        with engine.connect() as connection:
+            revision = current_revision(connection)
+    except DatabaseErrors as error:
+        message = f"{layout.cache_path} cannot be read: {reason_of(error)}"
+        meaning = "it is made anew from the logs, by the next open too"
+        return Finding("cache", WARNING, message, meaning, _FIX, is_safe=True)
+    finally:
+        engine.dispose()
+    if revision == HEAD:
+        return None
+    if revision is not None and revision not in REVISIONS:
+        message = f"the cache has schema {revision!r}, of a newer Taskstore than this one"
+        meaning = "this version cannot open the store"
+        remedy = f"pip install --upgrade taskstore, or delete {layout.cache_path}"
+        return Finding("schema", ERROR, message, meaning, remedy)
+    meaning = "the next open upgrades it"
+    name = "none of ours" if revision is None else repr(revision)
+    return Finding("schema", INFO, f"the cache has schema {name}", meaning, _FIX, is_safe=True)

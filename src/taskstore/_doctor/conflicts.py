@@ -1,0 +1,98 @@
+"""Logs that a merge has left in conflict, merged by record after all.
+
+Git calls the merge driver in every merge but one: that of several branches at once, an octopus. It
+then merges by lines, leaves conflict markers, and keeps the three versions in the index. The same
+is left where a driver could not run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from taskstore._git import files, objects
+from taskstore._git.objects import Unmerged
+from taskstore._git.repository import Repository
+from taskstore._log.layout import Layout
+from taskstore._log.locks import directory_lock
+from taskstore._merge.logs import read_log
+from taskstore._merge.policies import parse_policies
+from taskstore._merge.report import lines_of
+from taskstore._merge.three_way import Merged, merge_logs
+
+__all__ = ["Resolved", "resolve"]
+
+
+@attrs.frozen
+class Resolved:
+    """A log after its merge.
+
+    Attributes:
+        name: Its name in the repository.
+        is_left: Whether a person has something to decide; otherwise it is staged.
+        lines: What the merge has to tell.
+    """
+
+    name: str
+    is_left: bool
+    lines: list[str]
+
+
+def resolve(repository: Repository, *, lock_timeout: float = 30.0) -> list[Resolved]:
+    """Merge the logs of a repository that are in conflict, and stage those that are done.
+
+    Lines that were appended since are kept. A log that has been changed otherwise is left alone:
+    a person has begun to decide.
+
+    Args:
+        repository: The repository.
+        lock_timeout: How long to wait for another writer, in seconds.
+
+    Raises:
+        GitError: Git refused.
+        ConfigError: The merge policies of a store cannot be used.
+        OSError: A file cannot be read or written.
+    """
+    done = []
+    for log in objects.unmerged(repository):
+        path = repository.top / log.name
+        lock = directory_lock(Layout(path.parent))
+        try:
+            with lock.hold(lock_timeout):
+                merged = _merged(repository, log, path)
+                if merged is None:
+                    continue
+                files.write(path, merged.data)
+        finally:
+            lock.close()
+        if not merged.is_left:
+            repository.git.run("add", "--", log.name)
+        done.append(Resolved(log.name, merged.is_left, lines_of(merged)))
+    return done
+
+
+def _merged(repository: Repository, log: Unmerged, path: Path) -> Merged | None:
+    base, ours, theirs = (
+        b"" if id is None else objects.blob(repository, id, log.name)
+        for id in (log.base, log.ours, log.theirs)
+    )
+    config = path.parent / "config.toml"
+    text = (files.read(config) or b"").decode(errors="replace")
+    merged = merge_logs(base, ours, theirs, parse_policies(text, str(config)).of(path.stem))
+    lines = _lines(files.read(path) or b"")
+    done, left = _lines(merged.data), _lines(objects.line_merge(repository, ours, base, theirs))
+    if lines[: len(done)] == done:
+        if merged.is_left:
+            return None  # merged as far as it goes
+        appended = lines[len(done) :]
+    elif lines[: len(left)] == left:
+        appended = lines[len(left) :]
+    else:
+        return None
+    return attrs.evolve(merged, data=merged.data + b"".join([b"%b\n" % raw for raw in appended]))
+
+
+def _lines(data: bytes) -> list[bytes]:
+    """Return the lines of a file, without the names behind markers."""
+    return [line.raw[:7] if line.is_marker else line.raw for line in read_log(data, {}).lines]

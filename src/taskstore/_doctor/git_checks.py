@@ -1,0 +1,166 @@
+"""What can be wrong between a store and git."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from taskstore._doctor.findings import ERROR, INFO, WARNING, Finding
+from taskstore._git import objects
+from taskstore._git.repository import Repository
+from taskstore._git.run import shown
+from taskstore._git.status import Status, look
+from taskstore._log.layout import Layout
+from taskstore.errors import GitError
+
+__all__ = ["check_git"]
+
+_INSTALL = "taskstore git install"
+_FIX = "taskstore doctor --fix"
+
+
+def check_git(layout: Layout, repository: Repository | GitError | None) -> Iterator[Finding]:
+    """Yield what is wrong with the place of a store in its repository.
+
+    Args:
+        layout: The store directory.
+        repository: The repository; None where there is none, or why that cannot be known.
+
+    Raises:
+        GitError: Git cannot be asked.
+    """
+    if isinstance(repository, GitError):
+        meaning = "nothing is known of the store's place in git"
+        yield Finding("git", WARNING, str(repository), meaning, "mend what git complains of")
+        return
+    if repository is None:
+        yield Finding(
+            "git",
+            INFO,
+            f"{layout.directory} lies in no git repository",
+            "the logs have no history, and nothing is merged",
+            "git init, then taskstore git install",
+        )
+        return
+    if layout.directory.name != Layout.NAME:
+        yield Finding(
+            "name",
+            WARNING,
+            f"{layout.directory} is not called {Layout.NAME}",
+            "the merge driver and the hooks know a store by this name, and leave any other alone",
+            f"rename the directory to {Layout.NAME}",
+        )
+        return
+    status = look(repository, layout.directory)
+    yield from _attributes(status)
+    yield from _driver(status)
+    yield from _hooks(status)
+    yield from _tracking(layout, repository)
+    yield from _line_ends(layout.directory, repository)
+    yield from _conflicts(repository)
+
+
+def _attributes(status: Status) -> Iterator[Finding]:
+    if not status.attributes:
+        return
+    wrong = ", ".join(f"{key} is {value}" for key, value in status.attributes.items())
+    yield Finding(
+        "attributes",
+        WARNING,
+        f"git does not treat the logs as logs: {wrong}",
+        "a merge leaves conflict markers, or line ends change; in every clone",
+        f"{_INSTALL}, then commit .taskstore/.gitattributes (info/attributes has the last word)",
+        is_safe=True,
+    )
+
+
+def _driver(status: Status) -> Iterator[Finding]:
+    if status.settings:
+        message = f"the merge driver is not configured in this clone: {', '.join(status.settings)}"
+    elif not status.has_python:
+        message = f"the merge driver is inert: there is no Python at {shown(status.python or '-')}"
+    else:
+        return
+    yield Finding(
+        "driver",
+        WARNING,
+        message,
+        "git merges the logs here by lines: of two edits of a record the newer counts as a whole",
+        _INSTALL,
+        is_safe=True,
+    )
+
+
+def _hooks(status: Status) -> Iterator[Finding]:
+    missing = status.missing_hooks
+    if not missing:
+        return
+    meaning = (
+        "what git changes is noticed at the next open of the store only, and a commit may bring "
+        "conflict markers"
+    )
+    if status.owner is not None:
+        what = f"{status.owner.tool} owns the hooks, and does not call Taskstore in: "
+        remedy = f"{_INSTALL} prints the lines to add"
+    elif status.hooks_dir is None:
+        what = "core.hooksPath switches the hooks off: "
+        remedy = "git config --unset core.hooksPath, if that was not meant"
+    else:
+        what = f"missing, overwritten or not executable in {shown(status.hooks_dir)}: "
+        remedy = _INSTALL
+    is_safe = remedy == _INSTALL
+    yield Finding("hooks", WARNING, what + ", ".join(missing), meaning, remedy, is_safe=is_safe)
+
+
+def _tracking(layout: Layout, repository: Repository) -> Iterator[Finding]:
+    names, _ = layout.collections()
+    logs = [repository.name_of(layout.directory) + f"/{name}.jsonl" for name in names]
+    ignored = repository.ignored(logs)
+    if ignored:
+        yield Finding(
+            "ignored",
+            ERROR,
+            f"git ignores {', '.join(map(shown, ignored))}",
+            "these records are on this machine only",
+            f"take the pattern out that `git check-ignore -v {shown(ignored[0])}` names",
+        )
+    caches = [f"{repository.name_of(layout.directory)}/{name}" for name in layout.IGNORED[:3]]
+    tracked = repository.git.run("ls-files", "-z", "--", *caches).fields
+    if tracked:
+        yield Finding(
+            "tracked-cache",
+            WARNING,
+            f"git tracks the cache: {', '.join(map(shown, tracked))}",
+            "every command changes it, and it conflicts in every merge",
+            f"git rm --cached {' '.join(map(shown, tracked))}",
+        )
+
+
+def _line_ends(directory: Path, repository: Repository) -> Iterator[Finding]:
+    folder = repository.name_of(directory)
+    entries = repository.git.run("ls-files", "--eol", "-z", "--", f"{folder}/").fields
+    found = [
+        name
+        for facts, _, name in (entry.partition("\t") for entry in entries)
+        if facts.split()[0] in ("i/crlf", "i/mixed") and objects.is_log(name)
+    ]
+    if found:
+        yield Finding(
+            "line-ends",
+            WARNING,
+            f"committed with CRLF: {', '.join(map(shown, found))}",
+            "git shows these logs as changed, and may refuse to switch branches",
+            f"git add --renormalize -- {shown(folder)}, and commit",
+        )
+
+
+def _conflicts(repository: Repository) -> Iterator[Finding]:
+    for log in objects.unmerged(repository):
+        yield Finding(
+            "conflict",
+            ERROR,
+            f"a merge left {shown(log.name)} in conflict",
+            "the store reads the lines of both sides, and git waits for a decision",
+            f"{_FIX}; where it was edited since, edit it to its end and git add",
+            is_safe=True,
+        )

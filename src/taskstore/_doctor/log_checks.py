@@ -1,0 +1,192 @@
+"""What can be wrong with the logs and their directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from taskstore._doctor.findings import ERROR, INFO, WARNING, Finding
+from taskstore._doctor.holders import holder
+from taskstore._doctor.mounts import network_file_system
+from taskstore._format.instants import format_rfc3339
+from taskstore._format.problems import Problem
+from taskstore._log import files
+from taskstore._log.journal import is_live
+from taskstore._log.layout import Layout
+from taskstore._log.locks import Lock, directory_lock, file_lock
+from taskstore._log.recovery import virtual_limits
+from taskstore._log.replay import LogChangedError, replay
+from taskstore.errors import LockTimeoutError, StoreAccessError
+
+__all__ = ["check_directory", "check_locks", "check_logs"]
+
+_PATIENCE = 1.0
+"""How long a commit may hold a lock without being named, in seconds."""
+
+_AHEAD_US = 60_000_000
+"""How much newer than the clock a record may be: a minute, in microseconds."""
+
+_MARKER = "a git conflict marker"
+
+
+def check_directory(layout: Layout) -> Iterator[Finding]:
+    """Yield what is wrong with the directory.
+
+    Raises:
+        StoreVersionError: It is of a version that we do not know.
+        StoreAccessError: It cannot be read.
+    """
+    if layout.check_version() is None:
+        yield Finding(
+            "version",
+            INFO,
+            f"{layout.version_path} is missing",
+            "the next open for writing makes it",
+            "taskstore doctor --fix",
+            is_safe=True,
+        )
+    if missing := _not_ignored(layout):
+        yield Finding(
+            "gitignore",
+            WARNING,
+            f"{layout.ignore_path} does not have {', '.join(missing)}",
+            "git offers files of this machine for a commit",
+            "taskstore doctor --fix",
+            is_safe=True,
+        )
+    kind = network_file_system(layout.directory)
+    if kind is not None:
+        yield Finding(
+            "network",
+            WARNING,
+            f"{layout.directory} is on a network file system ({kind})",
+            "locks and the cache are reliable on local disks only; one machine at a time is safe",
+            "move the working copy to a local disk",
+        )
+
+
+def check_locks(layout: Layout) -> Iterator[Finding]:
+    """Yield which locks are held, and by whom."""
+    gate = file_lock(
+        layout.gate_path, name="gate", store=layout.directory, longest_pause=_PATIENCE / 100
+    )
+    for lock, path in ((gate, layout.gate_path), (directory_lock(layout), layout.directory)):
+        if path == layout.gate_path and not path.exists():
+            continue
+        try:
+            yield from _held(lock, path)
+        finally:
+            lock.close()
+
+
+def _held(lock: Lock, path: Path) -> Iterator[Finding]:
+    try:
+        lock.acquire(_PATIENCE)
+    except LockTimeoutError:
+        what = "gate" if path.name.endswith("gate") else "log lock"
+        yield Finding(
+            "lock",
+            WARNING,
+            f"the {what} is held by {holder(path) or 'another process'}",
+            "writers wait until it ends; a lock goes with its process and is never left behind",
+            "wait, or end that process",
+        )
+    except StoreAccessError as error:
+        meaning = "the store can be read from here, and not be written"
+        remedy = "change the permissions, or work as the user who owns it"
+        yield Finding("access", WARNING, str(error), meaning, remedy)
+    else:
+        lock.release()
+
+
+def check_logs(layout: Layout, now_ms: int, *, is_idle: bool) -> Iterator[Finding]:
+    """Yield what is wrong in the logs, and what a crash has left.
+
+    Args:
+        layout: The store directory.
+        now_ms: The time, in milliseconds since the epoch.
+        is_idle: Whether nobody holds a lock, so that a journal is not just being written.
+    """
+    if is_idle and is_live(layout.journal_path):
+        yield Finding(
+            "journal",
+            WARNING,
+            f"{layout.journal_path} has a transaction that was interrupted",
+            "its lines are not served; the next open for writing completes it or takes it back",
+            "taskstore doctor --fix",
+            is_safe=True,
+        )
+    for path in sorted(layout.directory.glob(f"{layout.journal_path.name}-*")):
+        yield Finding(
+            "journal-aside",
+            WARNING,
+            f"{path} keeps the lines of a transaction that no longer fits its log",
+            "git, or another program, rewrote the log while the transaction was interrupted",
+            "look at the lines, append what is wanted, and delete the file",
+        )
+    names, strays = layout.collections()
+    yield from map(_problem, strays)
+    limits = virtual_limits(layout)
+    newest: tuple[int, str] = (0, "")
+    for name in names:
+        for problem, order_us, id in _read(layout, name, limits.get(name)):
+            if problem is not None:
+                yield _problem(problem)
+            newest = max(newest, (order_us, f"{name}/{id}"))
+    if newest[0] > now_ms * 1000 + _AHEAD_US:
+        yield Finding(
+            "clock",
+            WARNING,
+            f"{newest[1]} is of {format_rfc3339(newest[0] // 1000)}, later than the clock here",
+            "changes made here are stamped after what they change, so they count; but a merge "
+            "takes the newer of two edits, and that would be this one for long",
+            "set the clock of the machine that wrote it, or of this one",
+        )
+
+
+def _problem(problem: Problem) -> Finding:
+    where = f"{problem}"
+    if problem.reason == _MARKER:
+        return Finding(
+            "marker",
+            ERROR,
+            where,
+            "a merge was never finished; the lines between the markers are all read",
+            "remove the markers and what is not wanted, then git add",
+        )
+    code = "line" if problem.line is not None else "stray"
+    meaning = "it is kept and not served" if code == "line" else "it is no log, and not loaded"
+    remedy = "mend the line with an editor" if code == "line" else "rename or move it"
+    return Finding(code, ERROR if code == "line" else WARNING, where, meaning, remedy)
+
+
+def _read(
+    layout: Layout, name: str, limit: int | None
+) -> Iterator[tuple[Problem | None, int, str]]:
+    """Yield the problems of a log, and last its newest record."""
+    path = layout.log_path(name)
+    try:
+        fd = files.open_log(path)
+    except OSError as error:
+        yield Problem(name, str(path), None, error.strerror or str(error)), 0, ""
+        return
+    try:
+        found = replay(fd, collection=name, path=str(path), limit=limit)
+    except LogChangedError:
+        return  # somebody is at work in it, and the next examination sees what became of it
+    finally:
+        os.close(fd)
+    for problem in found.problems:
+        yield problem, 0, ""
+    newest = max(((order_us, id) for id, _, order_us, _ in found.places()), default=(0, ""))
+    yield None, *newest
+
+
+def _not_ignored(layout: Layout) -> list[str]:
+    try:
+        present = layout.ignore_path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except FileNotFoundError:
+        present = []
+    known = {line.strip() for line in present}
+    return [name for name in layout.IGNORED if name not in known]

@@ -1,0 +1,1 @@
+"""Records in and out of other formats: JSON Lines, JSON and CSV."""

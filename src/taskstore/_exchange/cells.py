@@ -1,0 +1,58 @@
+"""JSON values as the cells of a CSV file, so that a spreadsheet shows them and loses none.
+
+An absent field is an empty cell. Text is itself; where it could be taken for something else, by
+us (a number, `true`, a list, nothing at all) or by a spreadsheet (a formula), an apostrophe stands
+before it, by which spreadsheets too mark a text. All other values are their JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Set
+from typing import Any
+
+__all__ = ["ABSENT", "from_cell", "to_cell"]
+
+ABSENT = ""
+"""The cell of a field that a record does not have."""
+
+_MARK = "'"
+# What spreadsheets take for a formula, or cut off.
+_LEADING = ("=", "+", "-", "@", "\t", "\r", _MARK)
+_NOT_JSON = object()
+
+
+def to_cell(value: Any) -> str:
+    """Return the cell of a value."""
+    if not isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if not value or value.startswith(_LEADING) or _parsed(value) is not _NOT_JSON:
+        return _MARK + value
+    return value
+
+
+def from_cell(cell: str, kinds: Set[str] = frozenset()) -> Any:
+    """Return the value of a cell that is not empty.
+
+    Args:
+        cell: the cell.
+        kinds: the JSON types that the field has had, as SQLite calls them. Where all of them are
+            text, so is the cell, whatever it looks like.
+    """
+    if cell.startswith(_MARK):
+        return cell[1:]
+    value = _parsed(cell)
+    if value is _NOT_JSON or (value is not None and kinds - {"null"} == {"text"}):
+        return cell
+    return value
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return _NOT_JSON
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(name)

@@ -1,0 +1,198 @@
+"""The formats, read and written: JSON Lines, JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from pathlib import PurePath
+from typing import Any, TextIO
+
+import attrs
+
+from taskstore._exchange.cells import ABSENT, from_cell, to_cell
+from taskstore._format.lines import LineError, decode_object, encode_value
+from taskstore.errors import TaskstoreError
+
+__all__ = ["FORMATS", "FormatError", "Item", "format_of", "read_items", "write_records"]
+
+Records = Callable[[], Iterable[Mapping[str, Any]]]
+"""Gives the records from the first one, each time that it is called."""
+
+Kinds = Callable[[str], Set[str]]
+"""Gives the JSON types that a field has had."""
+
+FORMATS = ("jsonl", "json", "csv")
+"""Their names."""
+
+_BOM = "\ufeff"
+_SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv"}
+_MARKERS = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
+
+
+class FormatError(TaskstoreError, ValueError):
+    """A file that is not of the format that it is said to be; nothing of it was read."""
+
+    format: str
+    reason: str
+
+    def __init__(self, format: str, reason: str) -> None:
+        super().__init__(reason, format=format, reason=reason)
+
+
+@attrs.frozen
+class Item:
+    """Something that may be a record.
+
+    Attributes:
+        place: the number of its line, or of the element in a JSON array, from 1.
+        record: its fields; None where it is none.
+        reason: why it is none.
+    """
+
+    place: int
+    record: dict[str, Any] | None
+    reason: str | None = None
+
+
+def format_of(name: str | None) -> str | None:
+    """Return the format that a file's name means, or None."""
+    return None if name is None else _SUFFIXES.get(PurePath(name).suffix.lower())
+
+
+def read_items(data: bytes, format: str, kinds: Kinds) -> Iterator[Item]:
+    """Yield what may be records, in the order of the file.
+
+    Args:
+        data: the file.
+        format: one of FORMATS.
+        kinds: for CSV, whose cells are text.
+
+    Raises:
+        FormatError: the file as a whole cannot be read.
+    """
+    if format == "jsonl":
+        # Line by line, so that one that is not UTF-8 does not take the others along.
+        return _read_lines(data.removeprefix(_BOM.encode()))
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FormatError(format, f"not UTF-8, at byte {error.start}") from None
+    return _read_json(text) if format == "json" else _read_csv(text, kinds)
+
+
+def write_records(
+    stream: TextIO, records: Records, format: str, columns: Iterable[str] | None
+) -> int:
+    """Write records, and return how many.
+
+    Args:
+        stream: where to; it translates no newlines.
+        records: gives them; for CSV without `columns` it is called twice.
+        format: one of FORMATS.
+        columns: the fields to write, in this order; None for all.
+    """
+    if format == "csv":
+        return _write_csv(stream, records, columns)
+    wanted = None if columns is None else list(columns)
+    count = 0
+    for count, record in enumerate(records(), 1):
+        fields = record if wanted is None else {n: record[n] for n in wanted if n in record}
+        if format == "json":
+            stream.write("[\n  " if count == 1 else ",\n  ")
+        stream.write(encode_value(fields).decode())
+        if format == "jsonl":
+            stream.write("\n")
+    if format == "json":
+        stream.write("\n]\n" if count else "[]\n")
+    return count
+
+
+def _read_lines(data: bytes) -> Iterator[Item]:
+    for place, line in enumerate(data.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        yield _item(place, lambda raw=line: decode_object(raw))  # type: ignore[misc]
+
+
+def _item(place: int, decode: Callable[[], Any]) -> Item:
+    try:
+        found = decode()
+    except UnicodeDecodeError:
+        return Item(place, None, "not UTF-8")
+    except (ValueError, LineError) as error:
+        return Item(place, None, f"not JSON: {error}")
+    if not isinstance(found, dict):
+        return Item(place, None, "not a JSON object")
+    return Item(place, found)
+
+
+def _read_json(text: str) -> Iterator[Item]:
+    try:
+        found = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise FormatError("json", f"not JSON: {error}") from None
+    if isinstance(found, dict):
+        found = [found]
+    if not isinstance(found, list):
+        raise FormatError("json", "neither an array of objects nor an object")
+    return (_item(place, lambda it=value: it) for place, value in enumerate(found, 1))  # type: ignore[misc]
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _read_csv(text: str, kinds: Kinds) -> Iterator[Item]:
+    csv.field_size_limit(2**31 - 1)
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [_name(cell) for cell in next(rows, [])]
+    except csv.Error as error:
+        raise FormatError("csv", f"not CSV: {error}") from None
+    if "" in header or len(set(header)) < len(header):
+        raise FormatError("csv", "the first line must name each column, and none twice")
+    return _read_rows(rows, header, {name: kinds(name) for name in header})
+
+
+def _read_rows(rows: Any, header: list[str], kinds: Mapping[str, Set[str]]) -> Iterator[Item]:
+    while True:
+        place = rows.line_num + 1
+        try:
+            cells = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Item(place, None, f"not CSV: {error}")
+            return
+        if not any(cells):
+            continue
+        if len(cells) > len(header):
+            yield Item(place, None, f"{len(cells)} cells, and the first line has {len(header)}")
+            continue
+        yield Item(
+            place,
+            {
+                name: cell.removeprefix("'") if name == "id" else from_cell(cell, kinds[name])
+                for name, cell in zip(header, cells, strict=False)
+                if cell != ABSENT
+            },
+        )
+
+
+def _name(cell: str) -> str:
+    return cell.removeprefix("'")
+
+
+def _write_csv(stream: TextIO, records: Records, columns: Iterable[str] | None) -> int:
+    names = list(dict.fromkeys(name for record in records() for name in record))
+    wanted = names if columns is None else list(columns)
+    writer = csv.writer(stream, lineterminator="\r\n")
+    if wanted:
+        writer.writerow([to_cell(name) for name in wanted])
+    count = 0
+    for record in records():
+        writer.writerow([to_cell(record[n]) if n in record else ABSENT for n in wanted])
+        count += 1
+    return count

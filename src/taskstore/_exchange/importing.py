@@ -1,0 +1,245 @@
+"""Bringing records into a collection: what is new, what is newer, and what is left out and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import attrs
+
+from taskstore._exchange.formats import Item
+from taskstore._format.instants import parse_instant
+from taskstore._format.names import check_id
+from taskstore._records.dicts import DictType
+from taskstore._records.ids import new_id
+from taskstore._store.store import Store
+from taskstore.errors import InvalidIdError, InvalidRecordError, TaskstoreError
+
+__all__ = ["ImportPlan", "ImportRefusedError", "Skipped", "import_records"]
+
+_BATCH = 1_000
+
+Policy = Literal["newer", "skip", "overwrite"]
+Row = dict[str, Any]
+
+
+class ImportRefusedError(TaskstoreError):
+    """Something would have been left out of an import that was to be whole; nothing was written."""
+
+    skipped: tuple[Skipped, ...]
+
+    def __init__(self, skipped: Sequence[Skipped]) -> None:
+        super().__init__(
+            f"nothing was imported, for {len(skipped)} of the records cannot be: mend them, or "
+            "leave them out by not asking for all",
+            skipped=tuple(skipped),
+        )
+
+
+@attrs.frozen
+class Skipped:
+    """Something that was left out.
+
+    Attributes:
+        place: its line, or its number in a JSON array.
+        id: its id, if it has one.
+        reason: why.
+        is_fault: whether it is no usable record, rather than one that need not be written.
+    """
+
+    place: int
+    id: str | None
+    reason: str
+    is_fault: bool = True
+
+
+@attrs.define
+class ImportPlan:
+    """What an import did, or would do.
+
+    Attributes:
+        created, updated, deleted, unchanged: how many records.
+        skipped: what was left out.
+    """
+
+    created: int = 0
+    updated: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    skipped: list[Skipped] = attrs.field(factory=list)
+
+    @property
+    def faults(self) -> int:
+        """How many items were no usable records."""
+        return sum(item.is_fault for item in self.skipped)
+
+
+@attrs.define
+class _Importer:
+    store: Store
+    collection: str
+    policy: Policy
+    replace: bool
+    id_field: str | None
+    make_ids: bool
+    plan: ImportPlan = attrs.field(factory=ImportPlan, init=False)
+    codec: DictType = attrs.field(init=False)
+    writes: list[Row] = attrs.field(factory=list)
+    deaths: list[str] = attrs.field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        self.codec = DictType(self.collection)
+
+    def reduced(self, items: Iterable[Item]) -> Iterator[tuple[int, Row]]:
+        """Yield the newest of each id, as a log's reader would have it, and the place of it."""
+        newest: dict[str, tuple[int, int, Row]] = {}
+        for item in items:
+            try:
+                id, order_us, record = self._checked(item)
+            except (InvalidIdError, InvalidRecordError) as error:
+                found = None if item.record is None else item.record.get("id")
+                self._skip(item.place, found if isinstance(found, str) else None, error.reason)
+                continue
+            before = newest.get(id)
+            if before is not None:
+                older = item.place if order_us < before[1] else before[0]
+                self._skip(older, id, "another version of the same id is newer", is_fault=False)
+                if order_us < before[1]:
+                    continue
+            newest[id] = (item.place, order_us, record)
+        for place, _, record in newest.values():
+            yield place, record
+
+    def _checked(self, item: Item) -> tuple[str, int, Row]:
+        if item.record is None:
+            raise InvalidRecordError(collection=self.collection, id=None, reason=item.reason or "")
+        record = item.record
+        if self.id_field is not None and self.id_field in record:
+            value = record[self.id_field]
+            record = {**record, "id": value if isinstance(value, str) else str(value)}
+        if "id" not in record:
+            if not self.make_ids:
+                raise InvalidRecordError(collection=self.collection, id=None, reason="no id")
+            record = {"id": new_id(), **record}
+        id = check_id(record["id"], self.collection)
+        try:
+            if record.get("deleted") is not True:
+                self.codec.encode(record)
+            return id, _order(record), record
+        except ValueError as error:
+            if isinstance(error, InvalidRecordError):
+                raise
+            raise InvalidRecordError(collection=self.collection, id=id, reason=str(error)) from None
+
+    def decide(self, place: int, record: Row) -> None:
+        """Note what is to be done with one record."""
+        stored = self.store.get(self.collection, record["id"])
+        if record.get("deleted") is True:
+            self._decide_death(place, record, stored)
+            return
+        if stored is None:
+            self.plan.created += 1
+            self.writes.append(record)
+            return
+        wanted = record if self.replace else {**stored, **record}
+        if _same(wanted, stored) and not _order(record) > _order(stored):
+            self.plan.unchanged += 1
+        elif self.policy == "skip":
+            self._skip(place, record["id"], "exists already", is_fault=False)
+        elif self.policy == "newer" and self._is_older(record, stored):
+            self._skip(place, record["id"], "older than the stored version", is_fault=False)
+        else:
+            self.plan.updated += 1
+            if self.policy == "overwrite" and self._is_older(record, stored):
+                wanted = {**wanted, "updated_at": stored.get("updated_at")}
+            self.writes.append(wanted)
+
+    def _decide_death(self, place: int, record: Row, stored: Row | None) -> None:
+        if stored is None:
+            self._skip(place, record["id"], "deleted, and not here", is_fault=False)
+        elif self.policy == "skip" or (self.policy == "newer" and self._is_older(record, stored)):
+            self._skip(place, record["id"], "deleted before the stored version", is_fault=False)
+        else:
+            self.plan.deleted += 1
+            self.deaths.append(record["id"])
+
+    def _is_older(self, record: Row, stored: Row) -> bool:
+        return 0 != _order(record) < _order(stored)
+
+    def write(self, on_progress: Callable[[int, int], None]) -> None:
+        """Write what was decided."""
+        for start in range(0, len(self.writes), _BATCH):
+            self.store.save_many(self.writes[start : start + _BATCH], collection=self.collection)
+            on_progress(min(start + _BATCH, len(self.writes)), len(self.writes))
+        for id in self.deaths:
+            self.store.delete(self.collection, id)
+
+    def _skip(self, place: int, id: str | None, reason: str, *, is_fault: bool = True) -> None:
+        self.plan.skipped.append(Skipped(place, id, reason, is_fault))
+
+
+def _order(record: Mapping[str, Any]) -> int:
+    return parse_instant(record.get("updated_at"))
+
+
+def _same(record: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two records say the same, their versions aside."""
+    # As JSON, for to Python 1, 1.0 and True are equal.
+    texts = [json.dumps({**it, "updated_at": None}, sort_keys=True) for it in (record, other)]
+    return texts[0] == texts[1]
+
+
+class _Undone(Exception):  # noqa: N818 - it is no error, but the end of a dry run
+    """Rolls a dry run back."""
+
+
+def import_records(
+    store: Store,
+    collection: str,
+    items: Iterable[Item],
+    *,
+    policy: Policy = "newer",
+    replace: bool = False,
+    id_field: str | None = None,
+    make_ids: bool = False,
+    dry_run: bool = False,
+    strict: bool = False,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> ImportPlan:
+    """Import records in one transaction; times are kept, so that no clone sees a difference.
+
+    Args:
+        store: open for writing.
+        collection: where to.
+        items: what was read.
+        policy: which records that exist are changed: "newer" (unless the stored one is newer),
+            "skip" (none), "overwrite" (all).
+        replace: whether fields that an imported record lacks are removed; otherwise they stay.
+        id_field: the field to take ids from; by default `id`.
+        make_ids: whether records without id get one.
+        dry_run: only say what would be done.
+        strict: write nothing if anything is no usable record.
+        on_progress: called with how many records are looked at and to look at, and then with how
+            many are written and to write.
+
+    Raises:
+        ImportRefusedError: `strict`, and something could not be imported.
+    """
+    importer = _Importer(store, collection, policy, replace, id_field, make_ids)
+    try:
+        with store.transaction():
+            newest = list(importer.reduced(items))
+            for done, (place, record) in enumerate(newest, 1):
+                importer.decide(place, record)
+                if done % _BATCH == 0:
+                    on_progress(done, len(newest))
+            if strict and importer.plan.faults:
+                raise ImportRefusedError([it for it in importer.plan.skipped if it.is_fault])
+            if dry_run:
+                raise _Undone
+            importer.write(on_progress)
+    except _Undone:
+        pass
+    importer.plan.skipped.sort(key=lambda item: item.place)
+    return importer.plan

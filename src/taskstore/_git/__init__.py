@@ -1,0 +1,1 @@
+"""What we ask of git, and what we install in it."""

@@ -1,0 +1,140 @@
+"""The lines in git's hooks, put in beside what is there and taken out again to the byte.
+
+A hook that is a shell script gets a block of lines behind its first one: it keeps its name, place
+and arguments, and whatever it does at its end cannot keep ours from running. Any other (a program,
+a link, one that is switched off) is put aside, and called by a script that takes its place.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from pathlib import Path
+
+from taskstore._git import files
+from taskstore._git.launcher import FOLDER, NAME
+
+__all__ = ["ASIDE", "HOOKS", "is_in", "line", "put_in", "take_out"]
+
+HOOKS = ("pre-commit", "post-checkout", "post-merge", "post-rewrite")
+"""The hooks that we need. Git has no hook after a rebase of its own: post-rewrite is that one."""
+
+ASIDE = ".before-taskstore"
+"""What is added to the name of a hook that is put aside."""
+
+_START = b"# >>> taskstore >>>"
+_END = b"# <<< taskstore <<<\n"
+_BLOCK = re.compile(re.escape(_START) + rb".*?" + re.escape(_END), re.DOTALL)
+_SHELL = re.compile(rb"#! ?(?:/usr)?(?:/local)?/bin/(?:env )?(?:ba|da|z|k|a)?sh(?: [^\r\n]*)?\n")
+_FIRST = b"#!/bin/sh\n"
+_NEW = b" written by `taskstore git install`\n"
+_ADDED = b" added by `taskstore git install`; `taskstore git uninstall` takes it out\n"
+_CALL_ASIDE = f'before="$0{ASIDE}"\nif test -x "$before"; then exec "$before" "$@"; fi\n'.encode()
+
+
+def line(hook: str) -> str:
+    """Return the command of a hook, as one line of shell: nothing where we are not installed."""
+    path = f'"$(git rev-parse --git-common-dir)/{FOLDER}/{NAME}"'
+    return f"! test -f {path} || sh {path} hook {hook}"
+
+
+def block(hook: str, *, is_new: bool) -> bytes:
+    """Return the lines that are put into a hook's script, which may run under `set -eu`."""
+    command = f'{{ {line(hook)} "$@" </dev/null; }} || exit $?\n'.encode()
+    return b"".join([_START, _NEW if is_new else _ADDED, command, _END])
+
+
+def is_in(path: Path) -> bool:
+    """Say whether a hook runs our lines: they are in it, and git will run it."""
+    data = files.read(path)
+    name = path.name.encode()
+    return data is not None and b"hook %b " % name in data and _START in data and _may_run(path)
+
+
+def put_in(path: Path) -> bool:
+    """Put our lines into a hook; say whether they, or other ones, were not there.
+
+    Args:
+        path: The hook, which need not be there.
+
+    Raises:
+        FileExistsError: It must be put aside, and something else lies there already.
+        OSError: It cannot be written.
+    """
+    old = files.read(path)
+    if old is None and not path.is_symlink():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write(path, _FIRST + block(path.name, is_new=True), executable=True)
+        return True
+    old = old or b""
+    if _BLOCK.search(old):
+        # Of another version of ours.
+        new = _BLOCK.sub(lambda found: block(path.name, is_new=_NEW in found[0]), old)
+        if new != old:
+            files.write(path, new)
+    elif _may_run(path) and not path.is_symlink() and (first := _SHELL.match(old)):
+        new = first[0] + block(path.name, is_new=False) + old[first.end() :]
+        files.write(path, new)
+    else:
+        new = b""
+        _put_aside(path)
+        draft = path.with_name(f"{path.name}.tmp")
+        files.write(draft, _wrapper(path.name), executable=True)
+        os.replace(draft, path)
+    return new != old
+
+
+def take_out(path: Path) -> bool:
+    """Take our lines out of a hook; say whether they were there.
+
+    What was there before us is then there again, with its bytes and permissions.
+    """
+    data = files.read(path)
+    found = None if data is None else _BLOCK.search(data)
+    if data is None or found is None:
+        return False
+    rest = data[: found.start()] + data[found.end() :]
+    aside = _aside(path)
+    if data == _wrapper(path.name) and os.path.lexists(aside):
+        os.replace(aside, path)
+    elif rest == _FIRST and _NEW in found[0]:
+        path.unlink()
+    else:
+        files.write(path, rest)
+    return True
+
+
+def _wrapper(hook: str) -> bytes:
+    return _FIRST + block(hook, is_new=False) + _CALL_ASIDE
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(path.name + ASIDE)
+
+
+def _put_aside(path: Path) -> None:
+    """Give a hook its second name; it keeps the first until something takes its place."""
+    aside = _aside(path)
+    if os.path.lexists(aside):
+        if _is_same(path, aside):
+            return  # an installation that did not come to its end
+        raise FileExistsError(errno.EEXIST, f"it is in the way of {path.name}", str(aside))
+    if path.is_symlink():
+        aside.symlink_to(os.readlink(path))
+        return
+    try:
+        os.link(path, aside)
+    except OSError:  # not every file system has hard links
+        shutil.copy2(path, aside)
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    if path.is_symlink() or other.is_symlink():
+        return path.is_symlink() and other.is_symlink() and os.readlink(path) == os.readlink(other)
+    return files.read(path) == files.read(other)
+
+
+def _may_run(path: Path) -> bool:
+    return os.name == "nt" or os.access(path, os.X_OK)

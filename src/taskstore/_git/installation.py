@@ -1,0 +1,167 @@
+"""Installing Taskstore in a clone, and taking it out again to the byte."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import attrs
+
+from taskstore._git import attributes, driver, files, hooks, launcher
+from taskstore._git.repository import Repository
+from taskstore._git.state import State, digest
+from taskstore._git.status import hooks_dir, hooks_owner
+
+__all__ = ["Done", "install", "uninstall"]
+
+
+@attrs.define
+class Done:
+    """What an installation, or its removal, has done.
+
+    Attributes:
+        changed: The parts that were changed, such as "the merge driver".
+        left: What was left alone, and why.
+    """
+
+    changed: list[str] = attrs.field(factory=list)
+    left: list[str] = attrs.field(factory=list)
+
+
+def install(repository: Repository, directory: Path, *, with_hooks: bool | None = None) -> Done:
+    """Install what misses: attributes, the merge driver, the textconv and the hooks.
+
+    Args:
+        repository: The clone.
+        directory: The store.
+        with_hooks: Whether to install hooks; None leaves them to a tool that owns them.
+
+    Raises:
+        GitError: Git refused.
+        OSError: A file cannot be written.
+    """
+    done = Done()
+    state = State.load(repository.common_dir)
+    try:
+        _write_attributes(directory, state, done)
+        if launcher.write(repository.common_dir):
+            done.changed.append("the way from git to this Python environment")
+        _write_settings(repository, state, done)
+        if with_hooks is not False:
+            _write_hooks(repository, state, done, force=with_hooks is True)
+    finally:
+        # Also what was done before a failure is undone by an uninstall.
+        state.save(repository.common_dir)
+    return done
+
+
+def _write_attributes(directory: Path, state: State, done: Done) -> None:
+    had_no_end = attributes.has_no_end(directory)
+    if attributes.add(directory):
+        state.attributes[str(directory)] = had_no_end
+        done.changed.append("the attributes of the logs")
+
+
+def _write_settings(repository: Repository, state: State, done: Done) -> None:
+    config = repository.common_dir / "config"
+    before = files.read(config) or b""
+    is_first = not state.settings
+    written = driver.install(repository)
+    if not written:
+        return
+    if is_first:
+        state.settings = written
+        # Git can take out what it put in, but not restore how it looked before.
+        if any(written.values()) or not before.endswith(b"\n") or b"union" in before:
+            state.config = before.decode("latin-1")
+    state.config_after = digest(config)
+    done.changed.append("the merge driver")
+
+
+def _write_hooks(repository: Repository, state: State, done: Done, *, force: bool) -> None:
+    place = hooks_dir(repository)
+    owner = hooks_owner(repository, place)
+    if owner is not None and not force:
+        if owner.lacking(repository.top):
+            done.left.append(f"the hooks, which {owner.tool} owns")
+        return
+    if place.exists() and not place.is_dir():
+        done.left.append(f"the hooks, which core.hooksPath={place} switches off")
+        return
+    state.folders += [
+        str(folder)
+        for folder in (place, *place.parents)
+        if not folder.exists() and str(folder) not in state.folders
+    ]
+    for hook in hooks.HOOKS:
+        path = place / hook
+        try:
+            changed = hooks.put_in(path)
+        except FileExistsError as error:
+            done.left.append(
+                f"the hook {hook}: {error.filename} is there already, {error.strerror}"
+            )
+            continue
+        if changed:
+            done.changed.append(f"the hook {hook}")
+        if str(path) not in state.hooks:
+            state.hooks.append(str(path))
+
+
+def uninstall(repository: Repository, directory: Path) -> Done:
+    """Take out of a clone what was installed in it, and put back what was there.
+
+    Attributes that are committed stay: they are the repository's, and harmless.
+
+    Raises:
+        GitError: Git refused.
+        OSError: A file cannot be written.
+    """
+    done = Done()
+    state = State.load(repository.common_dir)
+    place = hooks_dir(repository)
+    for path in {*map(Path, state.hooks), *(place / hook for hook in hooks.HOOKS)}:
+        if hooks.take_out(path):
+            done.changed.append(f"the hook {path.name}")
+    for folder in map(Path, state.folders):
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # unless somebody uses it
+    if _restore_settings(repository, state):
+        done.changed.append("the merge driver")
+    _restore_attributes(repository, directory, state, done)
+    files.remove(launcher.path_in(repository.common_dir))
+    State.remove(repository.common_dir)
+    return done
+
+
+def _restore_settings(repository: Repository, state: State) -> bool:
+    config = repository.common_dir / "config"
+    if state.config is not None and digest(config) == state.config_after:
+        files.write(config, state.config.encode("latin-1"))
+        return True
+    was_there = False
+    for name, wanted in driver.SETTINGS.items():
+        if driver.own(repository, name) == wanted:
+            was_there = True
+            driver.set_to(repository, name, state.settings.get(name))
+    return was_there
+
+
+def _restore_attributes(repository: Repository, directory: Path, state: State, done: Done) -> None:
+    written = {str(directory): False, **state.attributes}
+    for store, had_no_end in written.items():
+        path = Path(store) / attributes.FILE
+        if _is_committed(repository, path):
+            if attributes.holds(files.read(path)):
+                done.left.append("the attributes of the logs, which are committed")
+        elif attributes.take_out(Path(store), had_no_end=had_no_end):
+            done.changed.append("the attributes of the logs")
+
+
+def _is_committed(repository: Repository, path: Path) -> bool:
+    try:
+        name = repository.name_of(path)
+    except ValueError:
+        return False
+    found = repository.git.ask("cat-file", "blob", f"HEAD:{name}")
+    return found.status == 0 and attributes.holds(found.data)

@@ -1,0 +1,195 @@
+"""Reading logs out of git: from commits, the index and a merge that is under way."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import attrs
+
+from taskstore._format.names import check_collection_name
+from taskstore._git import files
+from taskstore._git.repository import LOGS, Repository
+from taskstore._git.run import refused
+from taskstore.errors import InvalidNameError
+
+__all__ = [
+    "Unmerged",
+    "blob",
+    "is_log",
+    "line_merge",
+    "logs_at",
+    "logs_differ",
+    "parents_to_be",
+    "read_sides",
+    "tree_or_empty",
+    "unmerged",
+]
+
+
+@attrs.frozen
+class Unmerged:
+    """A log that a merge has left in conflict: the blobs of its versions, None for none.
+
+    Attributes:
+        name: Its name in the repository.
+        base: The common ancestor's.
+        ours: Ours.
+        theirs: Theirs.
+    """
+
+    name: str
+    base: str | None
+    ours: str | None
+    theirs: str | None
+
+
+def is_log(name: str) -> bool:
+    """Say whether a file in a store directory can be a log, by its name."""
+    stem, suffix = os.path.splitext(os.path.basename(name))
+    try:
+        check_collection_name(stem)
+    except InvalidNameError:
+        return False
+    return suffix == ".jsonl"
+
+
+def blob(repository: Repository, id: str, name: str) -> bytes:
+    """Return the content of a blob as it would be checked out under a name.
+
+    Raises:
+        GitError: There is no such blob.
+    """
+    # Filters undo what they did when the file was added, such as encryption.
+    return repository.git.run("cat-file", "--filters", f"--path={name}", id).data
+
+
+def logs_at(repository: Repository, revision: str, directory: Path) -> dict[str, str]:
+    """Return the blobs of a store's logs in a commit, by collection.
+
+    Raises:
+        GitError: There is no such commit.
+    """
+    folder = repository.name_of(directory)
+    found: dict[str, str] = {}
+    tree = tree_or_empty(repository, revision)
+    for entry in repository.git.run("ls-tree", "-z", tree, "--", f"{folder}/").fields:
+        facts, _, name = entry.partition("\t")
+        mode, _, id = facts.split(" ")
+        if stat.S_ISREG(int(mode, 8)) and is_log(name):
+            found[os.path.basename(name).removesuffix(".jsonl")] = id
+    return found
+
+
+def logs_differ(repository: Repository, first: str, second: str) -> bool:
+    """Say whether any log of any store differs between two commits, or one of them is none."""
+    call = ("diff-tree", "-r", "--quiet", "--no-renames", first, second, "--", LOGS)
+    return repository.git.ask(*call, literal=False).status != 0
+
+
+def tree_or_empty(repository: Repository, revision: str) -> str:
+    """Return the id of a commit; for HEAD of a repository without commits, of an empty tree."""
+    if revision == "HEAD" and not repository.has_commits():
+        return repository.git.run("hash-object", "-t", "tree", "--stdin").text
+    return repository.revision(revision)
+
+
+def unmerged(repository: Repository) -> list[Unmerged]:
+    """Return the logs that a merge, a rebase or the like has left in conflict."""
+    stages: dict[str, dict[str, str]] = {}
+    call = ("ls-files", "-u", "-z", "--", LOGS)
+    for entry in repository.git.run(*call, literal=False).fields:
+        facts, _, name = entry.partition("\t")
+        _, id, stage = facts.split(" ")
+        if is_log(name):
+            stages.setdefault(name, {})[stage] = id
+    return [
+        Unmerged(name, found.get("1"), found.get("2"), found.get("3"))
+        for name, found in sorted(stages.items())
+    ]
+
+
+def line_merge(repository: Repository, ours: bytes, base: bytes, theirs: bytes) -> bytes:
+    """Return what git makes of three versions by lines, with its conflict markers.
+
+    Raises:
+        GitError: They cannot be merged by lines.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        names = []
+        for name, data in (("ours", ours), ("base", base), ("theirs", theirs)):
+            path = Path(folder, name)
+            path.write_bytes(data)
+            names.append(str(path))
+        call = ("merge-file", "-p", "-q", *names)
+        answer = repository.git.ask(*call)
+        # The exit status is the number of conflicts.
+        if not 0 <= answer.status < 128:
+            raise refused(call, answer)
+        return answer.data
+
+
+def parents_to_be(repository: Repository) -> list[str]:
+    """Return the ids of the commits that the next one will have as parents."""
+    parents = [repository.revision("HEAD")] if repository.has_commits() else []
+    merging = repository.git_dir / "MERGE_HEAD"
+    if merging.is_file():
+        parents += merging.read_text(encoding="ascii").split()
+    return parents
+
+
+def read_sides(
+    repository: Repository, directory: Path, revisions: Sequence[str]
+) -> Iterator[tuple[str, bytes, bytes]]:
+    """Yield the logs of a store that differ between two states, each with both contents.
+
+    Args:
+        repository: The repository.
+        directory: The store directory.
+        revisions: One commit, or two; also as `A..B`, or `A...B` for what B did since it left A.
+            The work tree takes the place of the second, HEAD that of the first.
+
+    Raises:
+        GitError: There is no such commit.
+        OSError: A log cannot be read.
+    """
+    first, second = _ends(repository, revisions)
+    before = logs_at(repository, first, directory)
+    after = None if second is None else logs_at(repository, second, directory)
+    names = before.keys() | (_logs_here(directory) if after is None else after.keys())
+    for name in sorted(names):
+        path = directory / f"{name}.jsonl"
+        old, new = before.get(name), None if after is None else after.get(name)
+        if after is not None and old == new:
+            continue
+        git_name = repository.name_of(directory) + f"/{name}.jsonl"
+        data = (files.read(path) or b"") if after is None else _content(repository, new, git_name)
+        yield name, _content(repository, old, git_name), data
+
+
+def _ends(repository: Repository, revisions: Sequence[str]) -> tuple[str, str | None]:
+    if len(revisions) == 1 and ".." in revisions[0]:
+        first, dots, second = re.split(r"(\.{2,3})", revisions[0], maxsplit=1)
+        ends = [first or "HEAD", second or "HEAD"]
+        if dots == "...":
+            ids = [repository.revision(end) for end in ends]
+            ends[0] = repository.git.run("merge-base", *ids).text
+        return ends[0], ends[1]
+    first, second = [*revisions, None, None][:2]
+    return first or "HEAD", second
+
+
+def _content(repository: Repository, id: str | None, name: str) -> bytes:
+    return b"" if id is None else blob(repository, id, name)
+
+
+def _logs_here(directory: Path) -> set[str]:
+    return {path.stem for path in directory.glob("*.jsonl") if is_log(path.name) and _is_file(path)}
+
+
+def _is_file(path: Path) -> bool:
+    return stat.S_ISREG(path.lstat().st_mode)

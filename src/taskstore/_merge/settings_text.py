@@ -1,0 +1,110 @@
+"""Adding to the text of a config.toml: every byte that a person wrote stays.
+
+Only whole lines are put in. What the text then says is read again, so that a file of an unusual
+form is refused rather than spoilt.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from taskstore.errors import ConfigError
+
+__all__ = ["add_policies", "add_types"]
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_HEADER = re.compile(r"\s*\[")
+
+
+def add_policies(text: str, wanted: Mapping[str, Mapping[str, str]], path: str) -> str:
+    """Return the settings with the merge policies that they lack.
+
+    Args:
+        text: The settings.
+        wanted: Policies by collection and field. A field that has one already keeps it.
+        path: Where the settings come from, for messages.
+
+    Raises:
+        ConfigError: They are no TOML, or of a form that only a person can add to.
+    """
+    for collection, policies in wanted.items():
+        before = _parsed(text, path)
+        known = before.get("merge", {}).get(collection, {})
+        lines = [
+            f"{_key(field)} = {json.dumps(policy)}"
+            for field, policy in policies.items()
+            if field not in known
+        ]
+        if lines:
+            after = {**before, "merge": {**before.get("merge", {})}}
+            after["merge"][collection] = {**policies, **known}
+            text = _checked(_in_table(text, f"merge.{_key(collection)}", lines), after, lines, path)
+    return text
+
+
+def add_types(text: str, modules: Sequence[str], path: str) -> str:
+    """Return the settings with the names of modules that hold record types.
+
+    Raises:
+        ConfigError: They are no TOML, or name other modules already.
+    """
+    before = _parsed(text, path)
+    known = before.get("types", [])
+    if set(modules) <= set(known):
+        return text
+    line = f"types = {json.dumps([*known, *(name for name in modules if name not in known)])}"
+    lines = text.splitlines(keepends=True)
+    if known:
+        found = [n for n, old in enumerate(lines) if re.match(r"types\s*=", old)]
+        lines[found[0] : found[0] + 1] = [line + "\n"] if found else []
+    else:
+        # Keys that belong to no table stand before the first one.
+        first = next((n for n, old in enumerate(lines) if _HEADER.match(old)), len(lines))
+        if first and not lines[first - 1].endswith("\n"):
+            lines[first - 1] += "\n"
+        lines[first:first] = [line + "\n", *(["\n"] if first < len(lines) else [])]
+    after = {**before, "types": tomllib.loads(line)["types"]}
+    return _checked("".join(lines), after, [line], path)
+
+
+def _parsed(text: str, path: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(path, reason=f"not TOML: {error}") from None
+
+
+def _checked(text: str, wanted: Mapping[str, Any], lines: Sequence[str], path: str) -> str:
+    try:
+        if tomllib.loads(text) == wanted:
+            return text
+    except tomllib.TOMLDecodeError:
+        pass  # said below, in words that help
+    raise ConfigError(
+        path, reason=f"it has a form that is not changed from here: add {'; '.join(lines)} yourself"
+    )
+
+
+def _in_table(text: str, table: str, added: Sequence[str]) -> str:
+    """Return the text with lines at the end of a table, which is made where there is none."""
+    lines = text.splitlines(keepends=True)
+    header = re.compile(rf"\s*\[\s*{re.escape(table)}\s*\]\s*(?:#.*)?")
+    start = next((n for n, line in enumerate(lines) if header.fullmatch(line.rstrip())), None)
+    if lines and not lines[-1].endswith("\n"):
+        lines[-1] += "\n"
+    rows = [f"{row}\n" for row in added]
+    if start is None:
+        return "".join([*lines, *(["\n"] if lines else []), f"[{table}]\n", *rows])
+    rest = range(start + 1, len(lines))
+    end = next((n for n in rest if _HEADER.match(lines[n])), len(lines))
+    while end > start + 1 and not lines[end - 1].strip():
+        end -= 1
+    return "".join([*lines[:end], *rows, *lines[end:]])
+
+
+def _key(name: str) -> str:
+    return name if _BARE.fullmatch(name) else json.dumps(name, ensure_ascii=False)

@@ -1,0 +1,1 @@
+"""Following logs from a cursor: what was committed since, and what comes."""

@@ -1,0 +1,134 @@
+"""Arguments and options that several commands have."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from taskstore.cli._completion import complete_collection, complete_field, complete_id
+from taskstore.cli._errors import Failure, Status
+
+if TYPE_CHECKING:
+    from taskstore._store.store import Store
+
+__all__ = [
+    "collection_argument",
+    "columns_of",
+    "columns_option",
+    "ids_argument",
+    "new_option",
+    "not_found",
+    "read_json",
+    "sort_option",
+    "sorts_of",
+    "where_option",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+collection_argument = click.argument("collection", shell_complete=complete_collection)
+ids_argument = click.argument("ids", metavar="ID...", nargs=-1, shell_complete=complete_id)
+
+
+def where_option(command: F) -> F:
+    """Give a command the repeatable option --where, as its argument `filters`."""
+    return click.option(
+        "-w",
+        "--where",
+        "filters",
+        metavar="FILTER",
+        multiple=True,
+        help="Only records that pass: 'status=open', 'status!=open', 'priority>5', "
+        "'title~word' (contains; also a member of a list), 'assignee' (has one), '!assignee'. "
+        "With := the value is JSON. Several must all pass.",
+    )(command)
+
+
+def sort_option(command: F) -> F:
+    """Give a command the repeatable option --sort, as its argument `sorts`."""
+    return click.option(
+        "-s",
+        "--sort",
+        "sorts",
+        metavar="FIELD",
+        multiple=True,
+        help="Sort by a field, with - before it from the greatest. Newest first by default.",
+    )(command)
+
+
+def columns_option(command: F) -> F:
+    """Give a command the option --columns, as its argument `columns`."""
+    return click.option(
+        "-c",
+        "--columns",
+        metavar="FIELD,...",
+        help="The fields to show, in this order.",
+        shell_complete=complete_field,
+    )(command)
+
+
+def new_option(command: F) -> F:
+    """Give a command the option --new, as its argument `new`."""
+    return click.option(
+        "--new",
+        is_flag=True,
+        help="Allow a new collection or field with a name that is like a known one.",
+    )(command)
+
+
+def columns_of(store: Store, collection: str, text: str | None) -> list[str] | None:
+    """Return the columns that --columns names; None where it was not given.
+
+    Raises:
+        UnknownFieldError: no record has one of them.
+    """
+    from taskstore._survey.fields import check_fields
+
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    check_fields(store, collection, names)
+    return names
+
+
+def sorts_of(store: Store, collection: str, texts: Sequence[str]) -> list[str] | None:
+    """Return the order that --sort names; None where it was not given.
+
+    Raises:
+        UnknownFieldError: no record has one of the fields.
+    """
+    from taskstore._survey.fields import check_fields
+
+    names = [name.strip() for text in texts for name in text.split(",") if name.strip()]
+    check_fields(store, collection, (name.removeprefix("-") for name in names))
+    return names or None
+
+
+def read_json(what: str) -> Any:
+    """Return the JSON document on stdin.
+
+    Raises:
+        Failure: it is none.
+    """
+    import json
+
+    try:
+        return json.loads(sys.stdin.buffer.read())
+    except ValueError as error:
+        raise Failure(f"stdin is not JSON: {error}; {what}", Status.USAGE) from None
+
+
+def not_found(store: Store, collection: str, id: str) -> NoReturn:
+    """Say that there is no such record, and which one may have been meant.
+
+    Raises:
+        Failure: always.
+    """
+    from taskstore._survey.fields import ids_like
+
+    meant = ids_like(store, collection, id)
+    hint = f"; did you mean {meant!r}?" if meant is not None else ""
+    raise Failure(f"no record {id!r} in collection {collection!r}{hint}")

@@ -1,0 +1,160 @@
+"""Which store a command works on, and how it is opened."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+import click
+
+from taskstore._log.layout import Layout
+from taskstore.cli._errors import Failure, Status, hint
+from taskstore.cli._output import note, progress
+from taskstore.errors import StoreNotFoundError
+
+if TYPE_CHECKING:
+    # It brings SQLAlchemy, which a command's --help does without.
+    from taskstore._store.store import Store
+
+__all__ = [
+    "ENVIRONMENT",
+    "check_collection",
+    "check_new_collection",
+    "locate",
+    "opened",
+    "store_option",
+    "uses_store",
+]
+
+ENVIRONMENT = "TASKSTORE_DIR"
+"""The environment variable that names a store."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def store_option(command: Callable[P, R]) -> Callable[P, R]:
+    """Give a command the option --store, as its argument `store_path`; see `locate`."""
+    return click.option(
+        "--store",
+        "store_path",
+        metavar="PATH",
+        type=click.Path(path_type=Path),
+        envvar=ENVIRONMENT,
+        show_envvar=True,
+        help="The store's directory, or the one that holds it. Otherwise it is found upwards "
+        "from the working directory.",
+    )(command)
+
+
+def uses_store(
+    *, write: bool = False
+) -> Callable[[Callable[Concatenate[Store, P], R]], Callable[..., R]]:
+    """Give a command the option --store, and the open store as its first argument.
+
+    Args:
+        write: whether the command writes records; otherwise see `opened`.
+    """
+
+    def decorate(function: Callable[Concatenate[Store, P], R]) -> Callable[..., R]:
+        @functools.wraps(function)
+        def command(*args: Any, store_path: Path | None, **options: Any) -> R:
+            with opened(store_path, write=write) as store:
+                return function(store, *args, **options)
+
+        return store_option(command)
+
+    return decorate
+
+
+def locate(path: Path | None) -> Path:
+    """Return the store directory that a path means, or the nearest one upwards.
+
+    Raises:
+        StoreNotFoundError: there is none.
+    """
+    if path is None:
+        return Layout.find(Path.cwd())
+    inside = path / Layout.NAME
+    if path.name != Layout.NAME and inside.is_dir():
+        return inside
+    if not path.is_dir():
+        raise StoreNotFoundError(path)
+    return path
+
+
+@contextmanager
+def opened(
+    path: Path | None,
+    *,
+    write: bool = False,
+    refresh: bool = True,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Store]:
+    """Open a store that exists.
+
+    For reading, a directory that may not be written is opened read-only, with its cache in memory.
+
+    Args:
+        path: what --store says; None to look upwards.
+        write: whether records are to be written.
+        refresh: whether to read now what is new in the logs.
+        on_progress: called with the bytes read and to read; by default there is a bar for it.
+    """
+    from taskstore._store.store import Store
+
+    directory = locate(path)
+    read_only = not write and not os.access(directory, os.W_OK)
+    with progress("Reading the logs") as bar:
+        update = on_progress or bar
+        store = Store.open(
+            directory,
+            create=False,
+            read_only=read_only,
+            refresh=refresh,
+            on_progress=lambda _, done, total: update(done, total),
+        )
+    with store:
+        yield store
+
+
+def check_collection(store: Store, name: str) -> str:
+    """Return the name of a collection that has a log.
+
+    Raises:
+        Failure: it has none.
+        InvalidNameError: it cannot be the name of one.
+    """
+    from taskstore._format.names import check_collection_name
+
+    names, _ = Layout(store.path).collections()
+    if check_collection_name(name) not in names:
+        raise Failure(f"no collection {name!r} in {store.path}{hint(name, names)}")
+    return name
+
+
+def check_new_collection(store: Store, name: str, *, new: bool) -> None:
+    """Say on stderr that a collection is new, if it is.
+
+    Args:
+        store: where it would be made.
+        name: the collection.
+        new: whether its name may be like that of another one.
+
+    Raises:
+        Failure: it may not, and is.
+        InvalidNameError: it cannot be the name of one.
+    """
+    from taskstore._format.names import check_collection_name
+
+    names, _ = Layout(store.path).collections()
+    if check_collection_name(name) in names:
+        return
+    like = hint(name, names)
+    if like and not new:
+        raise Failure(f"no collection {name!r} yet{like} (--new makes it)", Status.USAGE)
+    note(f"{name} is a new collection")

@@ -1,0 +1,80 @@
+"""`taskstore add`: new records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from taskstore.cli._arguments import collection_argument, new_option, read_json
+from taskstore.cli._errors import Failure, Status
+from taskstore.cli._output import json_option, note, write, write_json
+from taskstore.cli._store import check_new_collection, uses_store
+
+if TYPE_CHECKING:
+    from taskstore._store.store import Store
+
+__all__ = ["command"]
+
+_SHAPE = "give an object, or an array of objects"
+
+
+@click.command("add")
+@collection_argument
+@click.argument("fields", metavar="FIELD=VALUE...", nargs=-1)
+@new_option
+@json_option
+@uses_store(write=True)
+def command(
+    store: Store, collection: str, fields: tuple[str, ...], *, new: bool, as_json: bool
+) -> None:
+    """Add a record to COLLECTION, and print its id.
+
+    A value is typed by what the field has in the log: text stays text, where there are numbers a
+    number is meant. In a new field what looks like JSON is that. With := a value is JSON in any
+    case. Without id= the record gets an id that sorts by time. `-` in place of fields reads an
+    object, or an array of objects, from stdin. A collection that does not exist yet is made.
+
+    Exit status: 0; 1 if the id exists already: then nothing is written.
+
+    \b
+    Examples:
+      taskstore add plans id=plan-001 title='Ship it' priority=5 'labels:=["docs"]'
+      echo '{"title": "Ship it"}' | taskstore add plans -
+    """
+    check_new_collection(store, collection, new=new)
+    records = _from_stdin() if fields == ("-",) else [_from_fields(store, collection, fields)]
+    if not new:
+        from taskstore._survey.assignments import check_new_fields
+
+        names = dict.fromkeys(name for record in records for name in record)
+        for name in check_new_fields(store, collection, names):
+            note(f"{name} is a new field of {collection}")
+    created = store.create_many([_with_id(record) for record in records], collection=collection)
+    if as_json:
+        write_json(created[0] if fields != ("-",) else created)
+        return
+    for record in created:
+        write(record["id"])
+
+
+def _from_fields(store: Store, collection: str, fields: tuple[str, ...]) -> dict[str, Any]:
+    from taskstore._survey.assignments import parse_assignments
+
+    if not fields:
+        raise click.UsageError("Missing argument 'FIELD=VALUE...', or - for JSON from stdin.")
+    return parse_assignments(store, collection, fields)
+
+
+def _from_stdin() -> list[dict[str, Any]]:
+    given = read_json(_SHAPE)
+    records = given if isinstance(given, list) else [given]
+    if not all(isinstance(record, dict) for record in records):
+        raise Failure(f"stdin has something else than records: {_SHAPE}", Status.USAGE)
+    return records
+
+
+def _with_id(record: dict[str, Any]) -> dict[str, Any]:
+    from taskstore._records.ids import new_id
+
+    return record if "id" in record else {"id": new_id(), **record}

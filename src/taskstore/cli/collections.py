@@ -1,0 +1,45 @@
+"""`taskstore collections`: what there is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from taskstore.cli._output import json_option, warn, write_json, write_table
+from taskstore.cli._store import uses_store
+
+if TYPE_CHECKING:
+    from taskstore._store.store import Store
+
+__all__ = ["command"]
+
+
+@click.command("collections")
+@json_option
+@uses_store()
+def command(store: Store, *, as_json: bool) -> None:
+    """List the collections, with the number of their records and the fields that these have.
+
+    \b
+    Examples:
+      taskstore collections
+      taskstore collections --json | jq -r '.[].collection'
+    """
+    from taskstore._log.layout import Layout
+    from taskstore._survey.fields import field_names
+
+    names, strays = Layout(store.path).collections()
+    rows = [(name, store.count(name), field_names(store, name)) for name in names]
+    if as_json:
+        write_json(
+            [{"collection": name, "records": n, "fields": fields} for name, n, fields in rows]
+        )
+    else:
+        write_table(
+            ("collection", "records", "fields"),
+            [(name, n, ", ".join(fields)) for name, n, fields in rows],
+            numbers=["records"],
+        )
+    for stray in strays:
+        warn(str(stray))

@@ -1,0 +1,27 @@
+"""`taskstore completion`: Tab for shells."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+from taskstore.cli._output import write
+
+__all__ = ["command"]
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def command(ctx: click.Context, shell: str) -> None:
+    """Print the script by which SHELL completes commands, options, collections, ids and fields.
+
+    \b
+    Examples:
+      eval "$(taskstore completion bash)"      # in ~/.bashrc
+      eval "$(taskstore completion zsh)"       # in ~/.zshrc
+      taskstore completion fish > ~/.config/fish/completions/taskstore.fish
+    """
+    made = get_completion_class(shell)
+    assert made is not None
+    write(made(ctx.find_root().command, {}, "taskstore", "_TASKSTORE_COMPLETE").source())

@@ -1,0 +1,81 @@
+"""`taskstore delete`: tombstones."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from taskstore.cli._arguments import collection_argument, ids_argument, not_found, where_option
+from taskstore.cli._errors import Failure, Status
+from taskstore.cli._output import note, to_terminal, write
+from taskstore.cli._store import check_collection, uses_store
+
+if TYPE_CHECKING:
+    from taskstore._query.conditions import Condition
+    from taskstore._store.store import Store
+
+__all__ = ["command"]
+
+
+@click.command("delete")
+@collection_argument
+@ids_argument
+@where_option
+@click.option("--dry-run", is_flag=True, help="Only print the ids.")
+@click.option("-y", "--yes", is_flag=True, help="With --where: do not ask.")
+@uses_store(write=True)
+def command(
+    store: Store,
+    collection: str,
+    ids: tuple[str, ...],
+    filters: tuple[str, ...],
+    *,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """Delete the records of COLLECTION with the given ids, or those that pass --where.
+
+    The log keeps their lines, and gains a tombstone for each: `history` still shows them, and
+    `compact` removes them. All are deleted, or none. The ids are printed.
+
+    Exit status: 0; 1 if one of the ids does not exist, and then nothing is deleted.
+
+    \b
+    Examples:
+      taskstore delete plans plan-001 plan-002
+      taskstore delete plans --where status=done --dry-run
+    """
+    if bool(ids) == bool(filters):
+        raise click.UsageError("Give either ids or --where.")
+    check_collection(store, collection)
+    if filters:
+        ids = _passing(store, collection, filters, ask=not (yes or dry_run))
+    with store.transaction():
+        for id in dict.fromkeys(ids):
+            exists = store.get(collection, id) is not None if dry_run else None
+            if exists is False or not (dry_run or store.delete(collection, id) or filters):
+                not_found(store, collection, id)
+    for id in dict.fromkeys(ids):
+        write(id)
+    if to_terminal():
+        note(f"{len(ids)} {'would be ' if dry_run else ''}deleted")
+
+
+def _passing(
+    store: Store, collection: str, filters: tuple[str, ...], *, ask: bool
+) -> tuple[str, ...]:
+    from taskstore._survey.filters import parse_filters
+
+    conditions: list[Condition] = parse_filters(store, collection, filters)
+    ids = tuple(record["id"] for record in store.iterate(collection, *conditions))
+    if ids and ask:
+        if not to_terminal(sys.stdin):
+            raise Failure(
+                f"{len(ids)} records would be deleted: say --yes, or look first with --dry-run",
+                Status.USAGE,
+            )
+        if not click.confirm(f"Delete {len(ids)} records of {collection}?", err=True):
+            raise Failure("nothing was deleted")
+    return ids

@@ -1,0 +1,111 @@
+"""`taskstore diff`: what changed between commits, by record and field."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from taskstore.cli._errors import Failure, Status
+from taskstore.cli._output import json_option, to_terminal, visible, write, write_json
+from taskstore.cli._store import locate, store_option
+
+if TYPE_CHECKING:
+    from taskstore._diff.changes import RecordChange
+
+__all__ = ["command"]
+
+
+@click.command("diff")
+@click.argument("revisions", metavar="[REV [REV]]", nargs=-1)
+@click.option(
+    "--exit-code", "with_status", is_flag=True, help="Exit with 1 if anything differs, else 0."
+)
+@click.option(
+    "--textconv",
+    "textconv",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Print a log as text, each line with its record and field; git calls this for `git diff`.",
+)
+@json_option
+@store_option
+def command(
+    store_path: Path | None,
+    revisions: tuple[str, ...],
+    with_status: bool,
+    textconv: Path | None,
+    as_json: bool,
+) -> None:
+    """Show what changed, by record and field.
+
+    Without a REV: what is not committed. With one: what changed from that commit to the work tree.
+    With two, or as A..B: from the first to the second. A...B: what B changed since it left A.
+
+    Exit status: 0; 1 with --exit-code, if anything differs; 2 too many REVs; 3 no store, no
+    repository, or no such commit.
+
+    \b
+    Example:
+      taskstore diff main...HEAD
+    """
+    if textconv is not None:
+        _print_as_text(textconv)
+        return
+    found = dict(_changes(locate(store_path), revisions))
+    if as_json:
+        items = [
+            {"collection": name, **change.to_dict()}
+            for name, changes in found.items()
+            for change in changes
+        ]
+        write_json(items)
+    else:
+        for name, changes in found.items():
+            for change in changes:
+                _show(name, change)
+    if with_status and any(found.values()):
+        click.get_current_context().exit(Status.NO)
+
+
+def _print_as_text(path: Path) -> None:
+    from taskstore._diff.text import render_log
+
+    for line in render_log(path.read_bytes()):
+        write(visible(line))
+
+
+def _changes(
+    directory: Path, revisions: tuple[str, ...]
+) -> Iterator[tuple[str, list[RecordChange]]]:
+    from taskstore._diff.changes import compare_logs
+    from taskstore._git.objects import read_sides
+    from taskstore._git.repository import Repository
+
+    if len(revisions) > 2:
+        raise click.UsageError("At most two REVs can be compared.")
+    repository = Repository.find(directory)
+    if repository is None:
+        raise Failure(f"{directory} lies in no git repository", Status.STORE)
+    for name, old, new in read_sides(repository, directory, revisions):
+        yield name, list(compare_logs(old, new))
+
+
+_COLORS = {"+": "green", "-": "red", "created": "green", "deleted": "red", "changed": "yellow"}
+
+
+def _show(collection: str, change: RecordChange) -> None:
+    from taskstore._diff.text import describe
+
+    write(f"{visible(f'{collection}/{change.id}')}: {_colored(change.kind, change.kind)}")
+    for sign, text in (line for field in change.fields for line in describe(field)):
+        write(_colored(sign, f"  {sign} {visible(text)}"))
+
+
+def _colored(kind: str, text: str) -> str:
+    if kind in _COLORS and to_terminal() and not os.environ.get("NO_COLOR"):
+        return click.style(text, fg=_COLORS[kind])
+    return text

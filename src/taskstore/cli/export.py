@@ -1,0 +1,119 @@
+"""`taskstore export`: records into a file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO, cast
+
+import click
+
+from taskstore.cli._arguments import (
+    collection_argument,
+    columns_of,
+    columns_option,
+    sort_option,
+    sorts_of,
+    where_option,
+)
+from taskstore.cli._output import VisibleStream, note, progress, ticked, to_terminal
+from taskstore.cli._store import check_collection, uses_store
+
+if TYPE_CHECKING:
+    from taskstore._store.store import Store
+
+__all__ = ["command"]
+
+_BOM = "\ufeff"
+
+
+@click.command("export")
+@collection_argument
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file to write, in place of stdout.",
+)
+@click.option(
+    "-f",
+    "--format",
+    type=click.Choice(["jsonl", "json", "csv"]),
+    help="By default what the file's name says, jsonl for stdout.",
+)
+@where_option
+@sort_option
+@columns_option
+@uses_store()
+def command(
+    store: Store,
+    collection: str,
+    output: Path | None,
+    format: str | None,
+    filters: tuple[str, ...],
+    sorts: tuple[str, ...],
+    columns: str | None,
+) -> None:
+    """Export the records of COLLECTION, ordered by id.
+
+    CSV has a column for each field and opens in spreadsheets; `import` reads it back as it was: an
+    apostrophe marks a text that could be taken for a number or a formula, lists and objects are
+    JSON, an empty cell is a field that the record does not have. A file begins with a byte-order
+    mark, by which Excel knows UTF-8. A file that exists is replaced, once all is written.
+
+    \b
+    Examples:
+      taskstore export plans -o plans.csv
+      taskstore export plans --where status=open --columns id,title -f csv | column -s, -t
+    """
+    from taskstore._exchange.formats import format_of, write_records
+    from taskstore._survey.filters import parse_filters
+
+    check_collection(store, collection)
+    chosen = format or format_of(None if output is None else str(output)) or "jsonl"
+    conditions = parse_filters(store, collection, filters)
+    order = sorts_of(store, collection, sorts) or ["id"]
+    names = columns_of(store, collection, columns)
+    # One snapshot for all passes over the records.
+    with (
+        store.session(read_only=True),
+        _opened(output) as stream,
+        progress(f"Exporting {collection}") as update,
+    ):
+        total = store.count(collection, *conditions)
+        if output is not None and chosen == "csv":
+            stream.write(_BOM)
+        count = write_records(
+            stream,
+            lambda: ticked(store.iterate(collection, *conditions, order_by=order), total, update),
+            chosen,
+            names,
+        )
+    if output is not None:
+        note(f"{count} record{'' if count == 1 else 's'} written to {output}")
+
+
+@contextlib.contextmanager
+def _opened(path: Path | None) -> Iterator[TextIO]:
+    """Open the output without translation of newlines; a file gets its name when it is whole."""
+    if path is None:
+        # What is written in between stays in order.
+        sys.stdout.flush()
+        if to_terminal():
+            yield cast("TextIO", VisibleStream(sys.stdout))
+            return
+        with open(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="") as stream:
+            yield stream
+        return
+    draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+    finish: Callable[[], None] = draft.unlink
+    try:
+        with open(draft, "x", encoding="utf-8", newline="") as stream:
+            yield stream
+        finish = lambda: os.replace(draft, path)  # noqa: E731
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            finish()

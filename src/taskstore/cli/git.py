@@ -1,0 +1,280 @@
+"""`taskstore git`: install Taskstore in a clone, take it out again, and see what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from taskstore._log.layout import Layout
+from taskstore.cli._errors import Failure, Status
+from taskstore.cli._output import json_option, note, visible, warn, write, write_json
+from taskstore.cli._store import locate, store_option
+
+if TYPE_CHECKING:
+    from taskstore._git.installation import Done
+    from taskstore._git.repository import Repository
+    from taskstore._git.status import Status as GitStatus
+
+__all__ = ["command", "repository_of", "show_installation"]
+
+
+@click.group("git")
+def command() -> None:
+    """Merge, diff and check the logs of this clone by record.
+
+    \b
+    Example:
+      taskstore git install
+    """
+
+
+def repository_of(directory: Path) -> Repository:
+    """Return the repository that a store lies in.
+
+    Raises:
+        Failure: It lies in none, or has a name that git would not know it by.
+    """
+    from taskstore._git.repository import Repository
+
+    if directory.absolute().name != Layout.NAME:
+        raise Failure(
+            f"git merges logs by record only in {Layout.NAME}: rename {directory} to that",
+            Status.STORE,
+        )
+    found = Repository.find(directory)
+    if found is None:
+        raise Failure(
+            f"{directory} lies in no git repository: make one with `git init`, then run this again",
+            Status.STORE,
+        )
+    return found
+
+
+@command.command("install", short_help="Install what git needs in this clone.")
+@click.option(
+    "--hooks/--no-hooks",
+    "with_hooks",
+    default=None,
+    help="Install hooks, or none. By default they are left to a tool that owns them (husky, "
+    "lefthook, pre-commit, a shared core.hooksPath), and what to add there is printed.",
+)
+@json_option
+@store_option
+def install(store_path: Path | None, with_hooks: bool | None, as_json: bool) -> None:
+    """Install the attributes, the merge driver, the textconv and the hooks.
+
+    Every clone needs this once. What is there already stays: hooks go on doing what they did.
+
+    Exit status: 0 installed, also where something was left to a person; 3 failed.
+
+    \b
+    Example:
+      taskstore git install
+    """
+    from taskstore._git.installation import install as put_in
+
+    directory = locate(store_path)
+    repository = repository_of(directory)
+    done = put_in(repository, directory, with_hooks=with_hooks)
+    show_installation(repository, directory, done, as_json=as_json)
+
+
+def show_installation(
+    repository: Repository,
+    directory: Path,
+    done: Done,
+    *,
+    as_json: bool,
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    """Print what an installation has done, and what is left to a person.
+
+    Args:
+        repository: The clone.
+        directory: The store.
+        done: What was done.
+        as_json: Whether to print JSON.
+        facts: What that is to begin with.
+    """
+    from taskstore._git.status import look
+
+    status = look(repository, directory)
+    if as_json:
+        report = {"changed": done.changed, "left": done.left, "status": status.to_dict()}
+        write_json(report if facts is None else {**facts, "git": report})
+        return
+    for part in done.changed:
+        note(f"installed: {part}")
+    if not done.changed:
+        note("nothing to install" if status.ok else "nothing more to install")
+    for part in done.left:
+        warn(f"not installed: {part}")
+    _show_lines(status)
+
+
+def _show_lines(status: GitStatus) -> None:
+    to_add = status.lines_to_add
+    if status.owner is None or not to_add:
+        return
+    files = dict.fromkeys(item["file"] for item in to_add)
+    for file in files:
+        note(f"\nadd to {file}:")
+        for item in to_add:
+            if item["file"] == file:
+                for row in item["text"].split("\n"):
+                    write(visible(row))
+    if status.owner.after:
+        note(f"\nthen run: {status.owner.after}")
+
+
+@command.command("uninstall", short_help="Take out what was installed.")
+@json_option
+@store_option
+def uninstall(store_path: Path | None, as_json: bool) -> None:
+    """Take out of this clone what `install` put in, and put back what was there, to the byte.
+
+    The store and its logs are not touched; nor are attributes that are committed.
+
+    Exit status: 0 done; 3 failed.
+
+    \b
+    Example:
+      taskstore git uninstall
+    """
+    from taskstore._git.installation import uninstall as take_out
+
+    directory = locate(store_path)
+    done = take_out(repository_of(directory), directory)
+    if as_json:
+        write_json({"changed": done.changed, "left": done.left})
+        return
+    for part in done.changed:
+        note(f"taken out: {part}")
+    if not done.changed:
+        note("nothing was installed")
+    for part in done.left:
+        note(f"left: {part}")
+
+
+@command.command("status")
+@json_option
+@store_option
+def status(store_path: Path | None, as_json: bool) -> None:
+    """Show what is installed in this clone.
+
+    Exit status: 0 all is installed; 1 something misses; 3 failed.
+
+    \b
+    Example:
+      taskstore git status --json | jq .driver
+    """
+    from taskstore._git.status import look
+
+    directory = locate(store_path)
+    found = look(repository_of(directory), directory)
+    if as_json:
+        write_json(found.to_dict())
+    else:
+        for row in _rows(found):
+            write(visible(row))
+        _show_lines(found)
+    if not found.ok:
+        note("run `taskstore git install`")
+        click.get_current_context().exit(Status.NO)
+
+
+def _rows(found: GitStatus) -> list[str]:
+    wrong = [f"{key} is {value}" for key, value in found.attributes.items()]
+    rows = [f"attributes: {'; '.join(wrong) or 'ok'}"]
+    if found.settings:
+        rows.append(f"merge driver: not configured in this clone ({', '.join(found.settings)})")
+    elif not found.has_python:
+        rows.append(f"merge driver: inert, there is no Python at {found.python}")
+    else:
+        rows.append(f"merge driver: ok, run by {found.python}")
+    for hook, is_there in found.hooks.items():
+        rows.append(f"hook {hook}: {'ok' if is_there else _why_not(found)}")
+    return rows
+
+
+def _why_not(found: GitStatus) -> str:
+    if found.owner is not None:
+        return f"missing; {found.owner.tool} owns the hooks"
+    if found.hooks_dir is None:
+        return "switched off by core.hooksPath"
+    return f"missing in {found.hooks_dir}"
+
+
+@command.command(
+    "hook", short_help="Do what a hook is to do.", context_settings={"ignore_unknown_options": True}
+)
+@click.argument("name")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def hook(name: str, arguments: tuple[str, ...]) -> None:
+    """Do what a hook of git is to do; the installed hooks call this.
+
+    `pre-commit` refuses unusable lines and conflict markers that the commit would add to a log. It
+    reads the index and changes nothing. All others bring the caches of the repository's stores up
+    to date, quietly.
+
+    Exit status: 0; 1 the commit is refused.
+
+    \b
+    Example:
+      taskstore git hook pre-commit
+    """
+    from taskstore._git.repository import Repository
+
+    repository = Repository.find(Path.cwd())
+    if repository is None:
+        return
+    if name == "pre-commit":
+        _check_staged(repository)
+    elif name != "post-checkout" or _may_have_changed(repository, arguments):
+        _refresh(repository)
+
+
+def _may_have_changed(repository: Repository, arguments: tuple[str, ...]) -> bool:
+    """Say whether a checkout can have changed a log: most switches of a branch change none."""
+    from taskstore._git.objects import logs_differ
+
+    if len(arguments) != 3 or arguments[2] != "1":
+        return True  # a checkout of files
+    return logs_differ(repository, arguments[0], arguments[1])
+
+
+def _check_staged(repository: Repository) -> None:
+    from taskstore._git.staged import staged_problems
+
+    found = staged_problems(repository)
+    if not found:
+        return
+    for problem in found:
+        note(f"{problem}")
+    raise Failure(
+        f"{len(found)} unusable line(s) would be committed: mend or remove them, `git add` the "
+        "file, and commit again (`git commit --no-verify` commits them as they are)"
+    )
+
+
+def _refresh(repository: Repository) -> None:
+    from taskstore.errors import TaskstoreError
+
+    for directory in repository.stores():
+        # Who has no cache has no use for one; the first open makes it.
+        if not Layout(directory).cache_path.exists():
+            continue
+        from taskstore._store.store import Store
+
+        try:
+            with Store.open(directory, create=False, lock_timeout=_PATIENCE):
+                pass
+        except TaskstoreError as error:
+            warn(f"{error}")
+
+
+_PATIENCE = 5.0
+"""How long a hook waits for another program, in seconds; the next open of the store does not."""

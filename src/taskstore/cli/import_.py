@@ -1,0 +1,147 @@
+"""`taskstore import`: records from a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from taskstore.cli._arguments import collection_argument, new_option
+from taskstore.cli._errors import Failure, Status
+from taskstore.cli._output import (
+    json_option,
+    note,
+    progress,
+    write_facts,
+    write_json,
+)
+from taskstore.cli._store import check_new_collection, uses_store
+
+if TYPE_CHECKING:
+    from taskstore._exchange.importing import ImportPlan, Skipped
+    from taskstore._store.store import Store
+
+__all__ = ["command"]
+
+_NAMED = 20
+"""How many of those that were left out are named."""
+
+
+@click.command("import")
+@collection_argument
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
+@click.option(
+    "-f",
+    "--format",
+    type=click.Choice(["jsonl", "json", "csv"]),
+    help="The file's format; by default what its name says, jsonl for stdin.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option(
+    "--existing",
+    type=click.Choice(["newer", "skip", "overwrite"]),
+    default="newer",
+    show_default=True,
+    help="Which records that exist are changed: unless the stored one is newer; none; all.",
+)
+@click.option(
+    "--replace", is_flag=True, help="Remove the fields that an imported record does not have."
+)
+@click.option("--id", "id_field", metavar="FIELD", help="The field that has the ids.")
+@click.option("--make-ids", is_flag=True, help="Give an id to records that have none.")
+@click.option("--strict", is_flag=True, help="Import nothing if anything is no usable record.")
+@new_option
+@json_option
+@uses_store(write=True)
+def command(
+    store: Store,
+    collection: str,
+    file: Path,
+    format: str | None,
+    existing: Any,
+    *,
+    dry_run: bool,
+    replace: bool,
+    id_field: str | None,
+    make_ids: bool,
+    strict: bool,
+    new: bool,
+    as_json: bool,
+) -> None:
+    """Import the records of FILE (- for stdin) into COLLECTION, which is made if need be.
+
+    All is written in one transaction, or nothing. Times are kept. Of several lines with one id the
+    newest counts, as in a log; a tombstone deletes. Fields that an imported record does not have
+    stay as they are. What is left out is named on stderr, with its line and the reason.
+
+    Exit status: 0; 1 if something was no usable record and was left out.
+
+    \b
+    Examples:
+      taskstore import issues issues.jsonl --dry-run
+      taskstore import issues edited.csv
+      curl -s https://example.org/issues.json | taskstore import issues - -f json --id number
+    """
+    from taskstore._exchange.formats import format_of, read_items
+    from taskstore._exchange.importing import ImportRefusedError, import_records
+    from taskstore._survey.fields import field_kinds
+
+    check_new_collection(store, collection, new=new)
+    name = str(file)
+    chosen = format or ("jsonl" if name == "-" else format_of(name))
+    if chosen is None:
+        raise Failure(f"{name}: what format is it? say --format jsonl, json or csv", Status.USAGE)
+    data = sys.stdin.buffer.read() if name == "-" else file.read_bytes()
+    items = read_items(data, chosen, lambda field: field_kinds(store, collection, field))
+    try:
+        with progress(f"Importing {name}") as update:
+            plan = import_records(
+                store,
+                collection,
+                items,
+                policy=existing,
+                replace=replace,
+                id_field=id_field,
+                make_ids=make_ids,
+                dry_run=dry_run,
+                strict=strict,
+                on_progress=update,
+            )
+    except ImportRefusedError as error:
+        _name(error.skipped, name)
+        raise Failure(str(error)) from error
+    _report(plan, name, dry_run=dry_run, as_json=as_json)
+    if plan.faults:
+        raise click.exceptions.Exit(Status.NO)
+
+
+def _report(plan: ImportPlan, name: str, *, dry_run: bool, as_json: bool) -> None:
+    counts = {
+        "created": plan.created,
+        "updated": plan.updated,
+        "deleted": plan.deleted,
+        "unchanged": plan.unchanged,
+        "skipped": len(plan.skipped),
+    }
+    if as_json:
+        skipped = [
+            {"line": item.place, "id": item.id, "reason": item.reason, "fault": item.is_fault}
+            for item in plan.skipped
+        ]
+        write_json({**counts, "skipped": skipped, "dry_run": dry_run})
+        return
+    _name(plan.skipped, name)
+    if dry_run:
+        note("Nothing was written; this is what would be done:")
+    write_facts(counts)
+
+
+def _name(skipped: Sequence[Skipped], name: str) -> None:
+    for item in skipped[:_NAMED]:
+        label = "" if item.id is None else f"{item.id}: "
+        note(f"{name}:{item.place}: {label}{item.reason}")
+    if len(skipped) > _NAMED:
+        note(f"... and {len(skipped) - _NAMED} more; --json names all")

@@ -1,0 +1,131 @@
+"""`taskstore indexes`: which fields are indexed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import click
+
+from taskstore.cli._arguments import collection_argument
+from taskstore.cli._completion import complete_collection, complete_field
+from taskstore.cli._errors import Failure
+from taskstore.cli._output import json_option, note, write_json, write_table
+from taskstore.cli._store import check_collection, opened, store_option, uses_store
+
+if TYPE_CHECKING:
+    from taskstore._store.store import Store
+
+__all__ = ["command"]
+
+_COLUMNS = ("collection", "field", "type", "source", "records")
+
+fields_argument = click.argument(
+    "fields", metavar="FIELD...", nargs=-1, required=True, shell_complete=complete_field
+)
+
+
+@click.group("indexes")
+def command() -> None:
+    """Show, add and drop indexes: fields by which records are found without reading them all.
+
+    Record types index the fields that they declare with indexed(). The settings in config.toml,
+    which git carries, name others for whoever works without types: as text, numbers or whatever
+    a record has in them. They change no answer, only how fast it comes.
+
+    \b
+    Examples:
+      taskstore indexes show
+      taskstore indexes add issues status priority
+      taskstore indexes drop issues priority
+    """
+
+
+@command.command("show")
+@click.argument("collection", required=False, shell_complete=complete_collection)
+@json_option
+@uses_store()
+def show(store: Store, collection: str | None, *, as_json: bool) -> None:
+    """Show which fields are indexed, who asked for it, and how many records have a value.
+
+    \b
+    Example:
+      taskstore indexes show issues
+    """
+    from taskstore._survey.indexes import indexes
+
+    if collection is not None:
+        check_collection(store, collection)
+    found = [index for index in indexes(store) if collection in (None, index.collection)]
+    if as_json:
+        write_json([attrs.asdict(index) for index in found])
+    else:
+        write_table(_COLUMNS, [attrs.astuple(index) for index in found], numbers=["records"])
+
+
+@command.command("add")
+@collection_argument
+@fields_argument
+@store_option
+def add(store_path: Path | None, collection: str, fields: tuple[str, ...]) -> None:
+    """Index fields of COLLECTION, and say so in config.toml.
+
+    \b
+    Example:
+      taskstore indexes add issues status priority
+    """
+    from taskstore._survey.fields import check_fields
+
+    with opened(store_path) as store:
+        check_collection(store, collection)
+        check_fields(store, collection, fields)
+    _change(store_path, collection, add=[name for name in fields if name != "id"])
+
+
+@command.command("drop")
+@collection_argument
+@fields_argument
+@store_option
+def drop(store_path: Path | None, collection: str, fields: tuple[str, ...]) -> None:
+    """Drop indexes of COLLECTION from config.toml; those of record types stay.
+
+    Exit status: 0; 1 if one of the fields is not indexed there, and then nothing is dropped.
+
+    \b
+    Example:
+      taskstore indexes drop issues priority
+    """
+    from taskstore._survey.indexes import indexes
+
+    with opened(store_path) as store:
+        check_collection(store, collection)
+        known = {index.field: index for index in indexes(store) if index.collection == collection}
+    for name in fields:
+        if name not in known:
+            raise Failure(f"{name!r} is not indexed in {collection!r}")
+        if known[name].source != "config.toml":
+            raise Failure(
+                f"{name!r} is indexed by a record type of {collection!r}: its declaration says so"
+            )
+    _change(store_path, collection, drop=fields)
+
+
+def _change(
+    store_path: Path | None,
+    collection: str,
+    *,
+    add: Sequence[str] = (),
+    drop: Sequence[str] = (),
+) -> None:
+    from taskstore._log.layout import Layout
+    from taskstore._store.settings import change_indexes
+    from taskstore.cli._store import locate
+
+    layout = Layout(locate(store_path))
+    names = change_indexes(layout, collection, add=add, drop=drop)
+    # Opening it indexes, so that the next command need not.
+    with opened(store_path):
+        pass
+    note(f"{layout.config_path.name}: {collection} has indexes on {', '.join(names) or 'no field'}")

@@ -1,0 +1,101 @@
+"""`taskstore init`: make a store, and install it in git."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from taskstore._log.layout import Layout
+from taskstore.cli._output import json_option, note, write_json
+from taskstore.cli._store import store_option
+from taskstore.cli.git import repository_of, show_installation
+from taskstore.errors import StoreNotFoundError
+
+__all__ = ["command"]
+
+
+@click.command("init")
+@click.option(
+    "--types",
+    "modules",
+    multiple=True,
+    metavar="MODULE",
+    help="A module with record classes (package.module): their merge policies are written to "
+    "config.toml. May be given several times.",
+)
+@click.option(
+    "--hooks/--no-hooks",
+    "with_hooks",
+    default=None,
+    help="Install hooks in git, or none; see `taskstore git install`.",
+)
+@click.option("--git/--no-git", "with_git", default=True, help="Install in git, or not.")
+@json_option
+@store_option
+def command(
+    store_path: Path | None,
+    modules: tuple[str, ...],
+    with_hooks: bool | None,
+    with_git: bool,
+    as_json: bool,
+) -> None:
+    """Make a store, and install it in this clone of its git repository.
+
+    The store is .taskstore in the working directory, unless there is one here or above already, or
+    --store names another. Run it in a fresh clone too: git does not copy settings and hooks.
+
+    Exit status: 0 done; 3 failed.
+
+    \b
+    Example:
+      taskstore init --types shop.models
+    """
+    layout = Layout(_directory(store_path))
+    is_new = not layout.directory.is_dir()
+    layout.create()
+    if not as_json:
+        verb = "made" if is_new else "found"
+        note(f"{verb} the store {layout.directory}")
+    written = _write_policies(layout, modules)
+    facts = {"store": str(layout.directory), "created": is_new, "written": written}
+    if written and not as_json:
+        note(f"written to {layout.config_path.name}: {', '.join(written)}")
+    if with_git:
+        _install(layout, with_hooks, as_json, facts)
+    elif as_json:
+        write_json({**facts, "git": None})
+
+
+def _directory(store_path: Path | None) -> Path:
+    if store_path is not None:
+        is_store = store_path.name == Layout.NAME or (store_path / ".version").is_file()
+        return (store_path if is_store else store_path / Layout.NAME).absolute()
+    try:
+        return Layout.find(Path.cwd())
+    except StoreNotFoundError:
+        return Path.cwd() / Layout.NAME
+
+
+def _write_policies(layout: Layout, modules: tuple[str, ...]) -> list[str]:
+    if not modules:
+        return []
+    from taskstore._doctor.policies import write_settings
+    from taskstore._doctor.types import load_types
+
+    return write_settings(layout, load_types(modules, folder=Path.cwd()), modules)
+
+
+def _install(layout: Layout, with_hooks: bool | None, as_json: bool, facts: dict[str, Any]) -> None:
+    from taskstore._git.installation import install
+    from taskstore._git.repository import Repository
+
+    if Repository.find(layout.directory) is not None:
+        repository = repository_of(layout.directory)
+        done = install(repository, layout.directory, with_hooks=with_hooks)
+        show_installation(repository, layout.directory, done, as_json=as_json, facts=facts)
+    elif as_json:
+        write_json({**facts, "git": None})
+    else:
+        note("no git repository here: after `git init`, run `taskstore git install`")

@@ -1,0 +1,83 @@
+"""`taskstore list`: the records of a collection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from taskstore.cli._arguments import (
+    collection_argument,
+    columns_of,
+    columns_option,
+    sort_option,
+    sorts_of,
+    where_option,
+)
+from taskstore.cli._output import json_option, note, to_terminal, write, write_json_list
+from taskstore.cli._store import check_collection, uses_store
+
+if TYPE_CHECKING:
+    from taskstore._store.store import Store
+
+__all__ = ["command"]
+
+
+@click.command("list")
+@collection_argument
+@where_option
+@sort_option
+@click.option("-n", "--limit", type=click.IntRange(min=0), help="At most so many records.")
+@click.option("--offset", type=click.IntRange(min=0), help="How many records to skip first.")
+@columns_option
+@click.option("--count", "only_count", is_flag=True, help="Print only how many there are.")
+@click.option("--no-header", is_flag=True, help="In a pipe: without the line of names.")
+@json_option
+@uses_store()
+def command(
+    store: Store,
+    collection: str,
+    filters: tuple[str, ...],
+    sorts: tuple[str, ...],
+    limit: int | None,
+    offset: int | None,
+    columns: str | None,
+    *,
+    only_count: bool,
+    no_header: bool,
+    as_json: bool,
+) -> None:
+    """List the records of COLLECTION, newest first.
+
+    Values are typed by what the log has: where priorities are numbers, 'priority>5' compares
+    numbers. A field that is missing passes 'status!=open' and '!status'. Without --columns a table
+    shows the id and a few short fields. Exit status: 0, also if there are none.
+
+    \b
+    Examples:
+      taskstore list plans --where status=open --where 'priority>5'
+      taskstore list plans --sort -priority --limit 10 --columns id,title
+      taskstore list plans --json | jq '.[].title'
+    """
+    from taskstore._survey.filters import parse_filters
+
+    check_collection(store, collection)
+    conditions = parse_filters(store, collection, filters)
+    order = sorts_of(store, collection, sorts)
+    names = columns_of(store, collection, columns)
+    if only_count:
+        write(str(store.count(collection, *conditions)))
+        return
+    found = store.iterate(collection, *conditions, order_by=order, limit=limit, offset=offset)
+    if as_json:
+        if names is not None:
+            found = ({name: row.get(name) for name in names} for row in found)
+        write_json_list(found)
+        return
+    from taskstore.cli._records import write_records
+
+    records = list(found)
+    if records or not to_terminal():
+        write_records(records, names, header=not no_header)
+    if to_terminal():
+        note(f"{len(records)} record{'' if len(records) == 1 else 's'}")

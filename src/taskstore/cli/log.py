@@ -1,0 +1,130 @@
+"""`taskstore log`: every version of a record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from taskstore.cli._errors import Failure
+from taskstore.cli._output import json_option, note, to_terminal, visible, write, write_json
+from taskstore.cli._store import locate, store_option
+
+if TYPE_CHECKING:
+    from taskstore._diff.changes import RecordChange
+    from taskstore._git.history import Commit, Version
+
+__all__ = ["command"]
+
+Told = list[tuple["Version", "RecordChange | None"]]
+
+
+@click.command("log")
+@click.argument("id")
+@click.option("--collection", metavar="NAME", help="Look in this collection only.")
+@json_option
+@store_option
+def command(store_path: Path | None, id: str, collection: str | None, as_json: bool) -> None:
+    """Show every version of a record, oldest first: when, what changed, and which commit.
+
+    Versions that the log does not have any more, since it was compacted or rewritten, are taken
+    from git's history.
+
+    Exit status: 0; 1 there is no such record, and never was; 3 no store.
+
+    \b
+    Example:
+      taskstore log plan-001
+    """
+    directory = locate(store_path)
+    found = _found(directory, id, collection)
+    if not found:
+        where = f"collection {collection!r} of " if collection is not None else ""
+        raise Failure(f"no version of a record {id!r} in {where}{directory}")
+    if as_json:
+        write_json([_as_json(name, told) for name, told in found.items()])
+        return
+    for name, told in found.items():
+        for version, change in told:
+            _show(f"{name}/{id}", version, change)
+    if not any(version.commit for told in found.values() for version, _ in told):
+        note("git knows no commit of it")
+
+
+def _found(directory: Path, id: str, collection: str | None) -> dict[str, Told]:
+    from taskstore._format.names import check_collection_name
+    from taskstore._git.history import versions
+    from taskstore._git.objects import logs_at
+    from taskstore._git.repository import Repository
+    from taskstore._log.layout import Layout
+    from taskstore.errors import GitError
+
+    layout = Layout(directory)
+    try:
+        repository = Repository.find(directory)
+    except GitError as error:
+        note(f"without git's history: {error}")
+        repository = None
+    if collection is not None:
+        names = [check_collection_name(collection)]
+    else:
+        tracked = {} if repository is None else logs_at(repository, "HEAD", directory)
+        names = sorted({*layout.collections()[0], *tracked})
+    found = {name: versions(layout.log_path(name), id, repository) for name in names}
+    return {name: _told(id, items) for name, items in found.items() if items}
+
+
+def _told(id: str, versions: list[Version]) -> Told:
+    """Return each version with what it changed."""
+    from taskstore._diff.changes import compare_records
+
+    return [(each, compare_records(id, each.before, each.raw)) for each in versions]
+
+
+def _as_json(collection: str, told: Told) -> dict[str, Any]:
+    return {"collection": collection, "versions": [_version(*item) for item in told]}
+
+
+def _version(version: Version, change: RecordChange | None) -> dict[str, Any]:
+    import attrs
+
+    from taskstore._format.lines import decode_object
+
+    return {
+        "updated_at": version.updated_at,
+        "deleted": version.deleted,
+        "line": version.line,
+        "commit": None if version.commit is None else attrs.asdict(version.commit),
+        "change": "none" if change is None else change.kind,
+        "fields": [] if change is None else [field.to_dict() for field in change.fields],
+        "data": decode_object(version.raw),
+    }
+
+
+def _show(name: str, version: Version, change: RecordChange | None) -> None:
+    from taskstore._diff.text import describe
+
+    kind = "unchanged" if change is None else change.kind
+    head = f"{_when(version)}  {name}: {kind}"
+    if to_terminal():
+        head = click.style(visible(head), bold=True)
+    write(head if to_terminal() else visible(head))
+    place = "not in the log any more" if version.line is None else f"line {version.line}"
+    write(visible(f"    {place}, {_commit(version.commit)}"))
+    for field in () if change is None else change.fields:
+        for sign, text in describe(field):
+            write(f"  {sign} {visible(text)}")
+
+
+def _when(version: Version) -> str:
+    from taskstore._format.instants import format_rfc3339
+
+    return format_rfc3339(version.order_us // 1000) if version.updated_at else "(no time)"
+
+
+def _commit(commit: Commit | None) -> str:
+    if commit is None:
+        return "not committed"
+    at = "at or before " if commit.is_boundary else ""
+    return f"{at}commit {commit.id[:10]} of {commit.time} by {commit.author}: {commit.subject}"

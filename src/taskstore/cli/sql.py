@@ -1,0 +1,88 @@
+"""`taskstore sql`: queries on the cache."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from taskstore.cli._output import json_option, waiting, write_json_list, write_table
+from taskstore.cli._store import uses_store
+
+if TYPE_CHECKING:
+    from taskstore._store.store import Store
+
+__all__ = ["command"]
+
+
+@click.command("sql")
+@click.argument("query")
+@click.option(
+    "-p",
+    "--param",
+    "parameters",
+    metavar="NAME VALUE",
+    nargs=2,
+    multiple=True,
+    help="The value of :NAME in the query.",
+)
+@click.option("--no-header", is_flag=True, help="In a pipe: without the line of names.")
+@json_option
+@uses_store()
+def command(
+    store: Store,
+    query: str,
+    parameters: tuple[tuple[str, str], ...],
+    *,
+    no_header: bool,
+    as_json: bool,
+) -> None:
+    """Run QUERY (- for stdin), one SELECT in SQLite's SQL, on the cache.
+
+    Each collection is a view under its own name, with a column for each field; beside them are the
+    tables records, tombstones, record_indexes and the others of the schema. Lists and objects are
+    JSON text, for json_each and -> . SQLite itself refuses whatever would write.
+
+    \b
+    Examples:
+      taskstore sql 'SELECT status, count(*) FROM plans GROUP BY status'
+      taskstore sql 'SELECT id FROM plans WHERE title LIKE :t' -p t '%ship%'
+    """
+    from taskstore._cache.reading_sql import answered
+
+    text = sys.stdin.read() if query == "-" else query
+    views = list(_views(store, text))
+    with answered(store.engine, text, dict(parameters), views) as (columns, rows):
+        if as_json:
+            write_json_list(dict(zip(columns, map(_json, row), strict=True)) for row in rows)
+        else:
+            with waiting("Running the query"):
+                found = [list(map(_json, row)) for row in rows]
+            write_table(columns, found, header=not no_header, numbers=_numbers(columns, found))
+
+
+def _views(store: Store, query: str) -> Iterator[str]:
+    """Yield what makes the views of the collections that a query may name."""
+    from taskstore._cache.reading_sql import view_sql
+    from taskstore._log.layout import Layout
+    from taskstore._survey.fields import field_names
+
+    tables = {*store.models.table_names, store.models.version_table}
+    names, _ = Layout(store.path).collections()
+    for name in names:
+        is_named = re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", query, re.IGNORECASE)
+        if is_named and name.lower() not in tables:
+            yield view_sql(name, field_names(store, name))
+
+
+def _json(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _numbers(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterable[str]:
+    for position, name in enumerate(columns):
+        if all(isinstance(row[position], int | float | None) for row in rows):
+            yield name

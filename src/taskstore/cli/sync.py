@@ -1,0 +1,53 @@
+"""`taskstore sync`: the cache brought to what the logs say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from taskstore.cli._output import json_option, progress, warn, write_json, write_table
+from taskstore.cli._store import opened, store_option
+
+__all__ = ["command"]
+
+_COLUMNS = ("collection", "action", "lines", "records", "tombstones", "problems")
+
+
+@click.command("sync")
+@click.option("--force", is_flag=True, help="Read every log from its beginning.")
+@json_option
+@store_option
+def command(store_path: Path | None, *, force: bool, as_json: bool) -> None:
+    """Bring the cache to what the logs say, and report it by collection.
+
+    Every other command does that too before it reads. The action is "fresh" (nothing to do),
+    "noted" (touched, but the same bytes), "tail" (new lines read), "replayed" (all lines read) or
+    "removed" (the log is gone). Lines that are no record are named on stderr; `verify` names all.
+
+    \b
+    Examples:
+      taskstore sync
+      taskstore sync --force
+    """
+    with progress("Reading the logs") as update, opened(store_path, refresh=False) as store:
+        report = store.sync(force=force, on_progress=lambda _, done, total: update(done, total))
+    rows = [
+        (
+            part.collection,
+            part.action,
+            part.lines,
+            part.records,
+            part.tombstones,
+            part.problem_count,
+        )
+        for part in report
+    ]
+    problems = [str(problem) for problem in report.problems]
+    if as_json:
+        collections = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+        write_json({"collections": collections, "problems": problems})
+        return
+    write_table(_COLUMNS, rows, numbers=_COLUMNS[2:])
+    for problem in problems:
+        warn(problem)

@@ -1,0 +1,121 @@
+"""`taskstore watch`: what is committed, as it is committed."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from taskstore._log.layout import Layout
+from taskstore.cli._completion import complete_collection
+from taskstore.cli._output import (
+    json_option,
+    moment,
+    note,
+    to_terminal,
+    visible,
+    write,
+    write_json_line,
+)
+from taskstore.cli._store import locate, store_option
+
+if TYPE_CHECKING:
+    from taskstore._watch.follow import Event, Follower
+
+__all__ = ["command"]
+
+_LONG = 200
+
+
+@click.command("watch")
+@click.argument("collections", nargs=-1, shell_complete=complete_collection)
+@click.option(
+    "--since",
+    metavar="CURSOR",
+    help="Begin after a cursor that watch has printed; 0 for the beginning. Otherwise at the end.",
+)
+@click.option("--once", is_flag=True, help="Print what there is, and exit.")
+@click.option(
+    "--interval",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0.01),
+    default=0.2,
+    show_default=True,
+    help="How often to look.",
+)
+@json_option
+@store_option
+def command(
+    store_path: Path | None,
+    collections: tuple[str, ...],
+    since: str | None,
+    interval: float,
+    *,
+    once: bool,
+    as_json: bool,
+) -> None:
+    """Print each change that is committed to COLLECTIONS (all by default), until interrupted.
+
+    A change is a line that a log has gained: a record, or a tombstone. When it ends, and with
+    --json after each change, a cursor says where to go on with --since. A log that was rewritten
+    (a checkout, a merge, a compaction) is told of as "reset", and then starts over: what follows
+    is all that it has. Lines that are no record are told of as "problem".
+
+    Exit status: 0 with --once; 130 after Ctrl-C.
+
+    \b
+    Examples:
+      taskstore watch plans
+      taskstore watch --since 0 --once --json | jq -r 'select(.event == "delete").id'
+    """
+    from taskstore._watch.cursor import Cursor
+    from taskstore._watch.follow import Follower
+
+    cursor = None if since is None else Cursor.parse(since)
+    follower = Follower(Layout(locate(store_path)), cursor, collections=frozenset(collections))
+    try:
+        _follow(follower, interval, once=once, as_json=as_json)
+    finally:
+        follower.close()
+        if not as_json:
+            note(f"cursor: {follower.cursor}")
+
+
+def _follow(follower: Follower, interval: float, *, once: bool, as_json: bool) -> None:
+    people = to_terminal()
+    while True:
+        for event in follower.poll():
+            if as_json:
+                write_json_line(_facts(event))
+            else:
+                write(_text(event, people=people))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        if once:
+            return
+        time.sleep(interval)
+
+
+def _facts(event: Event) -> dict[str, Any]:
+    facts: dict[str, Any] = {"event": event.kind, "collection": event.collection}
+    if event.kind in ("change", "delete"):
+        facts |= {"id": event.id, "updated_at": event.updated_at, "record": event.record}
+    else:
+        facts |= {"reason": event.reason}
+    return {**facts, "cursor": str(event.cursor)}
+
+
+def _text(event: Event, *, people: bool) -> str:
+    if event.record is None:
+        parts = [event.kind, event.collection, str(event.reason)]
+    else:
+        when = moment(event.updated_at) if people else str(event.updated_at or "")
+        parts = [event.kind, f"{event.collection}/{event.id}", when]
+    if event.kind == "change":
+        data = json.dumps(event.record, ensure_ascii=False)
+        parts.append(f"{data[: _LONG - 3]}..." if people and len(data) > _LONG else data)
+    return ("  " if people else "\t").join(map(visible, parts))

@@ -1,0 +1,100 @@
+"""`taskstore` as a program: on a pipe, and on a terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import attrs
+
+CALL = [sys.executable, "-P", "-m", "taskstore"]
+_WIDTH, _HEIGHT = 100, 40
+_PATIENCE = 60.0
+
+
+@attrs.frozen
+class Run:
+    """What a program exited with, and printed; on a terminal all of it is `stdout`."""
+
+    status: int
+    stdout: str
+    stderr: str = ""
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment without what changes the output, as on a plain terminal."""
+    unwanted = {
+        "TASKSTORE_DIR",
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "COLORTERM",
+        "COLUMNS",
+        "LINES",
+        "PYTHONUNBUFFERED",
+    }
+    kept = {name: value for name, value in os.environ.items() if name not in unwanted}
+    return {**kept, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "TZ": "UTC", **more}
+
+
+def on_pipe(*arguments: str, cwd: Path, stdin: str = "", **variables: str) -> Run:
+    """Run a command with its output in pipes."""
+    done = subprocess.run(
+        [*CALL, *arguments],
+        cwd=cwd,
+        input=stdin.encode(),
+        env=environment(**variables),
+        capture_output=True,
+        check=False,
+        timeout=_PATIENCE,
+    )
+    return Run(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def on_terminal(*arguments: str, cwd: Path, typed: str = "", **variables: str) -> Run:
+    """Run a command on a terminal of 100 columns."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (_HEIGHT, _WIDTH))
+    os.write(ours, typed.encode())
+    try:
+        child = subprocess.Popen(
+            [*CALL, *arguments],
+            cwd=cwd,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment(**variables),
+            start_new_session=True,
+        )
+        os.close(theirs)
+        output = _read_all(ours, child)
+        return Run(child.wait(), output.decode().replace("\r\n", "\n"))
+    finally:
+        os.close(ours)
+
+
+def _read_all(fd: int, child: subprocess.Popen[bytes]) -> bytes:
+    """Everything until the last one who has the terminal has closed it."""
+    parts = []
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        ready, _, _ = select.select([fd], [], [], 0.2)
+        if not ready:
+            if child.poll() is not None:
+                break
+            continue
+        try:
+            data = os.read(fd, 65536)
+        except OSError:  # how Linux says that nobody is there any more
+            break
+        if not data:
+            break
+        parts.append(data)
+    else:
+        child.kill()
+    return b"".join(parts)

@@ -1,0 +1,254 @@
+"""Every way in which a command can fail: what it says, and what it exits with."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from taskstore import Store, errors
+from taskstore.cli import main
+from taskstore.cli._errors import Status, guarded, status_of
+from tests.cli.programs import CALL, environment, on_pipe
+
+
+@pytest.fixture
+def call(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Calls a command in the folder of the sample store."""
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("TASKSTORE_DIR", raising=False)
+
+    def run(*arguments: str, stdin: str = "") -> Result:
+        return CliRunner().invoke(main, arguments, input=stdin, prog_name="taskstore")
+
+    return run
+
+
+CASES: list[tuple[str, int, str]] = [
+    ("lsit plans", 2, "No such command 'lsit'; did you mean 'list'?"),
+    ("zzz", 2, "No such command 'zzz'"),
+    ("list", 2, "Missing argument 'COLLECTION'"),
+    ("list plnas", 1, "no collection 'plnas' in FOLDER/.taskstore; did you mean 'plans'?"),
+    ("list a/b", 2, "invalid collection name 'a/b'"),
+    ("list plans --wher x", 2, "No such option"),
+    ("list plans -w staus=open", 2, "has no field 'staus'; did you mean 'status'?"),
+    ("list plans -s -priorty", 2, "has no field 'priorty'; did you mean 'priority'?"),
+    ("list plans -c id,titel", 2, "has no field 'titel'; did you mean 'title'?"),
+    ("list plans -w a-b=1", 2, "'a-b=1' is no filter: write one such as status=open"),
+    ("list plans -w priority>high", 2, "priority has numbers in the log, and 'high' is none"),
+    ("list plans -w done=yes", 2, "done has true or false in the log, and 'yes' is none"),
+    ("list plans -w status:=open", 2, "status: 'open' is not JSON"),
+    ("list plans -w labels=docs", 2, "labels has lists in the log, and 'docs' is none"),
+    ("list plans -w updated_at>noon", 2, "updated_at 'noon' is no RFC 3339 time"),
+    ("list plans -n -1", 2, "-1 is not in the range x>=0"),
+    ("get plans", 2, "Missing argument 'ID...'"),
+    ("get plans plan-01", 1, "no record 'plan-01' in collection 'plans'; did you mean 'plan-001'?"),
+    ("get plans zzz", 1, "no record 'zzz' in collection 'plans'\n"),
+    ("add plans", 2, "Missing argument 'FIELD=VALUE...'"),
+    ("add plans title", 2, "'title' says no field: write name=value, or name:=JSON"),
+    ("add plans title=a title=b", 2, "title is given twice"),
+    ("add plans titel=a", 2, "has no field 'titel'; did you mean 'title'?"),
+    ("add plnas title=a", 2, "no collection 'plnas' yet; did you mean 'plans'? (--new makes it)"),
+    ("add plans id=plan-001", 1, "record 'plan-001' already exists in collection 'plans'"),
+    ("add plans id= title=a", 2, "invalid id ''"),
+    ("add plans id=x deleted:=true", 1, "delete it, or remove the key"),
+    ("add plans id=x updated_at=noon", 2, "updated_at has numbers in the log"),
+    ("add plans -", 2, "stdin is not JSON"),
+    ("set plans plan-001", 2, "Missing argument 'FIELD=VALUE...', or --unset FIELD"),
+    ("set plans plan-01 status=x", 1, "did you mean 'plan-001'?"),
+    ("set plans plan-001 priority=high", 2, 'as in priority:="high"'),
+    ("set plans plan-001 id=x", 1, "an id cannot be changed"),
+    ("set plans plan-001 updated_at:=1", 4, "read the record again"),
+    ("set plans plan-001 --unset nope", 2, "has no field 'nope'"),
+    ("set plans plan-001 --unset id", 2, "id and updated_at cannot be removed"),
+    ("set plans plan-001 status=x --if priority>50", 1, "does not meet priority > 50"),
+    ("delete plans", 2, "Give either ids or --where"),
+    ("delete plans plan-002 plan-09", 1, "no record 'plan-09'"),
+    ("delete plans -w status=open", 2, "2 records would be deleted: say --yes"),
+    ("history plans plan-01", 1, "did you mean 'plan-001'?"),
+    ("import plans nope.jsonl", 3, "'nope.jsonl': No such file or directory"),
+    ("import plans .taskstore/.version", 2, "what format is it? say --format"),
+    ("import plans - -f json", 2, "not JSON: Expecting value"),
+    ("import plans bad.jsonl --strict", 1, "nothing was imported, for 1 of the records cannot be"),
+    ("import plnas nope.jsonl", 2, "no collection 'plnas' yet; did you mean 'plans'?"),
+    ("export plans -o no/where.csv", 3, "No such file or directory"),
+    ("indexes add plans nope", 2, "has no field 'nope'"),
+    ("indexes drop plans status", 1, "'status' is not indexed in 'plans'"),
+    ("sql nonsense", 2, 'near "nonsense": syntax error'),
+    ("sql DELETE_FROM_records", 2, "only queries can be run here"),
+    ("sql ATTACH_'x.db'_AS_x", 2, "only queries can be run here"),
+    ("sql PRAGMA_query_only=OFF", 2, "only queries can be run here"),
+    ("sql INSERT_INTO_plans_VALUES(1)", 2, "only queries can be run here"),
+    ("compact", 2, "Give either collections or --all"),
+    ("compact plnas", 1, "did you mean 'plans'?"),
+    ("watch --since nonsense", 2, "'nonsense' is no cursor"),
+    ("completion tcsh", 2, "'tcsh' is not one of 'bash', 'zsh', 'fish'"),
+    ("list plans --store nope", 3, "no store at 'nope': make one with `taskstore init`"),
+]
+
+
+@pytest.mark.parametrize(("line", "status", "message"), CASES, ids=[case[0] for case in CASES])
+def test_a_mistake_is_named(
+    line: str, status: int, message: str, call: Callable[..., Result], folder: Path
+) -> None:
+    """Each mistake ends with its exit status and a message that says what to do next."""
+    (folder / "bad.jsonl").write_text('{"no": "id"}\n', encoding="utf-8")
+    before = {path.name: path.read_bytes() for path in folder.glob(".taskstore/*.jsonl")}
+    words = line.split(" ")
+    if words[0] == "sql":
+        words[1] = words[1].replace("_FROM_", " FROM ").replace("_INTO_", " INTO ")
+        words[1] = words[1].replace("_VALUES", " VALUES").replace("_AS_", " AS ")
+        words[1] = words[1].replace("ATTACH_", "ATTACH ").replace("PRAGMA_", "PRAGMA ")
+    done = call(*words)
+    assert message.replace("FOLDER", str(folder)) in done.stderr
+    assert (status, "") == (done.exit_code, done.stdout)
+    assert before == {path.name: path.read_bytes() for path in folder.glob(".taskstore/*.jsonl")}
+    assert not (folder / "x.db").exists()
+
+
+def test_no_store_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no store upwards, the message says how to make or name one."""
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["list", "plans"], prog_name="taskstore")
+    assert 3 == done.exit_code
+    assert "make one with `taskstore init`, or name it with --store or TASKSTORE_DIR" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["", ".taskstore"])
+def test_the_store_can_be_named(name: str, folder: Path, tmp_path: Path) -> None:
+    """--store and TASKSTORE_DIR take the directory, or the one that holds it; --store wins."""
+    away = tmp_path / "away"
+    away.mkdir()
+    path = str(folder / name)
+    count = ["list", "plans", "--count"]
+    assert "3\n" == on_pipe(*count, "--store", path, cwd=away).stdout
+    assert "3\n" == on_pipe(*count, cwd=away, TASKSTORE_DIR=path).stdout
+    assert "3\n" == on_pipe(*count, "--store", path, cwd=away, TASKSTORE_DIR="/nowhere").stdout
+    (folder / "deep" / "down").mkdir(parents=True)
+    assert "3\n" == on_pipe(*count, cwd=folder / "deep" / "down").stdout
+
+
+def test_bad_settings_stop_no_reader(call: Callable[..., Result], folder: Path) -> None:
+    """Settings that are no TOML are told of; records are read all the same, and indexes not set."""
+    (folder / ".taskstore/config.toml").write_text("[indexes\n", encoding="utf-8")
+    assert "3\n" == call("list", "plans", "--count").stdout
+    assert "config.toml: not TOML" in call("status").stderr
+    done = call("indexes", "add", "plans", "status")
+    assert (3, True) == (done.exit_code, "config.toml: not TOML" in done.stderr)
+
+
+def test_a_newer_store_is_refused(call: Callable[..., Result], folder: Path) -> None:
+    """A directory of a newer version exits 3 and names the remedy."""
+    (folder / ".taskstore/.version").write_text("2", encoding="utf-8")
+    done = call("list", "plans")
+    assert (3, True) == (done.exit_code, "pip install --upgrade taskstore" in done.stderr)
+
+
+def test_each_error_has_its_status() -> None:
+    """No, usage, store and busy are told apart by the error's type."""
+    no = errors.RecordExistsError(collection="a", id="b")
+    usage = errors.InvalidNameError(kind="collection", name="", reason="no")
+    config = errors.ConfigError("x", reason="no")
+    busy = errors.LockTimeoutError("x", timeout=1, lock="gate")
+    other = errors.StoreClosedError("x")
+    assert [1, 2, 3, 4, 3] == [status_of(error) for error in (no, usage, config, busy, other)]
+
+
+def test_a_writer_in_the_way_is_busy(call: Callable[..., Result], folder: Path) -> None:
+    """A lock that is held for too long exits 4, and the message says to try again."""
+    error = errors.LockTimeoutError(folder, timeout=0.1, lock="gate")
+    with pytest.raises(click.ClickException, match="try again in a moment") as caught, guarded():
+        raise error
+    assert Status.BUSY == caught.value.exit_code
+
+
+@pytest.mark.parametrize(
+    "arguments", [["list", "plans"], ["export", "plans"], ["--help"], ["list", "--help"]]
+)
+def test_a_reader_that_has_gone_ends_it_quietly(arguments: list[str], folder: Path) -> None:
+    """A closed pipe ends a command with 141 and without a word."""
+    with Store.open(folder / ".taskstore") as store:
+        store.create_many(
+            ({"id": f"p{n}", "title": "x" * 90} for n in range(2000)), collection="plans"
+        )
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [*CALL, *arguments],
+            cwd=folder,
+            stdout=write,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            check=False,
+        )
+    finally:
+        os.close(write)
+    assert b"" == done.stderr
+    assert 141 == done.returncode
+
+
+def test_ctrl_c_ends_a_watch(folder: Path) -> None:
+    """A watch prints what is committed as it comes; SIGINT ends it with 130 and a cursor."""
+    watch = subprocess.Popen(
+        [*CALL, "watch", "plans", "--since", "0", "--json", "--interval", "0.01"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    try:
+        assert watch.stdout is not None
+        first = [json.loads(watch.stdout.readline()) for _ in range(6)]
+        with Store.open(folder / ".taskstore") as store:
+            store.patch("plans", "plan-002", status="done")
+        event = json.loads(watch.stdout.readline())
+        watch.send_signal(signal.SIGINT)
+        rest, stderr = watch.communicate(timeout=30)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            watch.kill()
+        watch.wait()
+    assert ["change"] * 4 + ["delete", "change"] == [event["event"] for event in first]
+    assert ("plan-002", "done") == (event["id"], event["record"]["status"])
+    assert (130, b"", b"") == (watch.returncode, rest, stderr)
+    again = on_pipe("watch", "plans", "--since", event["cursor"], "--once", cwd=folder)
+    assert ("", f"cursor: {event['cursor']}\n") == (again.stdout, again.stderr)
+
+
+def test_an_output_that_is_full_is_said(folder: Path) -> None:
+    """Where stdout cannot be written the command exits 3 and says why."""
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("there is no /dev/full")
+    with full.open("wb") as stdout:
+        done = subprocess.run(
+            [*CALL, "list", "plans"],
+            cwd=folder,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            check=False,
+        )
+    assert 3 == done.returncode
+    assert b"Error: No space left on device\n" == done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_directory_for_reading_only_is_read(folder: Path) -> None:
+    """A store that may not be written is read, with its cache in memory."""
+    directory = folder / ".taskstore"
+    directory.chmod(0o500)
+    try:
+        assert "3\n" == on_pipe("list", "plans", "--count", cwd=folder).stdout
+        assert 3 == on_pipe("set", "plans", "plan-001", "status=x", cwd=folder).status
+    finally:
+        directory.chmod(0o700)
