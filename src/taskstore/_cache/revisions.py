@@ -49,13 +49,13 @@ def read_revision(connection: Connection, version_table: str) -> str | None:
 
     Several rows, which no program of ours writes, are returned joined by commas.
     """
-    version_num: sa.ColumnClause[str] = sa.column("version_num")
-    statement = sa.select(version_num).select_from(sa.table(version_table))
+    # As text, for a new engine would have to compile it first.
+    table = connection.dialect.identifier_preparer.quote(version_table)
     if connection.dialect.name != "sqlite" and not sa.inspect(connection).has_table(version_table):
         # Elsewhere a failed SELECT would end the transaction.
         return None
     try:
-        found = connection.execute(statement).scalars().all()
+        found = connection.exec_driver_sql(f"SELECT version_num FROM {table}").scalars().all()
     except sa.exc.OperationalError as error:
         if "no such table" not in str(error.orig):
             raise

@@ -187,8 +187,7 @@ class Lock:
 
     def _current_descriptor(self) -> int:
         try:
-            if self._fd is not None and not files.same_file(self._fd, self._path):
-                self._close()
+            # One that was replaced meanwhile is found out when it is locked.
             if self._fd is None:
                 self._fd = self._opener(self._path)
         except (FileNotFoundError, NotADirectoryError):

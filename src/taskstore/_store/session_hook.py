@@ -41,7 +41,7 @@ class _Flush:
     connection: Connection
     lines: dict[Key, bytes] = attrs.field(factory=dict)
     graves: dict[Key, Version] = attrs.field(factory=dict)
-    born: list[Key] = attrs.field(factory=list)
+    new: set[Key] = attrs.field(factory=set)
     rows: set[int] = attrs.field(factory=set)
 
 
@@ -165,11 +165,10 @@ class SessionHook:
             return
         like = origin.line if origin is not None else None
         line = checked_line(line_of(fields, version, like), collection, id)
-        _undo_later(unit.changes, draft.row)
-        _write(draft.row, draft.key, line, version)
+        _write(draft.row, draft.key, line, version, unit.changes)
         flush.lines[draft.key] = line
         if before is None:
-            flush.born.append(draft.key)
+            flush.new.add(draft.key)
 
     def _version(self, draft: Draft, before: Stored | None, origin: Stored | None) -> Version:
         """The version of a line; `origin` is the row's old line, also under another key."""
@@ -196,7 +195,7 @@ class SessionHook:
         )
         flush.graves[key] = version
         if before is None:
-            flush.born.append(key)
+            flush.new.add(key)
 
     def after_flush(self, session: Session, context: UOWTransaction) -> None:
         """Collect for the log what the flush has written."""
@@ -209,10 +208,10 @@ class SessionHook:
         with closing(flush.connection.connection.cursor()) as cursor:
             rows = Rows(cursor, self._context.models)
             _check_stored(rows, flush)
-            unit.changes.mark_born(flush.born)
-            for collection, written in flush.lines:
+            unit.changes.mark_born(flush.new)
+            for collection, written in flush.lines.keys() - flush.new:
                 rows.exhume(collection, [written])
-            collect_lines(rows, unit.changes, flush.lines)
+            collect_lines(rows, unit.changes, flush.lines, new=flush.new)
             collect_graves(rows, unit.changes, flush.graves)
         mark_pending(flush.connection)
 
@@ -278,11 +277,21 @@ def _without_version(fields: dict[str, bytes]) -> dict[str, bytes]:
     return {key: value for key, value in fields.items() if key != "updated_at"}
 
 
-def _write(row: Any, key: Key, line: bytes, version: Version) -> None:
-    row.collection, row.id = key
-    row.data_json = line.decode()
-    row.updated_at = version.ms
-    row.updated_at_us = version.order_us
+def _write(row: Any, key: Key, line: bytes, version: Version, changes: Changes) -> None:
+    """Give a row what was decided for it."""
+    new = {
+        "collection": key[0],
+        "id": key[1],
+        "data_json": line.decode(),
+        "updated_at": version.ms,
+        "updated_at_us": version.order_us,
+    }
+    # To set what is there already costs as much as to set something else.
+    other = {name: value for name, value in new.items() if getattr(row, name) != value}
+    if other:
+        _undo_later(changes, row)
+        for name, value in other.items():
+            setattr(row, name, value)
 
 
 def _settle(row: Any, stored: Stored) -> None:

@@ -185,7 +185,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
         self._statements.remove()
         self._transactions.remove()
         if context.own_engine:
-            context.engine.dispose()
+            self._cache.close()
         context.log_lock.close()
         context.gate.close()
 

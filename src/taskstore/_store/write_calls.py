@@ -187,7 +187,10 @@ class WriteCalls:
         write: Callable[[Writer, list[Any]], list[Any]],
     ) -> list[Any]:
         codec = None
+        first_of: dict[type, Any] = {}
         for record in records:
+            first_of.setdefault(type(record), record)
+        for record in first_of.values():
             found = self._catalog.codec_of(record, collection)
             if codec is not None and found.collection != codec.collection:
                 raise InvalidRecordError(
