@@ -14,7 +14,8 @@ from tests.structure.modules import Module, imports, parse
 PURE = {"errors", "_format"}
 BELOW_CACHE = PURE | {"_records", "_query"}
 CACHE = BELOW_CACHE | {"_cache", "models", "migrations"}
-STORE = CACHE | {"_log", "_store"}
+MIRROR = CACHE | {"_mirror"}
+STORE = MIRROR | {"_log", "_store"}
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "_format": {"errors"},
@@ -25,6 +26,7 @@ LAYERS: dict[str, set[str]] = {
     "_cache": BELOW_CACHE,
     "models": CACHE,
     "migrations": CACHE,
+    "_mirror": CACHE,
     "_store": STORE,
     "cli": STORE | {"_merge"},
     "__main__": {"cli"},
@@ -33,9 +35,9 @@ LAYERS: dict[str, set[str]] = {
 
 # Libraries that only some layers may know.
 CONFINED = {
-    "sqlalchemy": {"_query", "_cache", "models", "migrations", "_store", "cli"},
+    "sqlalchemy": {"_query", "_cache", "models", "migrations", "_mirror", "_store", "cli"},
     "alembic": {"_cache", "migrations", "_store", "cli"},
-    "sqlite3": {"_cache", "_store"},
+    "sqlite3": {"_cache", "_mirror", "_store"},
     "filelock": {"_log"},
     "fcntl": {"_log"},
     "cattrs": {"_records"},

@@ -51,6 +51,7 @@ class Statements:
         self._fields = _quoted(f"{prefix}record_index_fields")
         self._metadata = _quoted(f"{prefix}sync_metadata")
         self._tombstones = _quoted(f"{prefix}tombstones")
+        self._mirror_problems = _quoted(f"{prefix}mirror_problems")
 
     def lock(self) -> None:
         """Make the open transaction a writer, waiting for the database's lock if need be.

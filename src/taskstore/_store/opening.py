@@ -10,7 +10,10 @@ from typing import Any
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
+from taskstore._cache.models import Models
 from taskstore._log.layout import Layout
+from taskstore._mirror.registry import Mirrors
+from taskstore._mirror.resolve import resolve
 from taskstore._records.types import RecordCodec
 from taskstore._store.catalog import Catalog
 from taskstore.errors import (
@@ -93,6 +96,23 @@ def check_bind(target: Any, engine: Engine) -> None:
             remedy="bind it to the store's engine (Store.engine), or open the store with "
             "engine=... of the application",
         )
+
+
+def mirrors_of(targets: Any, engine: Engine, models: Models, *, own_engine: bool) -> Mirrors:
+    """The application's models that a store is to mirror.
+
+    Raises:
+        InvalidDeclarationError: one cannot be mirrored, or there is no database of theirs.
+    """
+    if targets == ():
+        return Mirrors()
+    if own_engine:
+        raise InvalidDeclarationError(
+            "mirrors",
+            reason="the rows are in the application's database: give its engine with engine=..., "
+            "and not read_only",
+        )
+    return Mirrors(tuple(resolve(targets, engine.dialect, models.table_names)))
 
 
 def codecs_of(types: Any, catalog: Catalog) -> list[RecordCodec[Any]]:

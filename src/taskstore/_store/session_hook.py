@@ -22,6 +22,7 @@ from taskstore._format.lines import raw_fields
 from taskstore._store.changes import Changes, Key
 from taskstore._store.collect import collect_graves, collect_lines
 from taskstore._store.context import StoreContext
+from taskstore._store.mirror_flush import MirrorFlush, MirrorPlan
 from taskstore._store.drafts import Draft, aligned, checked_line, draft_of, line_of
 from taskstore._store.transaction import TransactionHook, Unit, mark_pending
 from taskstore._store.versions import Version, next_version
@@ -43,6 +44,7 @@ class _Flush:
     graves: dict[Key, Version] = attrs.field(factory=dict)
     born: list[Key] = attrs.field(factory=list)
     rows: set[int] = attrs.field(factory=set)
+    mirrored: MirrorPlan | None = None
 
 
 class SessionHook:
@@ -54,11 +56,13 @@ class SessionHook:
         self._flushes: WeakKeyDictionary[Session, _Flush] = WeakKeyDictionary()
         models = context.models
         self._tracked: type[Any] = models.StoredRecord
+        self._mirrored = MirrorFlush(context)
         self._derived = (
             models.RecordIndex,
             models.RecordIndexField,
             models.SyncMetadata,
             models.Tombstone,
+            models.MirrorProblem,
         )
 
     def attach(self, target: Any) -> None:
@@ -80,16 +84,20 @@ class SessionHook:
         touched = [*session.new, *session.dirty, *session.deleted]
         self._refuse_derived(touched)
         tracked = [row for row in touched if isinstance(row, self._tracked)]
-        if not tracked:
+        self._refuse_mirrored(tracked)
+        near = self._mirrored.mapper_of(touched)
+        if not tracked and near is None:
             return
         self._context.check_open()
         if self._context.read_only or session.info.get(READ_ONLY):
             raise StoreReadOnlyError(self._context.path, operation="write through a session")
-        connection = session.connection(bind_arguments={"mapper": self._tracked})
+        connection = session.connection(bind_arguments={"mapper": near or self._tracked})
         self._check_connection(connection)
         # A deferred transaction must hold the write lock before `stored` is read.
         unit = self._transactions.locked(connection)
         flush = _Flush(connection)
+        if near is not None:
+            flush.mirrored = self._mirrored.plan(session, connection, unit, touched)
         with closing(connection.connection.cursor()) as cursor:
             self._plan(session, flush, Rows(cursor, self._context.models), unit)
         self._flushes[session] = flush
@@ -108,6 +116,15 @@ class SessionHook:
                 raise UntrackedWriteError(
                     statement=f"a change of {type(row).__name__}, which is derived from the log",
                     remedy="write StoredRecord rows, or call Store.rebuild_indexes or Store.sync",
+                )
+
+    def _refuse_mirrored(self, tracked: Iterable[Any]) -> None:
+        for row in tracked:
+            mirror = self._context.mirrors.by_collection.get(row.collection)
+            if mirror is not None:
+                raise UntrackedWriteError(
+                    statement=f"a change of a StoredRecord of {row.collection!r}",
+                    remedy=f"its rows are those of {mirror.name}: write them in an attached session",
                 )
 
     def _plan(self, session: Session, flush: _Flush, rows: Rows, unit: Unit) -> None:
@@ -214,6 +231,8 @@ class SessionHook:
                 rows.exhume(collection, [written])
             collect_lines(rows, unit.changes, flush.lines)
             collect_graves(rows, unit.changes, flush.graves)
+        if flush.mirrored is not None:
+            self._mirrored.collect(session, context, flush.connection, flush.mirrored, unit)
         mark_pending(flush.connection)
 
     def _check_planned(self, session: Session, context: UOWTransaction, planned: set[int]) -> None:
@@ -237,6 +256,11 @@ class SessionHook:
         if not (state.is_insert or state.is_update or state.is_delete):
             return
         mapper = state.bind_mapper
+        if mapper is not None and self._context.mirrors.of(mapper) is not None:
+            raise UntrackedWriteError(
+                statement=f"an ORM-enabled bulk statement on {mapper.class_.__name__}",
+                remedy="use session.add, change loaded rows, or session.delete",
+            )
         if mapper is not None and issubclass(mapper.class_, (self._tracked, *self._derived)):
             raise UntrackedWriteError(
                 statement=f"an ORM-enabled bulk statement on {mapper.class_.__name__}",

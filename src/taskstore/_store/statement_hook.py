@@ -8,6 +8,7 @@ before they run. A cursor of the driver itself is not seen on such an engine.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import event, inspect
@@ -15,11 +16,21 @@ from sqlalchemy.engine import Connection, ExceptionContext
 
 from taskstore._cache.guard import permit_writes, steers_transaction
 from taskstore._cache.written_names import written_names
+from taskstore._mirror.shape import Mirror
 from taskstore._store.context import StoreContext
 from taskstore._store.transaction import TransactionHook, Unit
 from taskstore.errors import UntrackedWriteError
 
 _EVENTS = ("before_cursor_execute", "after_cursor_execute", "handle_error")
+
+
+def relation_keys(mirror: Mirror, values: Mapping[str, Any]) -> Iterator[str]:
+    """The ids of the association rows that a statement of the unit of work has for parameters."""
+    names = {field.name: field.column.key for field in mirror.key_fields}
+    for prefix in ("", "old_"):
+        key = [values.get(prefix + name, values.get(name)) for name in names.values()]
+        if None not in key:
+            yield mirror.id_of(key)
 
 
 class StatementHook:
@@ -29,7 +40,7 @@ class StatementHook:
         self._context = context
         self._transactions = transactions
         self._mapper: Any = inspect(context.models.StoredRecord)
-        self._protected = context.models.schema_names
+        self._protected = context.models.schema_names | context.mirrors.tables
 
     def install(self) -> None:
         """Listen."""
@@ -52,7 +63,11 @@ class StatementHook:
         executemany: bool,
     ) -> None:
         unit = self._transactions.present(connection)
-        mirrored = unit is not None and unit.flushing and self._is_of_unit_of_work(context)
+        mirrored = unit is not None and (
+            unit.mirroring or (unit.flushing and self._is_of_unit_of_work(context))
+        )
+        if unit is not None and unit.flushing and not mirrored and self._context.mirrors:
+            mirrored = self._notes_relation(unit, context)
         permit_writes(connection, allowed=mirrored)
         if not mirrored and not self._context.own_engine:
             self._check(statement, unit)
@@ -78,7 +93,23 @@ class StatementHook:
         Statements that listeners send during a flush do not.
         """
         cache = context.execution_options.get("compiled_cache")
-        return cache is not None and cache is self._mapper.base_mapper._compiled_cache
+        own = cache is not None and cache is self._mapper.base_mapper._compiled_cache
+        return own or self._context.mirrors.sends(cache)
+
+    def _notes_relation(self, unit: Unit, context: Any) -> bool:
+        """Note the association rows that a flush writes; False if they cannot be told."""
+        compiled = context.compiled
+        if compiled is None or not (compiled.isinsert or compiled.isdelete or compiled.isupdate):
+            return False
+        statement: Any = compiled.statement
+        mirror = self._context.mirrors.association(statement.table)
+        if mirror is None:
+            return False
+        found = [
+            key for values in context.compiled_parameters for key in relation_keys(mirror, values)
+        ]
+        unit.relations += [(mirror.collection, id) for id in found]
+        return bool(found)
 
     def _check(self, statement: str, unit: Unit | None) -> None:
         if not self._protected.isdisjoint(written_names(statement)):

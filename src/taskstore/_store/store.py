@@ -29,6 +29,7 @@ from taskstore._store.opening import (
     codecs_of,
     layout_of,
     milliseconds,
+    mirrors_of,
     prepare,
 )
 from taskstore._store.read_calls import ReadCalls
@@ -56,7 +57,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
     def __init__(self, context: StoreContext) -> None:
         """Assemble a store; use `Store.open`."""
         self._context = context
-        self._catalog = Catalog()
+        self._catalog = Catalog(context.mirrors)
         self._transactions = TransactionHook(context)
         self._refresher = Refresher(context, self._transactions)
         self._cache = CacheFile(context, self._catalog, self._refresher)
@@ -75,6 +76,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
         engine: Engine | None = None,
         read_only: bool = False,
         create: bool = True,
+        mirrors: Iterable[Any] = (),
         migrate: bool | None = None,
         refresh: bool = True,
         lock_timeout: float = LOCK_TIMEOUT,
@@ -89,6 +91,8 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
                 default the cache is a file in the directory. While the store is open, every
                 statement that SQLAlchemy sends there is checked; what goes to a cursor of the
                 driver itself is not. After a fork, dispose of it in the child (close=False).
+            mirrors: models of the application, and association tables, that are declared with
+                `mirrored`; needs `engine`.
             read_only: write nothing anywhere; the cache is in memory.
             create: make the directory where there is none.
             migrate: whether to upgrade the schema of `engine`; by default that is left to the
@@ -104,6 +108,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
             StoreAccessError: the operating system refused a file.
             SchemaVersionError: a newer library upgraded the cache.
             MigrationRequiredError: the schema of `engine` is not current.
+            InvalidDeclarationError: something in `mirrors` cannot be mirrored.
             UntrackedWriteError: `engine` is for asyncio, or not of SQLite.
             RecoveryError: a crash left what cannot be recovered.
         """
@@ -136,6 +141,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
                 refresh=refresh,
                 migrate=own_engine or bool(migrate),
                 create=create and not read_only,
+                mirrors=mirrors_of(mirrors, engine, models, own_engine=own_engine or read_only),
             )
         )
         store._start(types)

@@ -32,6 +32,7 @@ from taskstore.errors._records import (
 from taskstore.errors._writing import (
     CommitUncertainError,
     LogWriteError,
+    MissingLogError,
     RecoveryError,
     TransactionOpenError,
     UntrackedWriteError,
@@ -49,6 +50,7 @@ __all__ = [
     "LockTimeoutError",
     "LogWriteError",
     "MigrationRequiredError",
+    "MissingLogError",
     "RecordExistsError",
     "RecordNotFoundError",
     "RecordSkippedWarning",
