@@ -25,6 +25,7 @@ from taskstore._store.access import access
 from taskstore._store.catalog import Catalog
 from taskstore._store.context import StoreContext
 from taskstore._store.freshness import Stale, find_stale, looks_fresh, stat_log
+from taskstore._store.mirror_sync import MirrorSync
 from taskstore._store.report import SyncReport
 from taskstore._store.sync import Progress, Sync
 from taskstore._store.transaction import WRITER, TransactionHook, Unit
@@ -73,17 +74,24 @@ class Refresher:
         force: bool = False,
         on_progress: Progress | None = None,
         counted: bool = False,
+        prune: bool = False,
     ) -> SyncReport:
         """Bring the cache up to date, waiting for whoever holds a lock."""
         with self._writing.begin() as connection:
-            return self._run(
-                connection, collections, force=force, on_progress=on_progress, counted=counted
+            report = self._run(
+                connection,
+                collections,
+                force=force,
+                on_progress=on_progress,
+                counted=counted,
+                prune=prune,
             )
+        return report
 
     @contextmanager
     def rewriting(
         self, collections: Iterable[str] | None
-    ) -> Iterator[tuple[Rows, Unit, SyncReport]]:
+    ) -> Iterator[tuple[Connection, Rows, Unit, SyncReport]]:
         """A write transaction under the log lock; nobody who takes locks disturbs it.
 
         Args:
@@ -96,7 +104,9 @@ class Refresher:
             if collections is None:
                 collections = [item.collection for item in find_stale(context, rows, None)]
             with context.log_lock.hold(context.lock_timeout):
-                yield rows, unit, Sync(context, rows, unit).run(collections)
+                mirrored = _mirrored(context, connection, rows, unit)
+                run = Sync(context, rows, unit, mirrored=mirrored)
+                yield connection, rows, unit, run.run(collections)
 
     def teach(self, catalog: Catalog, codec: RecordCodec[Any]) -> None:
         """Have the cache index what a record type asks for."""
@@ -163,12 +173,15 @@ class Refresher:
         force: bool = False,
         on_progress: Progress | None = None,
         counted: bool = False,
+        prune: bool = False,
     ) -> SyncReport:
         context = self._context
         unit = self._transactions.unit(connection)
         driver = connection.connection.driver_connection
         with context.log_lock.hold(context.lock_timeout), permitted(driver):
-            run = Sync(context, _rows(context, connection), unit, force, on_progress, counted)
+            rows = _rows(context, connection)
+            mirrored = _mirrored(context, connection, rows, unit, prune=prune)
+            run = Sync(context, rows, unit, force, on_progress, counted, mirrored)
             return run.run(collections)
 
     def _try(self, collections: list[str]) -> bool:
@@ -189,11 +202,19 @@ class Refresher:
             try:
                 rows = _rows(context, connection)
                 with permitted(connection.connection.driver_connection):
-                    Sync(context, rows, self._transactions.unit(connection)).run(collections)
+                    unit = self._transactions.unit(connection)
+                    mirrored = _mirrored(context, connection, rows, unit)
+                    Sync(context, rows, unit, mirrored=mirrored).run(collections)
                 connection.commit()
             finally:
                 context.log_lock.release()
         return True
+
+
+def _mirrored(
+    context: StoreContext, connection: Connection, rows: Rows, unit: Unit, *, prune: bool = False
+) -> MirrorSync | None:
+    return MirrorSync(context, connection, rows, unit, prune) if context.mirrors else None
 
 
 def _rows(context: StoreContext, connection: Connection) -> Rows:

@@ -23,6 +23,7 @@ from taskstore._store.cache_file import CacheFile
 from taskstore._store.catalog import Catalog
 from taskstore._store.context import StoreContext
 from taskstore._store.local_gate import LocalGate
+from taskstore._store.mirror_calls import MirrorCalls
 from taskstore._store.opening import (
     check_bind,
     check_engine,
@@ -47,7 +48,7 @@ LOCK_TIMEOUT = 30.0
 """How long to wait for another writer, in seconds."""
 
 
-class Store(ReadCalls, WriteCalls, UpkeepCalls):
+class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls):
     """A directory of JSON Lines logs, one per collection, with an SQLite cache that queries them.
 
     Open one with `Store.open`. A store may be used by several threads at once, and any number of

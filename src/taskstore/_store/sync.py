@@ -22,6 +22,7 @@ from taskstore._log.replay import LogChangedError, replay
 from taskstore._store.access import access
 from taskstore._store.context import StoreContext
 from taskstore._store.freshness import stat_log
+from taskstore._store.mirror_sync import MirrorSync
 from taskstore._store.report import CollectionReport, SyncReport
 from taskstore._store.transaction import Unit
 from taskstore.errors import StoreAccessError
@@ -61,6 +62,7 @@ class Sync:
         unit: the transaction, which learns the new fingerprints.
         force: whether to replay even what looks fresh, over an emptied cache.
         on_progress: called while a log is read.
+        mirrored: brings mirrored tables along; None where there are none.
         counted: whether the report is to say how many records there are, which costs a scan.
     """
 
@@ -70,6 +72,7 @@ class Sync:
     force: bool = False
     on_progress: Progress | None = None
     counted: bool = False
+    mirrored: MirrorSync | None = None
 
     def run(self, collections: Iterable[str] | None) -> SyncReport:
         """Bring the collections up to date.
@@ -93,7 +96,8 @@ class Sync:
         reports = {name: self._collection(name, limits.get(name)) for name in collections}
         if any(report.action in _RECORDED for report in reports.values()):
             self._settle_names()
-        return SyncReport(reports, tuple(strays), tuple(recovered))
+        unfit = self.mirrored.project() if self.mirrored is not None else ()
+        return SyncReport(reports, tuple(strays), tuple(recovered), unfit)
 
     def _settle_names(self) -> None:
         """See to it that the files that were read keep their names in a power cut.
@@ -106,11 +110,14 @@ class Sync:
                 files.sync_directory(self.context.path)
 
     def _all(self, names: list[str]) -> list[str]:
-        return sorted({*names, *self.rows.fingerprints(), *self.rows.collections()})
+        mirrored = self.context.mirrors.by_collection
+        return sorted({*names, *self.rows.fingerprints(), *self.rows.collections(), *mirrored})
 
     def _collection(self, collection: str, limit: int | None) -> CollectionReport:
         for _ in range(_ATTEMPTS):
             self.rows.savepoint()
+            if self.mirrored is not None:
+                self.mirrored.begin(collection, force=self.force)
             try:
                 report = self._look(collection, limit)
             except LogChangedError as changed:
@@ -118,6 +125,8 @@ class Sync:
                 self.rows.revert()
                 last = changed
             else:
+                if self.mirrored is not None and self.mirrored.is_missing(collection):
+                    return self._missing(collection)
                 self.rows.release()
                 return report
         raise StoreAccessError(
@@ -125,6 +134,12 @@ class Sync:
             operation="read",
             reason=f"it changes faster than it can be read ({last})",
         )
+
+    def _missing(self, collection: str) -> CollectionReport:
+        """The log says nothing of the rows that stand beside it: all stays as it was."""
+        self.rows.revert()
+        self.unit.fingerprints[collection] = None
+        return CollectionReport(collection, "missing", 0, None, None)
 
     def _look(self, collection: str, limit: int | None) -> CollectionReport:
         path = self.context.layout.log_path(collection)
