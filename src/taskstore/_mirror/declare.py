@@ -86,7 +86,5 @@ def mirrored(
 
 def declaration_of(target: Any) -> Declaration | None:
     """Return what was declared of a class (or a base of it) or a table; None if nothing was."""
-    found = (
-        target.info.get(_NOTE) if isinstance(target, Table) else getattr(target, _NOTE, None)
-    )
+    found = target.info.get(_NOTE) if isinstance(target, Table) else getattr(target, _NOTE, None)
     return found if isinstance(found, Declaration) else None

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 from sqlalchemy import (
-    Column,
+    ColumnClause,
     ColumnElement,
     Table,
     and_,
@@ -89,7 +89,7 @@ def referring(
     link: Link,
     parent: Table,
     condition: ColumnElement[bool],
-    columns: Sequence[Column[Any]] = (),
+    columns: Sequence[ColumnClause[Any]] = (),
 ) -> Sequence[Any]:
     """Return columns of the rows that refer to those rows of a parent that meet a condition.
 
@@ -110,7 +110,7 @@ def referring(
             for own, other in zip(link.columns, link.referred, strict=True)
         )
     )
-    wanted = [child.c[one.name] for one in columns] or [literal(1)]
+    wanted: list[Any] = [child.c[one.name] for one in columns] or [literal(1)]
     statement = select(*wanted).select_from(parent.join(child, joined)).where(condition)
     return connection.execute(statement if columns else statement.limit(1)).all()
 
@@ -122,9 +122,7 @@ def dangling(
     parent = table(link.parent, *(column(name) for name in link.referred)).alias()
     by_name = {one.name.lower(): one for one in child.columns}
     own = [by_name[name.lower()] for name in link.columns]
-    match = and_(
-        *(one == parent.c[other] for one, other in zip(own, link.referred, strict=True))
-    )
+    match = and_(*(one == parent.c[other] for one, other in zip(own, link.referred, strict=True)))
     there = exists(select(literal(1)).select_from(parent).where(match).correlate(child))
     statement = (
         select(literal(1))
@@ -147,10 +145,10 @@ def _read(cursor: Any) -> dict[str, list[Link]]:
             "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
         ).fetchall()
     ]
-    keys = {table.lower(): _primary_key(cursor, table) for table in tables}
+    keys = {name.lower(): _primary_key(cursor, name) for name in tables}
     found: dict[str, list[Link]] = {}
-    for table in tables:
-        for link in _links_of(cursor, table, keys):
+    for name in tables:
+        for link in _links_of(cursor, name, keys):
             found.setdefault(link.parent, []).append(link)
     return found
 
@@ -160,9 +158,7 @@ def _primary_key(cursor: Any, table: str) -> tuple[str, ...]:
     return tuple(row[1] for row in sorted(rows, key=lambda row: row[5]) if row[5])
 
 
-def _links_of(
-    cursor: Any, table: str, keys: Mapping[str, tuple[str, ...]]
-) -> Iterator[Link]:
+def _links_of(cursor: Any, table: str, keys: Mapping[str, tuple[str, ...]]) -> Iterator[Link]:
     grouped: dict[int, list[Any]] = {}
     for row in cursor.execute(f"PRAGMA foreign_key_list({quoted(table)})").fetchall():
         grouped.setdefault(row[0], []).append(row)

@@ -7,14 +7,14 @@ other in circles and exchange unique values. What is still refused is a problem,
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 import attrs
-from sqlalchemy import UniqueConstraint, text
+from sqlalchemy import Table, UniqueConstraint, literal_column, text, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, StatementError
 from sqlalchemy.sql.ddl import sort_tables_and_constraints
@@ -88,22 +88,20 @@ class Projector:
         left: list[Wish] = []
         for (_, kind, _), group in groupby(wishes, key=_alike):
             some = list(group)
-            if kind == "delete":
-                left += [wish for wish in some if not self._one(wish)]
-            elif not self._attempt(lambda: _write(self.connection, some), some):  # noqa: B023
+            if kind == "delete" or not self._attempt(partial(_write, self.connection, some), some):
                 left += [wish for wish in some if not self._one(wish)]
         return left
 
     def _one(self, wish: Wish) -> bool:
         if wish.row is not None:
-            return self._attempt(lambda: _write(self.connection, [wish]), [wish])
+            return self._attempt(partial(_write, self.connection, [wish]), [wish])
         reason = self._why_not_deleted(wish, ())
         if reason is not None:
             self.refused[wish.key] = reason
             return False
-        return self._attempt(lambda: _write(self.connection, [wish]), [wish])
+        return self._attempt(partial(_write, self.connection, [wish]), [wish])
 
-    def _attempt(self, work: Callable[[], None], wishes: Sequence[Wish]) -> bool:
+    def _attempt(self, work: Callable[[], object], wishes: Sequence[Wish]) -> bool:
         try:
             with _savepoint(self.connection, "taskstore_attempt_rows"):
                 work()
@@ -176,9 +174,11 @@ class Projector:
         for wish in pending:
             if wish.kind == "update":
                 self._park(wish)
-        for wish in pending:
-            if not self._attempt(lambda: _write(self.connection, [wish]), [wish]):  # noqa: B023
-                bad.append(wish)
+        bad = [
+            wish
+            for wish in pending
+            if not self._attempt(partial(_write, self.connection, [wish]), [wish])
+        ]
         return bad or [wish for wish in pending if self._dangles(wish)]
 
     def _park(self, wish: Wish) -> None:
@@ -187,24 +187,13 @@ class Projector:
         for table in wish.current.shape.tables:
             columns = _unique_columns(table) & _settable(wish, table)
             if columns:
-                sets = ", ".join(f"{quoted(name)} = randomblob(16)" for name in sorted(columns))
                 condition = condition_of(wish.mirror, wish.current.shape, table, wish.current)
-                where = condition.compile(self.connection)
-                statement = f"UPDATE {quoted(table.name)} SET {sets} WHERE {where}"
-                values = [where.construct_params()[name] for name in where.positiontup or ()]
-                processors = where._bind_processors
-                values = [
-                    processors[name](value) if name in processors else value
-                    for name, value in zip(where.positiontup or (), values, strict=True)
-                ]
-                cursor = self.connection.connection.cursor()
-                try:
-                    cursor.execute(statement, values)
-                except sqlite3.IntegrityError:
-                    # A CHECK or a STRICT table: then the row can only be tried as it is.
-                    continue
-                finally:
-                    cursor.close()
+                parked: dict[str, Any] = {name: literal_column("randomblob(16)") for name in columns}
+                # A CHECK or a STRICT table may refuse: then the row is tried as it is.
+                self._attempt(
+                    partial(self.connection.execute, update(table).where(condition).values(parked)),
+                    [wish],
+                )
 
     def _dangles(self, wish: Wish) -> bool:
         """Whether a row was left that refers, or is referred to, by nothing but hope."""
@@ -214,7 +203,9 @@ class Projector:
                 condition = condition_of(wish.mirror, shape, table, wish.row)
                 for link in self.links.of(self.connection, table.name):
                     if dangling(self.connection, link, table, condition):
-                        self.refused[wish.key] = f"it refers to a row of {link.parent!r} that is not there"
+                        self.refused[wish.key] = (
+                            f"it refers to a row of {link.parent!r} that is not there"
+                        )
                         return True
             elif self._leaves_orphans(wish, table):
                 return True
@@ -277,8 +268,8 @@ def _write(connection: Connection, wishes: Sequence[Wish]) -> None:
 def _in_order(wishes: list[Wish]) -> list[Wish]:
     """Updates and inserts with parents first, deletions between them with children first."""
     tables = {wish.mirror.table: None for wish in wishes}
-    sorted_ = [table for table, _ in sort_tables_and_constraints(list(tables)) if table is not None]
-    places = {table: place for place, table in enumerate(sorted_)}
+    in_order = _sorted(tables)
+    places = {table: place for place, table in enumerate(in_order)}
     turns = {"update": 0, "delete": 1, "insert": 2}
 
     def order(wish: Wish) -> tuple[int, int, str]:
@@ -286,6 +277,12 @@ def _in_order(wishes: list[Wish]) -> list[Wish]:
         return turns[wish.kind], -place if wish.row is None else place, str(_alike(wish)[2])
 
     return sorted(wishes, key=order)
+
+
+def _sorted(tables: Iterable[Table]) -> list[Table]:
+    """Tables with parents first, as far as they do not refer to each other in circles."""
+    found: Any = sort_tables_and_constraints(list(tables))  # type: ignore[no-untyped-call]
+    return [table for table, _ in found if table is not None]
 
 
 def _alike(wish: Wish) -> tuple[str, str, Any]:

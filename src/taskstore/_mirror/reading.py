@@ -19,7 +19,7 @@ CHUNK = 200
 def read_rows(connection: Connection, mirror: Mirror, ids: Iterable[str]) -> dict[str, Row]:
     """Return the rows that are there of some ids; an id that cannot be a key has none."""
     found: dict[str, Row] = {}
-    keys = [key for key in map(lambda id: _key_or_none(mirror, id), ids) if key is not None]
+    keys = [key for key in (_key_or_none(mirror, id) for id in ids) if key is not None]
     for start in range(0, len(keys), CHUNK):
         _read_chunk(connection, mirror, keys[start : start + CHUNK], found)
     return found

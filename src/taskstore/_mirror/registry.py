@@ -79,7 +79,7 @@ class Mirrors:
         return found if found is not None and found.is_association else None
 
     def sends(self, compiled_cache: Any) -> bool:
-        """Whether the unit of work sends a statement for a mirrored class: it alone uses its cache."""
+        """Whether a statement is sent by the unit of work for a mirrored class."""
         return compiled_cache is not None and any(
             compiled_cache is mapper.base_mapper._compiled_cache for mapper in self._shapes
         )

@@ -39,11 +39,8 @@ def resolve(targets: Any, dialect: Dialect, taken: Iterable[str] = ()) -> list[M
             repr(targets), reason="mirrors takes a list of mirrored models: mirrors=[Task]"
         )
     configure_mappers()
-    found: list[Mirror] = []
-    for target in targets:
-        found.append(_Resolver(target, _declared(target), dialect).mirror())
-    for table in _associations(found):
-        found.append(_Resolver(table, _between(table), dialect).mirror())
+    found = [_Resolver(target, _declared(target), dialect).mirror() for target in targets]
+    found += [_Resolver(table, _between(table), dialect).mirror() for table in _associations(found)]
     _check_together(found, frozenset(taken))
     return found
 
@@ -119,9 +116,7 @@ def _check_together(mirrors: list[Mirror], taken: frozenset[str]) -> None:
                 _check_reference(mirror, field, local)
 
 
-def _check_reference(
-    mirror: Mirror, field: Field, local: Mapping[Column[Any], Mirror]
-) -> None:
+def _check_reference(mirror: Mirror, field: Field, local: Mapping[Column[Any], Mirror]) -> None:
     for column in field.columns:
         for key in column.foreign_keys:
             parent = local.get(key.column)
@@ -185,8 +180,10 @@ class _Resolver:
         mappers = list(mapper.self_and_descendants)
         for one in mappers:
             if one.concrete or not all(isinstance(table, Table) for table in one.tables):
-                raise self.fail(f"{one.class_.__name__} is mapped to no table of its own: concrete "
-                                "inheritance and mapped queries cannot be mirrored")
+                raise self.fail(
+                    f"{one.class_.__name__} is mapped to no table of its own: concrete "
+                    "inheritance and mapped queries cannot be mirrored"
+                )
         discriminator = self._discriminator(mapper) if len(mappers) > 1 else None
         local = self._local_key(mapper.local_table)
         if local is not None and any(len(one.tables) > 1 for one in mappers):
@@ -197,9 +194,7 @@ class _Resolver:
             fields = self._fields(self._columns(one), local)
             version = self._version(fields) or version
             identity = one.polymorphic_identity if discriminator is not None else None
-            shapes.append(
-                Shape(one, identity, tuple(one.tables), one.persist_selectable, fields)
-            )
+            shapes.append(Shape(one, identity, _tables(one), one.persist_selectable, fields))
         key = tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
         checked = self._key(key, shapes[0].fields, local, mapper.local_table)
         return self._made(tuple(shapes), checked, version, discriminator)
@@ -215,20 +210,28 @@ class _Resolver:
             if "id" in shape.fields and "id" not in key:
                 raise self.fail("a line's id is the key: exclude it or rename it", "id")
             if "updated_at" in shape.fields:
-                raise self.fail("a line's version has this name: exclude it or rename it",
-                                "updated_at")
+                raise self.fail(
+                    "a line's version has this name: exclude it or rename it", "updated_at"
+                )
             if "deleted" in shape.fields:
                 raise self.fail(
                     "a line's own `deleted` marks a tombstone: exclude it, or rename it as in "
-                    'is_deleted = mapped_column("deleted")', "deleted",
+                    'is_deleted = mapped_column("deleted")',
+                    "deleted",
                 )
         merge = self.declaration.merge
         unknown = set(merge) - {name for shape in shapes for name in shape.fields}
         if unknown:
             raise self.fail("merge names an attribute that is not mirrored", min(unknown))
         return Mirror(
-            self.target, self.name, self.declaration.collection, shapes, key, version,
-            discriminator, merge,
+            self.target,
+            self.name,
+            self.declaration.collection,
+            shapes,
+            key,
+            version,
+            discriminator,
+            merge,
         )
 
     def _columns(self, mapper: Mapper[Any]) -> dict[str, tuple[Column[Any], ...]]:
@@ -259,7 +262,8 @@ class _Resolver:
             if codec is None:
                 raise self.fail(
                     f"a column of type {found[0].type!r} cannot be carried: exclude it, or give it "
-                    "a TypeDecorator over a type that can", name,
+                    "a TypeDecorator over a type that can",
+                    name,
                 )
             fields[name] = Field(name, found, codec)
         return fields
@@ -272,7 +276,8 @@ class _Resolver:
         if self.declaration.key is None:
             raise self.fail(
                 "clones would count up the same keys: name a unique attribute with "
-                'mirrored(..., key="uid"), use a UUID, or set autoincrement=False', column.key,
+                'mirrored(..., key="uid"), use a UUID, or set autoincrement=False',
+                column.key,
             )
         return column
 
@@ -307,8 +312,9 @@ class _Resolver:
         found = fields.pop(name, None)
         if found is None:
             raise self.fail(
-                "no such attribute for the version: mirrored(..., updated_at=\"name\"), or "
-                "updated_at=None to keep it in the log alone", name,
+                'no such attribute for the version: mirrored(..., updated_at="name"), or '
+                "updated_at=None to keep it in the log alone",
+                name,
             )
         if found.codec.python not in ("int", "str", "datetime"):
             raise self.fail("a version is an int (milliseconds), a datetime or a str", name)
@@ -324,12 +330,16 @@ class _Resolver:
         return name
 
 
+def _tables(mapper: Mapper[Any]) -> tuple[Table, ...]:
+    return tuple(table for table in mapper.tables if isinstance(table, Table))
+
+
 def _is_unique(table: Any, column: Column[Any]) -> bool:
     if column.unique:
         return True
     alone = {column.name}
-    constraints = [one for one in table.constraints if isinstance(one, UniqueConstraint)]
-    indexes = [one for one in table.indexes if isinstance(one, Index) and one.unique]
-    return any({c.name for c in one.columns} == alone for one in [*constraints, *indexes]) or (
+    unique: list[Any] = [one for one in table.constraints if isinstance(one, UniqueConstraint)]
+    unique += [one for one in table.indexes if isinstance(one, Index) and one.unique]
+    return any({c.name for c in one.columns} == alone for one in unique) or (
         [column] == list(table.primary_key.columns)
     )

@@ -38,6 +38,14 @@ class Field:
         """The column that is read."""
         return self.columns[0]
 
+    def default(self) -> bytes | None:
+        """Return the JSON of what a row gets where its line lacks the key, if that can be told."""
+        default: Any = self.column.default
+        if default is not None and default.is_scalar:
+            return self.codec.raw(default.arg)
+        is_null = default is None and self.column.server_default is None and self.column.nullable
+        return b"null" if is_null else None
+
 
 @attrs.frozen(eq=False)
 class Shape:

@@ -53,12 +53,10 @@ def update_rows(connection: Connection, mirror: Mirror, rows: Sequence[Row]) -> 
         _execute(connection, statement, parameters)
 
 
-def stamp_rows(
-    connection: Connection, mirror: Mirror, versions: Sequence[tuple[str, Any]]
-) -> None:
+def stamp_rows(connection: Connection, mirror: Mirror, versions: Sequence[tuple[str, Any]]) -> None:
     """Write the version column of some rows alone: ids and values."""
     assert mirror.version is not None
-    table: Table = mirror.version.column.table  # type: ignore[assignment]
+    table: Table = mirror.version.column.table
     keys = _key_columns(mirror, mirror.base, table)
     sets: dict[str, Any] = {
         column.key: column for column in table.columns if column.onupdate is not None
@@ -104,9 +102,7 @@ def _bound(columns: Sequence[Any]) -> ColumnElement[bool]:
     )
 
 
-def _columns(
-    mirror: Mirror, shape: Shape, table: Table, row: Row
-) -> list[tuple[Any, str]]:
+def _columns(mirror: Mirror, shape: Shape, table: Table, row: Row) -> list[tuple[Any, str]]:
     """The columns of a table that a row has values for, each with its attribute."""
     found = [
         (column, name)

@@ -139,9 +139,9 @@ class MirrorFlush:
             if row in session.deleted:
                 continue
             old = stored.get((mirror.collection, plan.old_ids.get(state, "")))
-            if state.key is not None and not _changes(state, shape, old):
-                if not _claims(state, mirror):
-                    continue
+            is_changed = _changes(state, shape, old) or _claims(state, mirror)
+            if state.key is not None and not is_changed:
+                continue
             self._stamp(plan, state, mirror, old, stored, unit.changes)
 
     def _stored(
@@ -212,7 +212,11 @@ class MirrorFlush:
         return any(_added(state, name) for name in names)
 
     def collect(
-        self, session: Session, context: UOWTransaction, connection: Connection, plan: MirrorPlan,
+        self,
+        session: Session,
+        context: UOWTransaction,
+        connection: Connection,
+        plan: MirrorPlan,
         unit: Unit,
     ) -> None:
         """Read back what the flush has written, and hand it over for the log."""
@@ -244,9 +248,7 @@ class MirrorFlush:
         def on_stamp(mirror: Mirror, id: str, value: Any) -> None:
             self._told(session, states, mirror, id, value)
 
-        run = Reconciler(
-            self._context, connection, unit, plan.planned, origins, on_stamp
-        )
+        run = Reconciler(self._context, connection, unit, plan.planned, origins, on_stamp)
         run.run(keys)
 
     def _flushed(
@@ -272,9 +274,11 @@ class MirrorFlush:
             attributes.set_committed_value(state.obj(), mirror.version.name, value)
             return
         mapper = mirror.base.mapper
-        names = [] if mapper is None else [
-            mapper.get_property_by_column(one).key for one in mapper.primary_key
-        ]
+        names = (
+            []
+            if mapper is None
+            else [mapper.get_property_by_column(one).key for one in mapper.primary_key]
+        )
         if mapper is not None and tuple(names) == mirror.key:
             row = session.identity_map.get(identity_key(mapper.class_, mirror.key_of(id)))
             if row is not None:
@@ -285,7 +289,7 @@ def _below(affected: Affected, state: InstanceState[Any], *, moved: bool = False
     """Find what refers to a row, by the key that it has in the database."""
     mapper = state.mapper
     for table in mapper.tables:
-        columns = list(table.primary_key.columns)
+        columns: list[Any] = list(table.primary_key)
         key: Sequence[Any] = state.key[1] if state.key is not None else ()
         if moved:
             key = [state.dict[mapper.get_property_by_column(c).key] for c in mapper.primary_key]
@@ -329,7 +333,7 @@ def _read_id(connection: Connection, state: InstanceState[Any], mirror: Mirror) 
     if None in values:
         return None
     columns = [field.column for field in mirror.key_fields]
-    keys = list(mirror.table.primary_key.columns)
+    keys: list[Any] = list(mirror.table.primary_key)
     found = connection.execute(select(*columns).where(key_condition(keys, values))).first()
     return None if found is None else mirror.id_of(found)
 
@@ -368,15 +372,16 @@ def _changes(state: InstanceState[Any], shape: Shape, stored: Stored | None) -> 
 
 def _undo_later(changes: Changes, state: InstanceState[Any], name: str) -> None:
     """Have a new row lose its stamp with the transaction, or it would claim it ever after."""
+    if state.key is not None:
+        # It is expired by the rollback and says again what the database has.
+        return
     row = state.obj()
     had, before = name in state.dict, state.dict.get(name)
 
     def restore() -> None:
-        # A persistent row is expired by the rollback and says again what the database has.
-        if not inspect(row).persistent:
-            if had:
-                setattr(row, name, before)
-            else:
-                state.dict.pop(name, None)
+        if had:
+            setattr(row, name, before)
+        else:
+            state.dict.pop(name, None)
 
     changes.on_undo(restore)

@@ -84,7 +84,9 @@ class Reconciler:
         collection = mirror.collection
         with closing(self.connection.connection.cursor()) as cursor:
             rows = Rows(cursor, self.context.models)
-            origins = [self.origins[collection, id] for id in ids if (collection, id) in self.origins]
+            origins = [
+                self.origins[collection, id] for id in ids if (collection, id) in self.origins
+            ]
             stored = rows.stored(collection, [*ids, *origins])
             current = read_rows(self.connection, mirror, ids)
             batch = _Batch()
@@ -139,7 +141,11 @@ class Reconciler:
             field = row.shape.fields.get(name)
             return raw if field is None or name == "id" else field.codec.canonical(raw)
 
-        merged = merge_fields(previous, fields, defaults=lambda _: None, canonical=canonical)
+        def default(name: str) -> bytes | None:
+            field = row.shape.fields.get(name)
+            return field.default() if field is not None else None
+
+        merged = merge_fields(previous, fields, defaults=default, canonical=canonical)
         return merged, previous
 
     def _same_version(self, mirror: Mirror, row: Row, before: Stored | None) -> bool:
@@ -154,9 +160,12 @@ class Reconciler:
         claim = self._claim(mirror, row) if mirror.version is not None else None
         planned = self.planned.get((mirror.collection, row.id))
         known = before.order_us if before is not None else None
-        if planned is not None and (known is None or planned.order_us > known):
-            if mirror.version is None or (claim is not None and self._is_at(claim, planned)):
-                return planned
+        is_newer = planned is not None and (known is None or planned.order_us > known)
+        is_there = mirror.version is None or (
+            claim is not None and planned is not None and self._is_at(claim, planned)
+        )
+        if planned is not None and is_newer and is_there:
+            return planned
         if claim is not None and known is not None and claim.order_us <= known:
             claim = None
         version = self._version(mirror, row.id, before, claim)

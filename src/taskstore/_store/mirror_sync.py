@@ -106,9 +106,7 @@ class MirrorSync:
         """Bring the tables to what the logs say; return what they do not take."""
         self.rows.on_change = None
         unfit: dict[tuple[str, str], str] = {}
-        wishes = [
-            wish for mirror in self.context.mirrors for wish in self._wishes(mirror, unfit)
-        ]
+        wishes = [wish for mirror in self.context.mirrors for wish in self._wishes(mirror, unfit)]
         if wishes:
             with mirroring(self.unit):
                 unfit |= Projector(self.connection, self.context.mirrors.links).run(wishes)
@@ -121,9 +119,7 @@ class MirrorSync:
             problems += problems_of(self.context, mirror, reasons)
         return tuple(problems)
 
-    def _wishes(
-        self, mirror: Mirror, unfit: dict[tuple[str, str], str]
-    ) -> Iterator[Wish]:
+    def _wishes(self, mirror: Mirror, unfit: dict[tuple[str, str], str]) -> Iterator[Wish]:
         touched = self._touched.get(mirror.collection) or _Touched()
         again = self.rows.problems(mirror.collection)
         ids = list(touched.changed | touched.removed | dict.fromkeys(again))

@@ -78,7 +78,7 @@ class Refresher:
     ) -> SyncReport:
         """Bring the cache up to date, waiting for whoever holds a lock."""
         with self._writing.begin() as connection:
-            report = self._run(
+            return self._run(
                 connection,
                 collections,
                 force=force,
@@ -86,7 +86,6 @@ class Refresher:
                 counted=counted,
                 prune=prune,
             )
-        return report
 
     @contextmanager
     def rewriting(

@@ -18,7 +18,7 @@ class CollectionReport:
         collection: its name.
         action: "fresh" (nothing to do), "noted" (other times, same bytes), "tail" (only new
             lines were read), "replayed" (the whole log was read) "removed" (the log is gone) or
-            "missing" (the log is gone or another one, and rows of a mirrored table stand beside it).
+            "missing" (so it is, or another one, and rows of a mirrored table stand beside it).
         lines: how many lines were read, blank ones and problems included.
         records: live records in the cache afterwards; None if they were not counted.
         tombstones: dead ones that the cache remembers; None if they were not counted.

@@ -22,8 +22,8 @@ from taskstore._format.lines import raw_fields
 from taskstore._store.changes import Changes, Key
 from taskstore._store.collect import collect_graves, collect_lines
 from taskstore._store.context import StoreContext
-from taskstore._store.mirror_flush import MirrorFlush, MirrorPlan
 from taskstore._store.drafts import Draft, aligned, checked_line, draft_of, line_of
+from taskstore._store.mirror_flush import MirrorFlush, MirrorPlan
 from taskstore._store.transaction import TransactionHook, Unit, mark_pending
 from taskstore._store.versions import Version, next_version
 from taskstore.errors import RecordExistsError, StoreReadOnlyError, UntrackedWriteError
@@ -124,7 +124,7 @@ class SessionHook:
             if mirror is not None:
                 raise UntrackedWriteError(
                     statement=f"a change of a StoredRecord of {row.collection!r}",
-                    remedy=f"its rows are those of {mirror.name}: write them in an attached session",
+                    remedy=f"write the rows of {mirror.name} in an attached session",
                 )
 
     def _plan(self, session: Session, flush: _Flush, rows: Rows, unit: Unit) -> None:
