@@ -43,8 +43,13 @@ class Field:
         default: Any = self.column.default
         if default is not None and default.is_scalar:
             return self.codec.raw(default.arg)
-        is_null = default is None and self.column.server_default is None and self.column.nullable
-        return b"null" if is_null else None
+        server: Any = self.column.server_default
+        if default is not None or server is None:
+            return b"null" if default is None and self.column.nullable else None
+        literal = getattr(server, "arg", None)
+        if not isinstance(literal, str):
+            return None
+        return self.codec.canonical(encode_value(literal)) or self.codec.canonical(literal.encode())
 
 
 @attrs.frozen(eq=False)

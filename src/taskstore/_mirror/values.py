@@ -77,7 +77,7 @@ class Codec:
         """Return JSON bytes as the column's own value would be written; None if they do not fit."""
         try:
             return self.raw(self.value(raw))
-        except ValueError:
+        except (ValueError, msgspec.MsgspecError):
             return None
 
 
