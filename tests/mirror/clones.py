@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from sqlalchemy import Engine, create_engine, event, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from taskstore import Store
+from taskstore._cache.schema import ensure_schema
 from tests.mirror.models import MIRRORS, Base
 from tests.store.reader import replay
 
@@ -103,6 +107,18 @@ def engine_of(path: Path, *, foreign_keys: bool = True) -> Engine:
     return engine
 
 
+@cache
+def _template() -> Path:
+    """A folder with an application's database that has all tables and no rows, made once."""
+    folder = Path(tempfile.mkdtemp(prefix="taskstore-clone-"))
+    atexit.register(shutil.rmtree, folder)
+    engine = engine_of(folder / "app.db")
+    Base.metadata.create_all(engine)
+    ensure_schema(engine)
+    engine.dispose()
+    return folder
+
+
 @contextmanager
 def cloned(
     folder: Path,
@@ -113,8 +129,9 @@ def cloned(
     directory: str = ".taskstore",
     **options: Any,
 ) -> Iterator[Clone]:
-    """Open a clone in a folder, and make its tables if there are none."""
-    folder.mkdir(exist_ok=True)
+    """Open a clone in a folder, which is made if it is not there."""
+    if not folder.exists() and base is Base:
+        shutil.copytree(_template(), folder)
     engine = engine_of(folder / "app.db", foreign_keys=foreign_keys)
     base.metadata.create_all(engine)
     try:

@@ -188,7 +188,9 @@ class Projector:
             columns = _unique_columns(table) & _settable(wish, table)
             if columns:
                 condition = condition_of(wish.mirror, wish.current.shape, table, wish.current)
-                parked: dict[str, Any] = {name: literal_column("randomblob(16)") for name in columns}
+                parked: dict[str, Any] = {
+                    name: literal_column("randomblob(16)") for name in columns
+                }
                 # A CHECK or a STRICT table may refuse: then the row is tried as it is.
                 self._attempt(
                     partial(self.connection.execute, update(table).where(condition).values(parked)),

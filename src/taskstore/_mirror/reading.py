@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.engine import Connection
 
+from taskstore._mirror.links import quoted
 from taskstore._mirror.shape import Mirror, Row, Shape
 
 __all__ = ["any_row", "ids_in", "key_condition", "read_rows"]
@@ -102,5 +103,9 @@ def ids_in(connection: Connection, mirror: Mirror) -> Iterator[list[str]]:
 
 def any_row(connection: Connection, mirror: Mirror) -> bool:
     """Whether there is any row."""
-    column = mirror.key_fields[0].columns[-1]
-    return connection.execute(select(column).limit(1)).first() is not None
+    cursor = connection.connection.cursor()
+    try:
+        # Asked in every transaction, so not by way of a compiled statement.
+        return cursor.execute(f"SELECT 1 FROM {quoted(mirror.table.name)} LIMIT 1").fetchone() is not None
+    finally:
+        cursor.close()

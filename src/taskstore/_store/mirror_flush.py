@@ -64,11 +64,16 @@ class MirrorFlush:
         """The mapper of a row that a flush touches, if it can have to do with mirrored tables."""
         if not self._mirrors:
             return None
-        for row in touched:
-            mapper: Mapper[Any] = inspect(row).mapper
-            if self._mirrors.of(mapper) is not None or self._is_near(mapper):
-                return mapper
-        return None
+        mappers: list[Mapper[Any]] = [inspect(row).mapper for row in touched]
+        mirrored = [mapper for mapper in mappers if self._mirrors.of(mapper) is not None]
+        near = (mapper for mapper in mappers if self._is_near(mapper))
+        return mirrored[0] if mirrored else next(near, None)
+
+    def is_ours(self, connection: Connection, mapper: Mapper[Any] | None) -> bool:
+        """Whether a flush concerns the store: a class that is not mirrored may live elsewhere."""
+        if mapper is not None and self._mirrors.of(mapper) is not None:
+            return True
+        return connection.dialect is self._context.engine.dialect
 
     def _is_near(self, mapper: Mapper[Any]) -> bool:
         """Whether rows of a class that is not mirrored may be parents of some that are."""

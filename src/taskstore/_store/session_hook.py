@@ -92,6 +92,8 @@ class SessionHook:
         if self._context.read_only or session.info.get(READ_ONLY):
             raise StoreReadOnlyError(self._context.path, operation="write through a session")
         connection = session.connection(bind_arguments={"mapper": near or self._tracked})
+        if not tracked and not self._mirrored.is_ours(connection, near):
+            return
         self._check_connection(connection)
         # A deferred transaction must hold the write lock before `stored` is read.
         unit = self._transactions.locked(connection)
