@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -30,11 +30,12 @@ class Affected:
     connection: Connection
     mirrors: Mirrors
     found: dict[tuple[str, str], None] = attrs.field(factory=dict)
+    _known: dict[str, Sequence[Link]] = attrs.field(factory=dict)
     _seen: set[tuple[str, tuple[Any, ...]]] = attrs.field(factory=set)
 
     def below(self, parent: Any, condition: ColumnElement[bool]) -> None:
         """Find the rows that the database changes with rows of a table that meet a condition."""
-        for link in self.mirrors.links.to(self.connection, parent.name):
+        for link in self._links(parent.name):
             if link.on_delete not in ACTING and link.on_update not in ACTING:
                 continue
             mirror = self.mirrors.by_table.get(link.child.lower())
@@ -42,6 +43,11 @@ class Affected:
                 self._mirrored(link, parent, condition, mirror)
             else:
                 self._foreign(link, parent, condition)
+
+    def _links(self, name: str) -> Sequence[Link]:
+        if name not in self._known:
+            self._known[name] = self.mirrors.links.to(self.connection, name)
+        return self._known[name]
 
     def _mirrored(
         self, link: Link, parent: Any, condition: ColumnElement[bool], mirror: Mirror
@@ -59,11 +65,7 @@ class Affected:
 
     def _foreign(self, link: Link, parent: Any, condition: ColumnElement[bool]) -> None:
         """Pass through a table that is not mirrored, by what others refer to in it."""
-        further = {
-            name
-            for other in self.mirrors.links.to(self.connection, link.child)
-            for name in other.referred
-        }
+        further = {name for other in self._links(link.child) for name in other.referred}
         if not further:
             return
         names = sorted({*further, *link.columns})

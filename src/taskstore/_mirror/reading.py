@@ -106,6 +106,9 @@ def any_row(connection: Connection, mirror: Mirror) -> bool:
     cursor = connection.connection.cursor()
     try:
         # Asked in every transaction, so not by way of a compiled statement.
-        return cursor.execute(f"SELECT 1 FROM {quoted(mirror.table.name)} LIMIT 1").fetchone() is not None
+        return (
+            cursor.execute(f"SELECT 1 FROM {quoted(mirror.table.name)} LIMIT 1").fetchone()
+            is not None
+        )
     finally:
         cursor.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 import attrs
@@ -103,7 +104,7 @@ class Row:
         return found
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, slots=False)
 class Mirror:
     """A mirrored model with its subclasses, or an association table.
 
@@ -136,7 +137,7 @@ class Mirror:
         """The table that every row is in."""
         return self.base.tables[0]
 
-    @property
+    @cached_property
     def key_fields(self) -> tuple[Field, ...]:
         """The fields of the key."""
         return tuple(self.base.fields[name] for name in self.key)
@@ -153,15 +154,16 @@ class Mirror:
             InvalidIdError: they make none.
             ValueError: JSON cannot carry one of them.
         """
-        parts = [
-            msgspec.json.decode(field.codec.raw(value))
-            for field, value in zip(self.key_fields, values, strict=True)
+        raws = [
+            field.codec.raw(value) for field, value in zip(self.key_fields, values, strict=True)
         ]
-        if len(parts) > 1:
-            text = encode_value(parts).decode()
+        if len(raws) > 1:
+            text = b"[%b]" % b",".join(raws)
+        elif raws[0].startswith(b'"'):
+            return check_id(msgspec.json.decode(raws[0]), self.collection)
         else:
-            text = parts[0] if isinstance(parts[0], str) else encode_value(parts[0]).decode()
-        return check_id(text, self.collection)
+            text = raws[0]
+        return check_id(text.decode(), self.collection)
 
     def key_of(self, id: str) -> tuple[Any, ...]:
         """Return the values of the key that an id is made of.

@@ -43,6 +43,7 @@ class MirrorPlan:
         old_ids: the ids of rows in the session, as the database knows them.
         planned: the versions that rows were stamped with.
         rows: them by the id that they will have.
+        doomed: rows that are to be deleted.
         moved: rows whose key changes, whose referring rows may get another as well.
     """
 
@@ -50,6 +51,7 @@ class MirrorPlan:
     old_ids: dict[InstanceState[Any], str] = attrs.field(factory=dict)
     planned: dict[Key, Version] = attrs.field(factory=dict)
     late: dict[InstanceState[Any], Version] = attrs.field(factory=dict)
+    doomed: set[InstanceState[Any]] = attrs.field(factory=set)
     moved: list[InstanceState[Any]] = attrs.field(factory=list)
 
 
@@ -96,21 +98,21 @@ class MirrorFlush:
         """
         look_once(self._context, connection, unit, self._mirrors)
         unit.relations.clear()
-        plan = MirrorPlan()
+        plan = MirrorPlan(doomed={inspect(row) for row in session.deleted})
         found = [
             (inspect(row), *known)
             for row in touched
             if (known := self._mirrors.of(inspect(row).mapper)) is not None
         ]
         for state, mirror, shape in found:
-            self._note(plan, session, state, mirror, shape, unit)
-        self._stamp_all(plan, session, connection, unit, found)
+            self._note(plan, state, mirror, shape, unit)
+        self._stamp_all(plan, connection, unit, found)
         affected = Affected(connection, self._mirrors)
         for row in touched:
             state = inspect(row)
-            if state.key is not None and (row in session.deleted or self._gets_key(state)):
+            if state.key is not None and (state in plan.doomed or self._gets_key(state)):
                 _below(affected, state)
-                if row not in session.deleted:
+                if state not in plan.doomed:
                     plan.moved.append(state)
         plan.keys.update(affected.found)
         return plan
@@ -118,7 +120,6 @@ class MirrorFlush:
     def _note(
         self,
         plan: MirrorPlan,
-        session: Session,
         state: InstanceState[Any],
         mirror: Mirror,
         shape: Shape,
@@ -126,22 +127,19 @@ class MirrorFlush:
     ) -> None:
         if state.key is not None:
             plan.old_ids[state] = mirror.id_of(_old_key(state, mirror))
-        row = state.obj()
-        if row in session.new or row in session.deleted or _changes(state, shape, None):
+        if state.key is None or state in plan.doomed or _changes(state, shape, None):
             check_there(self._context, unit, mirror)
 
     def _stamp_all(
         self,
         plan: MirrorPlan,
-        session: Session,
         connection: Connection,
         unit: Unit,
         found: Sequence[tuple[InstanceState[Any], Mirror, Shape]],
     ) -> None:
         stored = self._stored(connection, plan, found)
         for state, mirror, shape in found:
-            row = state.obj()
-            if row in session.deleted:
+            if state in plan.doomed:
                 continue
             old = stored.get((mirror.collection, plan.old_ids.get(state, "")))
             is_changed = _changes(state, shape, old) or _claims(state, mirror)
