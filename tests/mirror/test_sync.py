@@ -187,7 +187,7 @@ def test_a_forced_sync_mends_rows(one: Clone) -> None:
 
 
 def test_sessions_see_a_sync(one: Clone, two: Clone) -> None:
-    """What another clone wrote is in the application's sessions after a sync, and can be changed."""
+    """What another clone wrote is in sessions after a sync, and can be changed there."""
     with one.sessions.begin() as session:
         session.add(Task(id="a", title="one"))
     two.take(one)

@@ -104,11 +104,9 @@ def ids_in(connection: Connection, mirror: Mirror) -> Iterator[list[str]]:
 def any_row(connection: Connection, mirror: Mirror) -> bool:
     """Whether there is any row."""
     cursor = connection.connection.cursor()
+    sql = f"SELECT 1 FROM {quoted(mirror.table.name)} LIMIT 1"  # noqa: S608 - quoted
     try:
         # Asked in every transaction, so not by way of a compiled statement.
-        return (
-            cursor.execute(f"SELECT 1 FROM {quoted(mirror.table.name)} LIMIT 1").fetchone()
-            is not None
-        )
+        return cursor.execute(sql).fetchone() is not None
     finally:
         cursor.close()

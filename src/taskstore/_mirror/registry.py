@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from sqlalchemy import Table
 from sqlalchemy.orm import Mapper
 
 from taskstore._mirror.links import Links
-from taskstore._mirror.shape import Mirror, Shape
+
+if TYPE_CHECKING:
+    from taskstore._mirror.shape import Mirror, Shape
 
 __all__ = ["Mirrors"]
 

@@ -64,8 +64,6 @@ class MirrorFlush:
 
     def mapper_of(self, touched: Iterable[Any]) -> Mapper[Any] | None:
         """The mapper of a row that a flush touches, if it can have to do with mirrored tables."""
-        if not self._mirrors:
-            return None
         mappers: list[Mapper[Any]] = [inspect(row).mapper for row in touched]
         mirrored = [mapper for mapper in mappers if self._mirrors.of(mapper) is not None]
         near = (mapper for mapper in mappers if self._is_near(mapper))

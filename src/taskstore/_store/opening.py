@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from taskstore._cache.models import Models
 from taskstore._log.layout import Layout
 from taskstore._mirror.registry import Mirrors
-from taskstore._mirror.resolve import resolve
 from taskstore._records.types import RecordCodec
 from taskstore._store.catalog import Catalog
 from taskstore.errors import (
@@ -112,6 +111,8 @@ def mirrors_of(targets: Any, engine: Engine, models: Models, *, own_engine: bool
             reason="the rows are in the application's database: give its engine with engine=..., "
             "and not read_only",
         )
+    from taskstore._mirror.resolve import resolve  # most stores mirror nothing
+
     return Mirrors(tuple(resolve(targets, engine.dialect, models.table_names)))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import Connection, Engine
 
@@ -25,10 +25,12 @@ from taskstore._store.access import access
 from taskstore._store.catalog import Catalog
 from taskstore._store.context import StoreContext
 from taskstore._store.freshness import Stale, find_stale, looks_fresh, stat_log
-from taskstore._store.mirror_sync import MirrorSync
 from taskstore._store.report import SyncReport
 from taskstore._store.sync import Progress, Sync
 from taskstore._store.transaction import WRITER, TransactionHook, Unit
+
+if TYPE_CHECKING:
+    from taskstore._store.mirror_sync import MirrorSync
 
 
 class Refresher:
@@ -213,7 +215,11 @@ class Refresher:
 def _mirrored(
     context: StoreContext, connection: Connection, rows: Rows, unit: Unit, *, prune: bool = False
 ) -> MirrorSync | None:
-    return MirrorSync(context, connection, rows, unit, prune) if context.mirrors else None
+    if not context.mirrors:
+        return None
+    from taskstore._store.mirror_sync import MirrorSync  # most stores mirror nothing
+
+    return MirrorSync(context, connection, rows, unit, prune)
 
 
 def _rows(context: StoreContext, connection: Connection) -> Rows:

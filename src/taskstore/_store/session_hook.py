@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -23,10 +23,12 @@ from taskstore._store.changes import Changes, Key
 from taskstore._store.collect import collect_graves, collect_lines
 from taskstore._store.context import StoreContext
 from taskstore._store.drafts import Draft, aligned, checked_line, draft_of, line_of
-from taskstore._store.mirror_flush import MirrorFlush, MirrorPlan
 from taskstore._store.transaction import TransactionHook, Unit, mark_pending
 from taskstore._store.versions import Version, next_version
 from taskstore.errors import RecordExistsError, StoreReadOnlyError, UntrackedWriteError
+
+if TYPE_CHECKING:
+    from taskstore._store.mirror_flush import MirrorFlush, MirrorPlan
 
 READ_ONLY = "taskstore_read_only"
 """The key of `Session.info` that makes a session one for reading."""
@@ -56,7 +58,7 @@ class SessionHook:
         self._flushes: WeakKeyDictionary[Session, _Flush] = WeakKeyDictionary()
         models = context.models
         self._tracked: type[Any] = models.StoredRecord
-        self._mirrored = MirrorFlush(context)
+        self._mirrored = _mirror_flush(context)
         self._derived = (
             models.RecordIndex,
             models.RecordIndexField,
@@ -85,25 +87,29 @@ class SessionHook:
         self._refuse_derived(touched)
         tracked = [row for row in touched if isinstance(row, self._tracked)]
         self._refuse_mirrored(tracked)
-        near = self._mirrored.mapper_of(touched)
+        near = self._mirrored.mapper_of(touched) if self._mirrored is not None else None
         if not tracked and near is None:
             return
         self._context.check_open()
         if self._context.read_only or session.info.get(READ_ONLY):
             raise StoreReadOnlyError(self._context.path, operation="write through a session")
         connection = session.connection(bind_arguments={"mapper": near or self._tracked})
-        if not tracked and not self._mirrored.is_ours(connection, near):
+        if not tracked and not self._concerns(connection, near):
             return
         self._check_connection(connection)
         # A deferred transaction must hold the write lock before `stored` is read.
         unit = self._transactions.locked(connection)
         flush = _Flush(connection)
-        if near is not None:
+        if self._mirrored is not None and near is not None:
             flush.mirrored = self._mirrored.plan(session, connection, unit, touched)
         with closing(connection.connection.cursor()) as cursor:
             self._plan(session, flush, Rows(cursor, self._context.models), unit)
         self._flushes[session] = flush
         unit.flushing = True
+
+    def _concerns(self, connection: Connection, near: Any) -> bool:
+        """Whether a flush without records is the store's business."""
+        return self._mirrored is not None and self._mirrored.is_ours(connection, near)
 
     def _check_connection(self, connection: Connection) -> None:
         if connection.dialect is not self._context.engine.dialect:
@@ -233,7 +239,7 @@ class SessionHook:
                 rows.exhume(collection, [written])
             collect_lines(rows, unit.changes, flush.lines)
             collect_graves(rows, unit.changes, flush.graves)
-        if flush.mirrored is not None:
+        if self._mirrored is not None and flush.mirrored is not None:
             self._mirrored.collect(session, context, flush.connection, flush.mirrored, unit)
         mark_pending(flush.connection)
 
@@ -269,6 +275,14 @@ class SessionHook:
                 remedy="use session.add, change loaded rows, session.delete, or the store's "
                 "create_many, save_many and delete_where",
             )
+
+
+def _mirror_flush(context: StoreContext) -> MirrorFlush | None:
+    if not context.mirrors:
+        return None
+    from taskstore._store.mirror_flush import MirrorFlush  # most stores mirror nothing
+
+    return MirrorFlush(context)
 
 
 def _check_stored(rows: Rows, flush: _Flush) -> None:

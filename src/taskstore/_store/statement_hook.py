@@ -9,17 +9,19 @@ before they run. A cursor of the driver itself is not seen on such an engine.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event, inspect
 from sqlalchemy.engine import Connection, ExceptionContext
 
 from taskstore._cache.guard import permit_writes, steers_transaction
 from taskstore._cache.written_names import written_names
-from taskstore._mirror.shape import Mirror
 from taskstore._store.context import StoreContext
 from taskstore._store.transaction import TransactionHook, Unit
 from taskstore.errors import UntrackedWriteError
+
+if TYPE_CHECKING:
+    from taskstore._mirror.shape import Mirror
 
 _EVENTS = ("before_cursor_execute", "after_cursor_execute", "handle_error")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -22,10 +23,12 @@ from taskstore._log.replay import LogChangedError, replay
 from taskstore._store.access import access
 from taskstore._store.context import StoreContext
 from taskstore._store.freshness import stat_log
-from taskstore._store.mirror_sync import MirrorSync
 from taskstore._store.report import CollectionReport, SyncReport
 from taskstore._store.transaction import Unit
 from taskstore.errors import StoreAccessError
+
+if TYPE_CHECKING:
+    from taskstore._store.mirror_sync import MirrorSync
 
 Progress = Callable[[str, int, int], None]
 """Called with a collection, the bytes read so far and the bytes to read."""

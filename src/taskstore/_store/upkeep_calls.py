@@ -17,8 +17,6 @@ from taskstore._store.cache_file import CacheFile
 from taskstore._store.catalog import Catalog
 from taskstore._store.context import StoreContext
 from taskstore._store.inspection import Inspector, Version
-from taskstore._store.mirror_calls import MirrorVerification
-from taskstore._store.mirror_sync import check_synced
 from taskstore._store.refresh import Refresher
 from taskstore._store.report import SyncReport
 from taskstore._store.sessions import Sessions
@@ -186,6 +184,8 @@ class UpkeepCalls:
     def _checked(self, sync: Callable[[], SyncReport]) -> SyncReport:
         report = self._cache.retried(sync)
         if any(found.action == "missing" for found in report):
+            from taskstore._store.mirror_sync import check_synced  # most stores mirror nothing
+
             with self._context.engine.connect() as connection:
                 check_synced(self._context, connection, report)
         return report
@@ -198,9 +198,12 @@ class UpkeepCalls:
             limits = virtual_limits(context.layout) if context.read_only else {}
             run = Verification(context, rows, list(synced.recovered))
             counts, differences = run.run(limits)
-            mirrored = MirrorVerification(context, connection, rows)
-            differences += mirrored.run()
-        return VerifyReport(counts, tuple(differences), (*run.problems, *mirrored.problems))
+            if context.mirrors:
+                from taskstore._store.mirror_verification import MirrorVerification
+
+                mirrored = MirrorVerification(context, connection, rows, run.problems)
+                differences += mirrored.run()
+        return VerifyReport(counts, tuple(differences), tuple(run.problems))
 
     def _compacted(
         self,
