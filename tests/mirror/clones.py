@@ -132,6 +132,7 @@ def cloned(
     """Open a clone in a folder, which is made if it is not there."""
     if not folder.exists() and base is Base:
         shutil.copytree(_template(), folder)
+    folder.mkdir(exist_ok=True)
     engine = engine_of(folder / "app.db", foreign_keys=foreign_keys)
     base.metadata.create_all(engine)
     try:

@@ -131,7 +131,7 @@ class Task(Base):
     updated_at: Mapped[datetime.datetime]
 
 
-Task.shout = column_property(func.upper(Task.title))  # type: ignore[attr-defined]
+Task.shout = column_property(func.upper(Task.title))
 
 
 @mirrored("steps")

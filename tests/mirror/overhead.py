@@ -57,7 +57,7 @@ def measure_hook_overhead(rows: int = 2000, repeats: int = 3) -> Overhead:
     hooked = [_measured(rows, attached=True) for _ in range(repeats)]
     without, within = ([min(run[n] for run in runs) for n in range(3)] for runs in (bare, hooked))
     added = [(after - before) / rows * 1e6 for after, before in zip(within, without, strict=True)]
-    return Overhead(*added, plain=without[0] / rows * 1e6)
+    return Overhead(added[0], added[1], added[2], without[0] / rows * 1e6)
 
 
 def _measured(rows: int, *, attached: bool) -> list[float]:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.merge.repositories import Repository
 from tests.mirror.clones import Clone, cloned
-from tests.mirror.models import Circle, Figure, Person, Step, Tag, Task, Thing
+from tests.mirror.models import Circle, Person, Step, Tag, Task, Thing
 from tests.mirror.test_flush import EVERYTHING
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -66,7 +66,7 @@ def test_clones_converge(pair: tuple[Repository, Clone, Repository, Clone]) -> N
     assert first.dump() == second.dump()
     with first.sessions.begin() as session:
         session.get_one(Task, "a").title = "Better"
-        session.get_one(Figure, "c").radius = 2.5
+        session.get_one(Circle, "c").radius = 2.5
         session.add(Step(task_id="a", number=1, text="first"))
         task = session.get_one(Task, "b")
         task.tags = [tag for tag in task.tags if tag.name == "u"]

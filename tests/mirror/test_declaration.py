@@ -1,5 +1,8 @@
 """What cannot be mirrored is refused when the store opens, with what to do."""
 
+# Each case has a base of its own, which mypy cannot follow.
+# mypy: disable-error-code="misc, valid-type"
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -100,13 +103,13 @@ def refers_to_local_key() -> list[Any]:
     base = new_base()
 
     @mirrored("x", key="uid", updated_at=None)
-    class Parent(base):  # type: ignore[misc]
+    class Parent(base):
         __tablename__ = "parents"
         number: Mapped[int] = mapped_column(primary_key=True)
         uid: Mapped[str] = mapped_column(unique=True)
 
     @mirrored("y", updated_at=None)
-    class Child(base):  # type: ignore[misc]
+    class Child(base):
         __tablename__ = "children"
         id: Mapped[str] = mapped_column(primary_key=True)
         parent_id: Mapped[int] = mapped_column(ForeignKey("parents.number"))
@@ -118,12 +121,12 @@ def same_collection() -> list[Any]:
     base = new_base()
 
     @mirrored("x", updated_at=None)
-    class First(base):  # type: ignore[misc]
+    class First(base):
         __tablename__ = "first"
         id: Mapped[str] = mapped_column(primary_key=True)
 
     @mirrored("x", updated_at=None)
-    class Second(base):  # type: ignore[misc]
+    class Second(base):
         __tablename__ = "second"
         id: Mapped[str] = mapped_column(primary_key=True)
 

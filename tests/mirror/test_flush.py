@@ -6,20 +6,23 @@ import datetime
 import decimal
 import json
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import ForeignKey
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import attributes
+from sqlalchemy.orm import DeclarativeBase, Mapped, attributes, mapped_column, sessionmaker
 from sqlalchemy.orm.exc import StaleDataError
 
-from taskstore import InvalidRecordError, StaleRecordError
-from tests.mirror.clones import Clone
+from taskstore import InvalidRecordError, StaleRecordError, mirrored
+from tests.mirror.clones import Clone, cloned
 from tests.mirror.models import (
     Circle,
     Color,
     Figure,
     Hint,
+    Note,
     Person,
     Size,
     Square,
@@ -159,7 +162,7 @@ def test_what_is_rolled_back_is_not_logged(one: Clone) -> None:
         session.add(person)
         session.flush()
         session.rollback()
-    assert person.updated_at is None
+    assert None is vars(person).get("updated_at")
     with one.sessions.begin() as session:
         session.add(Person(id="q", name="Bob"))
         with pytest.raises(IntegrityError), session.begin_nested():
@@ -276,3 +279,50 @@ def test_a_value_that_json_lacks_is_refused(one: Clone) -> None:
         session.add(Thing(uid=uuid.UUID(int=1), weight=float("inf")))
     assert [] == one.rows(Thing)
     one.check()
+
+
+def test_rows_of_others_are_left_alone(one: Clone) -> None:
+    """Classes that are not mirrored need no transaction of ours, not even a parent's delete."""
+    engine = one.engine.execution_options(isolation_level="AUTOCOMMIT")
+    factory = sessionmaker(engine)
+    one.store.attach(factory)
+    with factory() as session:
+        session.add(Note(id=1, task_id="a"))
+        with pytest.raises(IntegrityError):
+            session.commit()
+    one.check()
+
+
+def test_a_deleted_parent_that_is_not_mirrored(tmp_path: Path) -> None:
+    """What goes with a row of a table that is not mirrored gets its tombstone, too."""
+
+    class Own(DeclarativeBase):
+        pass
+
+    class Folder(Own):
+        __tablename__ = "folders"
+        name: Mapped[str] = mapped_column(primary_key=True)
+
+    class Shelf(Own):
+        __tablename__ = "shelves"
+        id: Mapped[str] = mapped_column(primary_key=True)
+        folder: Mapped[str] = mapped_column(ForeignKey("folders.name", ondelete="CASCADE"))
+
+    @mirrored("books", updated_at=None)
+    class Book(Own):
+        __tablename__ = "books"
+        id: Mapped[str] = mapped_column(primary_key=True)
+        shelf: Mapped[str] = mapped_column(ForeignKey("shelves.id", ondelete="CASCADE"))
+
+    with cloned(tmp_path / "app", [Book], Own) as clone:
+        with clone.sessions.begin() as session:
+            session.add(Folder(name="f"))
+            session.flush()
+            session.add(Shelf(id="s", folder="f"))
+            session.flush()
+            session.add_all([Book(id="b", shelf="s"), Book(id="c", shelf="s")])
+        assert ["b", "c"] == sorted(clone.told("books"))
+        with clone.sessions.begin() as session:
+            session.delete(session.get_one(Folder, "f"))
+        assert {} == clone.told("books")
+        clone.check()

@@ -240,6 +240,4 @@ Mirroring.TestCase.settings = settings(
 )
 
 
-@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
-class TestMirroring(Mirroring.TestCase):  # type: ignore[misc,name-defined]
-    """The stateful test."""
+TestMirroring = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")(Mirroring.TestCase)

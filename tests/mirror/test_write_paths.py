@@ -25,6 +25,8 @@ BEFORE = {"a": "one", "b": "two"}
 AND_C = {**BEFORE, "c": "three"}
 ROW = {"id": "c", "name": "three", "updated_at": 1}
 
+PEOPLE: Any = Person.__table__
+
 PATHS: list[tuple[str, str, Work]] = []
 
 
@@ -81,7 +83,7 @@ def change(clone: Clone) -> dict[str, str]:
 @path("an SQL expression", MIRRORED)
 def expression(clone: Clone) -> dict[str, str]:
     with clone.sessions.begin() as session:
-        session.get_one(Person, "a").name = Person.name + "!"  # type: ignore[assignment]
+        session.get_one(Person, "a").name = Person.name + "!"
     return {**BEFORE, "a": "one!"}
 
 
@@ -209,8 +211,8 @@ refused(
 )
 refused("text in a session", in_session(lambda s: s.execute(text("DELETE FROM people"))))
 refused("text on the engine", on_connection(text("UPDATE people SET name = 'x'")))
-refused("Core insert", on_connection(insert(Person.__table__), ROW))
-refused("Core delete", on_connection(delete(Person.__table__)))
+refused("Core insert", on_connection(insert(PEOPLE), ROW))
+refused("Core delete", on_connection(delete(PEOPLE)))
 refused(
     "Core insert of an association", on_connection(insert(task_tags), {"task_id": 1, "tag_id": 2})
 )

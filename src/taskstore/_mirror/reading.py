@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 
 from taskstore._mirror.links import quoted
 from taskstore._mirror.shape import Mirror, Row, Shape
+from taskstore.errors import InvalidRecordError
 
 __all__ = ["any_row", "ids_in", "key_condition", "read_rows"]
 
@@ -55,7 +56,7 @@ def _classes(
     columns = [field.columns[-1] for field in mirror.key_fields]
     kind = mirror.base.fields[mirror.discriminator].column
     statement = select(*columns, kind).where(_among(columns, keys))
-    for *key, identity in connection.execute(statement).all():
+    for *key, identity in _all(connection, mirror, statement):
         yield tuple(key), mirror.shape_of(identity)
 
 
@@ -74,10 +75,26 @@ def _select(
         .where(_among([fields[place].column for place in places], keys))
     )
     names = [field.name for field in fields]
-    for values in connection.execute(statement).all():
+    for values in _all(connection, mirror, statement):
         id = mirror.id_of([values[place] for place in places])
         row = dict(zip(names, values, strict=False))
         yield Row(id, shape, row, values[-1] if version is not None else None)
+
+
+def _all(connection: Connection, mirror: Mirror, statement: Any) -> Sequence[Any]:
+    """The rows of a SELECT.
+
+    Raises:
+        InvalidRecordError: the table has a value that its type cannot read.
+    """
+    try:
+        return connection.execute(statement).all()
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise InvalidRecordError(
+            collection=mirror.collection,
+            id=None,
+            reason=f"the table {mirror.table.name!r} has a value that its column cannot: {error}",
+        ) from error
 
 
 def _among(columns: Sequence[Any], keys: Sequence[tuple[Any, ...]]) -> ColumnElement[bool]:
@@ -96,7 +113,7 @@ def ids_in(connection: Connection, mirror: Mirror) -> Iterator[list[str]]:
     """Yield the ids of all rows in pages; the table may change between two pages."""
     columns = [field.columns[-1] for field in mirror.key_fields]
     statement = select(*columns).order_by(*columns)
-    keys = connection.execute(statement).all()
+    keys = _all(connection, mirror, statement)
     for start in range(0, len(keys), CHUNK):
         yield [mirror.id_of(key) for key in keys[start : start + CHUNK]]
 

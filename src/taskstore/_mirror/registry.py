@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 from sqlalchemy import Table
+from sqlalchemy.exc import NoReferencedColumnError, NoReferencedTableError
 from sqlalchemy.orm import Mapper
 
 from taskstore._mirror.links import Links
@@ -27,6 +28,7 @@ class Mirrors:
         by_collection: them by collection.
         by_table: them by the lower-case name of each table.
         tables: those names.
+        parents: tables that are not mirrored, and whose rows mirrored ones refer to.
     """
 
     found: tuple[Mirror, ...] = ()
@@ -34,6 +36,7 @@ class Mirrors:
     by_collection: dict[str, Mirror] = attrs.field(init=False)
     by_table: dict[str, Mirror] = attrs.field(init=False)
     tables: frozenset[str] = attrs.field(init=False)
+    parents: frozenset[Any] = attrs.field(init=False)
     _shapes: dict[Mapper[Any], tuple[Mirror, Shape]] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -45,6 +48,9 @@ class Mirrors:
             for table in shape.tables
         }
         self.tables = frozenset(self.by_table)
+        self.parents = _parents_of(
+            {table for mirror in self.found for shape in mirror.shapes for table in shape.tables}
+        )
         self._shapes = {
             shape.mapper: (mirror, shape)
             for mirror in self.found
@@ -85,3 +91,20 @@ class Mirrors:
         return compiled_cache is not None and any(
             compiled_cache is mapper.base_mapper._compiled_cache for mapper in self._shapes
         )
+
+
+def _parents_of(tables: set[Table]) -> frozenset[Table]:
+    """The tables that some tables refer to, directly or through others."""
+    found: set[Table] = set()
+    waiting = set(tables)
+    while waiting:
+        table = waiting.pop()
+        for key in table.foreign_keys:
+            try:
+                parent = key.column.table
+            except (NoReferencedTableError, NoReferencedColumnError):
+                continue
+            if parent not in found and parent not in tables:
+                found.add(parent)
+                waiting.add(parent)
+    return frozenset(found)

@@ -77,13 +77,7 @@ class MirrorFlush:
 
     def _is_near(self, mapper: Mapper[Any]) -> bool:
         """Whether rows of a class that is not mirrored may be parents of some that are."""
-        if mapper.class_ in self._own_classes():
-            return False
-        bases = {table.metadata for mirror in self._mirrors for table in mirror.base.tables}
-        return any(getattr(table, "metadata", None) in bases for table in mapper.tables)
-
-    def _own_classes(self) -> tuple[type[Any], ...]:
-        return self._context.models._classes()
+        return not self._mirrors.parents.isdisjoint(mapper.tables)
 
     def plan(
         self, session: Session, connection: Connection, unit: Unit, touched: Sequence[Any]
@@ -300,6 +294,10 @@ def _below(affected: Affected, state: InstanceState[Any], *, moved: bool = False
 
 def _old_key(state: InstanceState[Any], mirror: Mirror) -> list[Any]:
     """The values of a row's key as the database has them."""
+    mapper = state.mapper
+    primary = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    if state.key is not None and tuple(primary) == mirror.key:
+        return list(state.key[1])
     values = []
     for name in mirror.key:
         history = state.attrs[name].load_history()
