@@ -10,12 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey
+from sqlalchemy import Column, ForeignKey, Integer, Table, delete, insert, text
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import DeclarativeBase, Mapped, attributes, mapped_column, sessionmaker
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    Session,
+    attributes,
+    mapped_column,
+    relationship,
+    sessionmaker,
+)
 from sqlalchemy.orm.exc import StaleDataError
 
-from taskstore import InvalidRecordError, StaleRecordError, mirrored
+from taskstore import InvalidRecordError, StaleRecordError, UntrackedWriteError, mirrored
 from tests.mirror.clones import Clone, cloned
 from tests.mirror.models import (
     Circle,
@@ -322,7 +330,61 @@ def test_a_deleted_parent_that_is_not_mirrored(tmp_path: Path) -> None:
             session.flush()
             session.add_all([Book(id="b", shelf="s"), Book(id="c", shelf="s")])
         assert ["b", "c"] == sorted(clone.told("books"))
+        with pytest.raises(UntrackedWriteError), clone.engine.begin() as connection:
+            connection.execute(delete(Folder))
+        with pytest.raises(UntrackedWriteError), Session(clone.engine) as session:
+            session.delete(session.get_one(Shelf, "s"))
+            session.commit()
+        with clone.engine.begin() as connection:
+            connection.execute(insert(Folder), {"name": "other"})
         with clone.sessions.begin() as session:
             session.delete(session.get_one(Folder, "f"))
         assert {} == clone.told("books")
+        clone.check()
+
+
+def test_keys_that_the_database_makes(tmp_path: Path) -> None:
+    """A key with a default of the server, and an association with a name of its own, travel."""
+
+    class Own(DeclarativeBase):
+        pass
+
+    links = mirrored("links")(
+        Table(
+            "no good name!",
+            Own.metadata,
+            Column("left", ForeignKey("nodes.uid"), primary_key=True),
+            Column("right", ForeignKey("nodes.uid"), primary_key=True),
+            Column("weight", Integer, server_default="7"),
+        )
+    )
+
+    @mirrored("nodes", key="uid", updated_at="changed")
+    class Node(Own):
+        __tablename__ = "nodes"
+        number: Mapped[int] = mapped_column(primary_key=True)
+        uid: Mapped[str] = mapped_column(unique=True, server_default=text("(hex(randomblob(8)))"))
+        changed: Mapped[datetime.datetime]
+        others: Mapped[list[Any]] = relationship(
+            lambda: Node,
+            secondary=links,
+            primaryjoin=lambda: Node.uid == links.c.left,
+            secondaryjoin=lambda: Node.uid == links.c.right,
+        )
+
+    with cloned(tmp_path / "app", [Node], Own) as clone:
+        with clone.sessions.begin() as session:
+            session.add(Node())
+            session.add(Node(uid="x", others=[Node(uid="y")]))
+        assert 3 == len(clone.told("nodes"))
+        assert {"x", "y"} < set(clone.told("nodes"))
+        assert 7 == clone.told("links")['["x","y"]']["weight"]
+        with cloned(tmp_path / "other", [Node], Own) as other:
+            other.take(clone)
+            assert [] == other.store.sync().problems
+            other.check()
+            assert len(clone.rows(Node)) == len(other.rows(Node))
+        with clone.sessions.begin() as session:
+            session.delete(session.query(Node).filter_by(uid="x").one())
+        assert {} == clone.told("links")
         clone.check()

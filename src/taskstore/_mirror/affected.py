@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,12 +10,15 @@ import attrs
 from sqlalchemy import ColumnElement, Table, column, table
 from sqlalchemy.engine import Connection
 
-from taskstore._mirror.links import ACTING, Link, referring
+from taskstore._mirror.links import ACTING, Link, enforced, referring
 from taskstore._mirror.reading import key_condition
 from taskstore._mirror.registry import Mirrors
 from taskstore._mirror.shape import Mirror
 
-__all__ = ["Affected"]
+__all__ = ["Affected", "reaches"]
+
+_DELETES = re.compile(r"\b(delete|replace)\b", re.IGNORECASE)
+_UPDATES = re.compile(r"\bupdate\b", re.IGNORECASE)
 
 
 @attrs.define
@@ -85,3 +89,30 @@ def _key_columns(mirror: Mirror, child: Table) -> Iterator[Any]:
             for name in mirror.key:
                 yield next(one for one in shape.fields[name].columns if one.table is child)
             return
+
+
+def reaches(connection: Connection, mirrors: Mirrors, table: str, statement: str) -> bool:
+    """Whether the database would change mirrored rows by itself when a statement has run.
+
+    Args:
+        connection: that it is to run on.
+        mirrors: the mirrored tables.
+        table: that it writes, in lower case, and that is not mirrored.
+        statement: its SQL.
+    """
+    deletes = _DELETES.search(statement) is not None
+    updates = _UPDATES.search(statement) is not None
+    if not (deletes or updates) or not enforced(connection):
+        return False
+    seen: set[str] = set()
+    waiting = [table]
+    while waiting:
+        for link in mirrors.links.to(connection, waiting.pop()):
+            acts = (deletes and link.on_delete in ACTING) or (updates and link.on_update in ACTING)
+            child = link.child.lower()
+            if acts and child in mirrors.tables:
+                return True
+            if acts and child not in seen:
+                seen.add(child)
+                waiting.append(child)
+    return False

@@ -29,6 +29,7 @@ class Mirrors:
         by_table: them by the lower-case name of each table.
         tables: those names.
         parents: tables that are not mirrored, and whose rows mirrored ones refer to.
+        parent_names: their names in lower case.
     """
 
     found: tuple[Mirror, ...] = ()
@@ -37,6 +38,7 @@ class Mirrors:
     by_table: dict[str, Mirror] = attrs.field(init=False)
     tables: frozenset[str] = attrs.field(init=False)
     parents: frozenset[Any] = attrs.field(init=False)
+    parent_names: frozenset[str] = attrs.field(init=False)
     _shapes: dict[Mapper[Any], tuple[Mirror, Shape]] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -51,6 +53,7 @@ class Mirrors:
         self.parents = _parents_of(
             {table for mirror in self.found for shape in mirror.shapes for table in shape.tables}
         )
+        self.parent_names = frozenset(table.name.lower() for table in self.parents)
         self._shapes = {
             shape.mapper: (mirror, shape)
             for mirror in self.found

@@ -97,15 +97,15 @@ def check_bind(target: Any, engine: Engine) -> None:
         )
 
 
-def mirrors_of(targets: Any, engine: Engine, models: Models, *, own_engine: bool) -> Mirrors:
+def mirrors_of(targets: Any, engine: Engine | None, models: Models) -> Mirrors:
     """The application's models that a store is to mirror.
 
     Raises:
         InvalidDeclarationError: one cannot be mirrored, or there is no database of theirs.
     """
-    if targets == ():
+    if isinstance(targets, list | tuple | set | frozenset) and not targets:
         return Mirrors()
-    if own_engine:
+    if engine is None:
         raise InvalidDeclarationError(
             "mirrors",
             reason="the rows are in the application's database: give its engine with engine=..., "

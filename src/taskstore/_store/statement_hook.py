@@ -73,6 +73,8 @@ class StatementHook:
         permit_writes(connection, allowed=mirrored)
         if not mirrored and not self._context.own_engine:
             self._check(statement, unit)
+            if self._context.mirrors.parents:
+                self._check_parents(connection, statement, unit, context)
 
     def _after_cursor_execute(
         self,
@@ -112,6 +114,24 @@ class StatementHook:
         ]
         unit.relations += [(mirror.collection, id) for id in found]
         return bool(found)
+
+    def _check_parents(
+        self, connection: Connection, statement: str, unit: Unit | None, context: Any
+    ) -> None:
+        """Refuse what makes the database change mirrored rows without a flush that knows of it."""
+        mirrors = self._context.mirrors
+        found = written_names(statement) & mirrors.parent_names
+        is_flushed = unit is not None and unit.flushing
+        if not found or (is_flushed and "compiled_cache" in context.execution_options):
+            return
+        from taskstore._mirror.affected import reaches  # most stores mirror nothing
+
+        if any(reaches(connection, mirrors, name, statement) for name in found):
+            raise UntrackedWriteError(
+                statement=statement,
+                remedy="mirrored rows would be changed by its foreign keys: delete or change the "
+                "rows in an attached session",
+            )
 
     def _check(self, statement: str, unit: Unit | None) -> None:
         if not self._protected.isdisjoint(written_names(statement)):

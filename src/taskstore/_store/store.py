@@ -115,9 +115,10 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls):
         """
         if engine is not None:
             check_engine(engine)
+        models = DEFAULT
+        mirrored = mirrors_of(mirrors, None if read_only else engine, models)
         layout = layout_of(path)
         prepare(layout, create=create and not read_only, read_only=read_only)
-        models = DEFAULT
         own_engine = engine is None
         if engine is None:
             engine = (
@@ -142,7 +143,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls):
                 refresh=refresh,
                 migrate=own_engine or bool(migrate),
                 create=create and not read_only,
-                mirrors=mirrors_of(mirrors, engine, models, own_engine=own_engine or read_only),
+                mirrors=mirrored,
             )
         )
         store._start(types)
