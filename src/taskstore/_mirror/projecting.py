@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, Statement
 from sqlalchemy.sql.ddl import sort_tables_and_constraints
 
 from taskstore._mirror.links import ACTING, Link, Links, dangling, enforced, quoted, referring
+from taskstore._mirror.references import parents_first
 from taskstore._mirror.shape import Mirror, Row
 from taskstore._mirror.writing import condition_of, delete_row, insert_rows, update_rows
 
@@ -88,6 +89,8 @@ class Projector:
         left: list[Wish] = []
         for (_, kind, _), group in groupby(wishes, key=_alike):
             some = list(group)
+            if kind == "insert":
+                some = parents_first(some, _row_of)
             if kind == "delete" or not self._attempt(partial(_write, self.connection, some), some):
                 left += [wish for wish in some if not self._one(wish)]
         return left
@@ -252,6 +255,11 @@ def _savepoint(connection: Connection, name: str) -> Iterator[None]:
             cursor.execute(f"RELEASE {name}")
     finally:
         cursor.close()
+
+
+def _row_of(wish: Wish) -> Row:
+    assert wish.row is not None
+    return wish.row
 
 
 def _write(connection: Connection, wishes: Sequence[Wish]) -> None:
