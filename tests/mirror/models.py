@@ -120,7 +120,7 @@ class Task(Base):
     title: Mapped[str]
     labels: Mapped[list[str]] = mapped_column(JSON, default=list)
     state: Mapped[str] = mapped_column("status", server_default="new")
-    opened: Mapped[int] = mapped_column(default=0)
+    opened: Mapped[int] = mapped_column(default=0, onupdate=77)
     length: Mapped[int] = mapped_column(Computed("length(title)"))
     owner_id: Mapped[str | None] = mapped_column(ForeignKey("people.id"))
     owner: Mapped[Person | None] = relationship(foreign_keys=[owner_id])

@@ -78,6 +78,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls):
         read_only: bool = False,
         create: bool = True,
         mirrors: Iterable[Any] = (),
+        models: Models = DEFAULT,
         migrate: bool | None = None,
         refresh: bool = True,
         lock_timeout: float = LOCK_TIMEOUT,
@@ -94,6 +95,8 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls):
                 driver itself is not. After a fork, dispose of it in the child (close=False).
             mirrors: models of the application, and association tables, that are declared with
                 `mirrored`; needs `engine`.
+            models: the models of the store's own tables in `engine`, as `build_models` gives them
+                with a prefix where names clash.
             read_only: write nothing anywhere; the cache is in memory.
             create: make the directory where there is none.
             migrate: whether to upgrade the schema of `engine`; by default that is left to the
@@ -115,7 +118,6 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls):
         """
         if engine is not None:
             check_engine(engine)
-        models = DEFAULT
         mirrored = mirrors_of(mirrors, None if read_only else engine, models)
         layout = layout_of(path)
         prepare(layout, create=create and not read_only, read_only=read_only)
