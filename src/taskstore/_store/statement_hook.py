@@ -102,10 +102,11 @@ class StatementHook:
 
     def _notes_relation(self, unit: Unit, context: Any) -> bool:
         """Note the association rows that a flush writes; False if they cannot be told."""
-        compiled = context.compiled
-        if compiled is None or not (compiled.isinsert or compiled.isdelete or compiled.isupdate):
+        if context.compiled is None or not (
+            context.isinsert or context.isdelete or context.isupdate
+        ):
             return False
-        statement: Any = compiled.statement
+        statement: Any = context.compiled.statement
         mirror = self._context.mirrors.association(statement.table)
         if mirror is None:
             return False
