@@ -52,6 +52,7 @@ class Statements:
             self._fields,
             self._metadata,
             self._tombstones,
+            self._mirror_problems,
         ) = _tables(models.prefix)
 
     def lock(self) -> None:
@@ -154,7 +155,14 @@ def peeked(rows: Iterator[Row], line: int) -> tuple[list[Row], bool]:
 
 @cache
 def _tables(prefix: str) -> tuple[str, ...]:
-    names = ("records", "record_indexes", "record_index_fields", "sync_metadata", "tombstones")
+    names = (
+        "records",
+        "record_indexes",
+        "record_index_fields",
+        "sync_metadata",
+        "tombstones",
+        "mirror_problems",
+    )
     return tuple(_quoted(prefix + name) for name in names)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from taskstore._cache.index_rows import IndexRows
@@ -193,6 +193,28 @@ class RecordRows(IndexRows):
             (collection,),
         )
         return records, tombstones
+
+    def problems(self, collection: str) -> dict[str, str]:
+        """Return the ids that a mirrored table does not hold as the log has them, and why."""
+        return dict(
+            self._read(
+                f"SELECT id, reason FROM {self._mirror_problems} WHERE collection = ? ORDER BY id",
+                (collection,),
+            )
+        )
+
+    def set_problems(self, collection: str, reasons: Mapping[str, str]) -> None:
+        """Note all that a mirrored table does not hold as the log has it."""
+        self._write(f"DELETE FROM {self._mirror_problems} WHERE collection = ?", (collection,))
+        self._write_many(
+            f"INSERT INTO {self._mirror_problems} (collection, id, reason) VALUES (?, ?, ?)",
+            ((collection, id, reason) for id, reason in sorted(reasons.items())),
+        )
+
+    def settle_problems(self, collection: str, ids: Iterable[str]) -> None:
+        """Forget the problems of some ids: the row has been written anew."""
+        if self.problems(collection):
+            self._delete(self._mirror_problems, collection, ids)
 
     def fingerprint(self, collection: str) -> Fingerprint | None:
         """Return what was recorded of a collection's log; None where nothing can be relied on."""

@@ -28,7 +28,7 @@ __all__ = ["BASE", "HEAD", "REVISIONS", "adopt", "detect", "move", "read_revisio
 BASE = "base"
 """Where there is nothing of ours."""
 
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 """The revisions of the schema, oldest first."""
 
 HEAD = REVISIONS[-1]
@@ -74,7 +74,10 @@ def detect(connection: Connection, models: Models) -> str | None:
     if not columns >= _RECORDS:
         return None
     if "updated_at_us" in columns:
-        return "0004" if set(models.table_names) <= tables else None
+        newest = f"{prefix}mirror_problems"
+        if not set(models.table_names) - {newest} <= tables:
+            return None
+        return "0005" if newest in tables else "0004"
     if f"{prefix}sync_metadata" not in tables:
         return "0001"
     return "0003" if f"{prefix}record_index_fields" in tables else "0002"

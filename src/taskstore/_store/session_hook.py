@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -27,6 +27,9 @@ from taskstore._store.transaction import TransactionHook, Unit, mark_pending
 from taskstore._store.versions import Version, next_version
 from taskstore.errors import RecordExistsError, StoreReadOnlyError, UntrackedWriteError
 
+if TYPE_CHECKING:
+    from taskstore._store.mirror_flush import MirrorFlush, MirrorPlan
+
 READ_ONLY = "taskstore_read_only"
 """The key of `Session.info` that makes a session one for reading."""
 
@@ -43,6 +46,7 @@ class _Flush:
     graves: dict[Key, Version] = attrs.field(factory=dict)
     new: set[Key] = attrs.field(factory=set)
     rows: set[int] = attrs.field(factory=set)
+    mirrored: MirrorPlan | None = None
 
 
 class SessionHook:
@@ -54,11 +58,13 @@ class SessionHook:
         self._flushes: WeakKeyDictionary[Session, _Flush] = WeakKeyDictionary()
         models = context.models
         self._tracked: type[Any] = models.StoredRecord
+        self._mirrored = _mirror_flush(context)
         self._derived = (
             models.RecordIndex,
             models.RecordIndexField,
             models.SyncMetadata,
             models.Tombstone,
+            models.MirrorProblem,
         )
 
     def attach(self, target: Any) -> None:
@@ -80,20 +86,30 @@ class SessionHook:
         touched = [*session.new, *session.dirty, *session.deleted]
         self._refuse_derived(touched)
         tracked = [row for row in touched if isinstance(row, self._tracked)]
-        if not tracked:
+        self._refuse_mirrored(tracked)
+        near = self._mirrored.mapper_of(touched) if self._mirrored is not None else None
+        if not tracked and near is None:
             return
         self._context.check_open()
         if self._context.read_only or session.info.get(READ_ONLY):
             raise StoreReadOnlyError(self._context.path, operation="write through a session")
-        connection = session.connection(bind_arguments={"mapper": self._tracked})
+        connection = session.connection(bind_arguments={"mapper": near or self._tracked})
+        if not tracked and not self._concerns(connection, near):
+            return
         self._check_connection(connection)
         # A deferred transaction must hold the write lock before `stored` is read.
         unit = self._transactions.locked(connection)
         flush = _Flush(connection)
+        if self._mirrored is not None and near is not None:
+            flush.mirrored = self._mirrored.plan(session, connection, unit, touched)
         with closing(connection.connection.cursor()) as cursor:
             self._plan(session, flush, Rows(cursor, self._context.models), unit)
         self._flushes[session] = flush
         unit.flushing = True
+
+    def _concerns(self, connection: Connection, near: Any) -> bool:
+        """Whether a flush without records is the store's business."""
+        return self._mirrored is not None and self._mirrored.is_ours(connection, near)
 
     def _check_connection(self, connection: Connection) -> None:
         if connection.dialect is not self._context.engine.dialect:
@@ -108,6 +124,15 @@ class SessionHook:
                 raise UntrackedWriteError(
                     statement=f"a change of {type(row).__name__}, which is derived from the log",
                     remedy="write StoredRecord rows, or call Store.rebuild_indexes or Store.sync",
+                )
+
+    def _refuse_mirrored(self, tracked: Iterable[Any]) -> None:
+        for row in tracked:
+            mirror = self._context.mirrors.by_collection.get(row.collection)
+            if mirror is not None:
+                raise UntrackedWriteError(
+                    statement=f"a change of a StoredRecord of {row.collection!r}",
+                    remedy=f"write the rows of {mirror.name} in an attached session",
                 )
 
     def _plan(self, session: Session, flush: _Flush, rows: Rows, unit: Unit) -> None:
@@ -213,6 +238,8 @@ class SessionHook:
                 rows.exhume(collection, [written])
             collect_lines(rows, unit.changes, flush.lines, new=flush.new)
             collect_graves(rows, unit.changes, flush.graves)
+        if self._mirrored is not None and flush.mirrored is not None:
+            self._mirrored.collect(session, context, flush.connection, flush.mirrored, unit)
         mark_pending(flush.connection)
 
     def _check_planned(self, session: Session, context: UOWTransaction, planned: set[int]) -> None:
@@ -236,12 +263,25 @@ class SessionHook:
         if not (state.is_insert or state.is_update or state.is_delete):
             return
         mapper = state.bind_mapper
+        if mapper is not None and self._context.mirrors.of(mapper) is not None:
+            raise UntrackedWriteError(
+                statement=f"an ORM-enabled bulk statement on {mapper.class_.__name__}",
+                remedy="use session.add, change loaded rows, or session.delete",
+            )
         if mapper is not None and issubclass(mapper.class_, (self._tracked, *self._derived)):
             raise UntrackedWriteError(
                 statement=f"an ORM-enabled bulk statement on {mapper.class_.__name__}",
                 remedy="use session.add, change loaded rows, session.delete, or the store's "
                 "create_many, save_many and delete_where",
             )
+
+
+def _mirror_flush(context: StoreContext) -> MirrorFlush | None:
+    if not context.mirrors:
+        return None
+    from taskstore._store.mirror_flush import MirrorFlush  # most stores mirror nothing
+
+    return MirrorFlush(context)
 
 
 def _check_stored(rows: Rows, flush: _Flush) -> None:

@@ -28,6 +28,7 @@ from taskstore.errors import (
     InvalidFilterError,
     InvalidRecordError,
     RecordNotFoundError,
+    UntrackedWriteError,
 )
 
 R = TypeVar("R")
@@ -206,6 +207,12 @@ class WriteCalls:
 
     def _run(self, codec: RecordCodec[Any], operation: str, write: Callable[[Writer], R]) -> R:
         """Write; once more on a cache made anew if this one turns out to be unusable."""
+        mirror = self._context.mirrors.by_collection.get(codec.collection)
+        if mirror is not None:
+            raise UntrackedWriteError(
+                statement=f"{operation} of {codec.collection!r} by the store",
+                remedy=f"its rows are those of {mirror.name}: write them in an attached session",
+            )
         alone = self._sessions.current() is None
         try:
             with self._writer(codec, operation) as writer:
