@@ -42,6 +42,7 @@ class _Flush:
     """What one flush will write, decided before its SQL runs."""
 
     connection: Connection
+    now_ms: int
     lines: dict[Key, bytes] = attrs.field(factory=dict)
     graves: dict[Key, Version] = attrs.field(factory=dict)
     new: set[Key] = attrs.field(factory=set)
@@ -99,7 +100,7 @@ class SessionHook:
         self._check_connection(connection)
         # A deferred transaction must hold the write lock before `stored` is read.
         unit = self._transactions.locked(connection)
-        flush = _Flush(connection)
+        flush = _Flush(connection, self._context.clock())
         if self._mirrored is not None and near is not None:
             flush.mirrored = self._mirrored.plan(session, connection, unit, touched)
         with closing(connection.connection.cursor()) as cursor:
@@ -178,7 +179,7 @@ class SessionHook:
         origin = before if draft.old_key is None else stored.get(draft.old_key)
         previous = raw_fields(origin.line) if origin is not None and origin.line else None
         fields = draft.fields if previous is None else aligned(draft.fields, previous)
-        version = self._version(draft, before, origin)
+        version = _version(draft, before, origin, flush.now_ms)
         if (
             before is not None
             and previous is not None
@@ -195,26 +196,12 @@ class SessionHook:
         if before is None:
             flush.new.add(draft.key)
 
-    def _version(self, draft: Draft, before: Stored | None, origin: Stored | None) -> Version:
-        """The version of a line; `origin` is the row's old line, also under another key."""
-        collection, id = draft.key
-        previous = origin.updated_at if origin is not None else None
-        now_ms = self._context.clock()
-        claim = draft.claim
-        if draft.old_key not in (None, draft.key):
-            # What a moved row carries is the version that it had under its old key.
-            stored_us = origin.order_us if origin is not None else None
-            carried = next_version(claim, stored_us, previous, now_ms, collection=collection, id=id)
-            claim = claim if carried.kept else None
-        stored_us = before.order_us if before is not None else None
-        return next_version(claim, stored_us, previous, now_ms, collection=collection, id=id)
-
     def _plan_grave(self, flush: _Flush, key: Key, before: Stored | None) -> None:
         version = next_version(
             None,
             before.order_us if before is not None else None,
             before.updated_at if before is not None else None,
-            self._context.clock(),
+            flush.now_ms,
             collection=key[0],
             id=key[1],
         )
@@ -282,6 +269,20 @@ def _mirror_flush(context: StoreContext) -> MirrorFlush | None:
     from taskstore._store.mirror_flush import MirrorFlush  # most stores mirror nothing
 
     return MirrorFlush(context)
+
+
+def _version(draft: Draft, before: Stored | None, origin: Stored | None, now_ms: int) -> Version:
+    """The version of a line; `origin` is the row's old line, also under another key."""
+    collection, id = draft.key
+    previous = origin.updated_at if origin is not None else None
+    claim = draft.claim
+    if draft.old_key not in (None, draft.key):
+        # What a moved row carries is the version that it had under its old key.
+        stored_us = origin.order_us if origin is not None else None
+        carried = next_version(claim, stored_us, previous, now_ms, collection=collection, id=id)
+        claim = claim if carried.kept else None
+    stored_us = before.order_us if before is not None else None
+    return next_version(claim, stored_us, previous, now_ms, collection=collection, id=id)
 
 
 def _check_stored(rows: Rows, flush: _Flush) -> None:

@@ -234,7 +234,7 @@ class WriteCalls:
             rows = Rows(cursor, self._context.models)
             if not taught:
                 self._catalog.teach(codec, rows)
-            writer = Writer(codec, rows, unit.changes, self._context.clock)
+            writer = Writer(codec, rows, unit.changes, self._context.clock())
             try:
                 yield writer
             finally:

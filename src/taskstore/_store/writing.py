@@ -53,14 +53,14 @@ class Writer:
         codec: the record type, or that of plain dicts.
         rows: on the transaction's connection.
         changes: of the transaction.
-        clock: the time in milliseconds since the epoch.
+        now_ms: the time of all that it writes, in milliseconds since the epoch.
         touched: the ids of records that were written or deleted.
     """
 
     codec: RecordCodec[Any]
     rows: Rows
     changes: Changes
-    clock: Callable[[], int]
+    now_ms: int
     touched: list[str] = attrs.field(factory=list)
 
     def create(self, records: Sequence[Any]) -> list[Any]:
@@ -181,7 +181,7 @@ class Writer:
             claim,
             stored.order_us if stored is not None else None,
             stored.updated_at if stored is not None else None,
-            self.clock(),
+            self.now_ms,
             collection=self.codec.collection,
             id=id,
         )
