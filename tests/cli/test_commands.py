@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -115,6 +116,26 @@ def test_a_question_can_be_answered_no(folder: Path) -> None:
     done = on_terminal("delete", "plans", "-w", "status=open", cwd=folder, typed="n\n")
     assert (1, True) == (done.status, "Error: nothing was deleted" in done.stdout)
     assert "3\n" == on_pipe("list", "plans", "--count", cwd=folder).stdout
+
+
+def test_an_export_goes_where_a_name_leads(folder: Path) -> None:
+    """A link stays a link, a file keeps its permissions, and a device is written to."""
+    real = folder / "real.csv"
+    real.write_text("old")
+    real.chmod(0o600)
+    (folder / "link.csv").symlink_to(real.name)
+    assert 0 == on_pipe("export", "plans", "-o", "link.csv", cwd=folder).status
+    assert (True, 0o600) == ((folder / "link.csv").is_symlink(), real.stat().st_mode & 0o777)
+    assert "plan-001" in real.read_text(encoding="utf-8")
+    assert 0 == on_pipe("export", "plans", "-o", os.devnull, cwd=folder).status
+    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+
+
+def test_a_query_gives_json_that_others_can_read(folder: Path) -> None:
+    """Columns of one name are told apart, and infinities, for which JSON has no word, are text."""
+    run = on_pipe("sql", "SELECT 1 a, 2 a, 9e999 b, -9e999 c", "--json", cwd=folder)
+    expected = [{"a": 1, "a:1": 2, "b": "Infinity", "c": "-Infinity"}]
+    assert expected == json.loads(run.stdout, parse_constant=pytest.fail)
 
 
 def test_an_export_replaces_a_file_when_it_is_whole(folder: Path) -> None:

@@ -60,6 +60,20 @@ def test_the_merge_is_written_into_ours(files: list[str]) -> None:
     assert {"base", "ours", "theirs"} == {path.name for path in ours.parent.iterdir()}
 
 
+@pytest.mark.parametrize("is_log", [False, True], ids=["one line per id", "log"])
+def test_a_line_that_no_reader_would_take_is_not_written(files: list[str], is_log: bool) -> None:
+    """Two long edits of a record that together exceed the length of a line: exit 2, as it was."""
+    half = "x" * (9 * 2**20)
+    base = line("a", 1, x="", y="") * (2 if is_log else 1)
+    sides = [line("a", 2, x=half, y=""), line("a", 3, x="", y=half)]
+    for path, text in zip(files, ["", *sides], strict=True):
+        Path(path).write_text(base * (is_log or not text) + text, encoding="utf-8")
+    before = Path(files[1]).read_bytes()
+    done = run("merge", *files, ".taskstore/plans.jsonl")
+    assert (2, before) == (done.returncode, Path(files[1]).read_bytes())
+    assert "a: its line would be longer than 16 MiB" in done.stderr
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 6])
 def test_a_wrong_number_of_arguments_exits_2(files: list[str], count: int) -> None:
     """Fewer than three or more than four arguments exit 2 with OURS untouched."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskstore._merge.sequences import merge_order
+from taskstore._merge.sequences import merge_order, repeated, text_of
 
 KEYS = [b"a", b"b", b"c", b"d", b"e"]
 orders = st.lists(st.sampled_from(KEYS), unique=True)
@@ -86,3 +87,13 @@ def test_additions_in_different_orders_are_sorted() -> None:
     assert [b"a", b"c", b"d", b"e", b"b"] == merged(
         [b"a", b"b"], [b"a", b"e", b"d", b"b"], [b"a", b"d", b"c", b"e", b"b"]
     )
+
+
+@given(st.lists(st.binary(max_size=2).filter(lambda text: b"\n" not in text)))
+def test_repeated_texts_get_keys_of_their_own(texts: list[bytes]) -> None:
+    """Each text has a key, from which it can be told; the keys grow no longer with their number."""
+    seen: Counter[bytes] = Counter()
+    keys = [repeated(text, seen) for text in texts]
+    assert len(texts) == len(set(keys))
+    assert texts == [text_of(key) for key in keys]
+    assert max(map(len, keys), default=0) <= 2 + 1 + 8

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from taskstore._merge.logs import Line, Lines, Log, winners
 from taskstore._merge.records import Settled, with_time_of
-from taskstore._merge.sequences import merge_order
+from taskstore._merge.sequences import merge_order, repeated, text_of
 from taskstore._merge.values import canonical
 
 __all__ = ["as_log", "one_per_id"]
@@ -29,7 +30,7 @@ def one_per_id(
         if found.line is not None
     }
     problems = _kept({key: None for key in base if key[:1] != b"\n"}, first, second)
-    texts |= {key: key.rstrip(b"\n") for key in problems if key[:1] != b"\n"}
+    texts |= {key: text_of(key) for key in problems if key[:1] != b"\n"}
     if all(_is_sorted(places) for places in (first, second)):
         # Sides that have a place for each id share it, also for the ids that only one has.
         return [texts[key] for key in sorted(texts)]
@@ -58,13 +59,13 @@ def as_log(
     kept = _kept({} if keep_all else base, first, second)
 
     def age(run: list[bytes]) -> int:
-        return max(known[key.rstrip(b"\n")].order_us for key in run)
+        return max(known[text_of(key)].order_us for key in run)
 
     def later(run: list[bytes], other: list[bytes]) -> bool:
         return (age(run), run) > (age(other), other)
 
     order = merge_order(base, first, second, kept=kept, later=later)
-    lines = [known[key.rstrip(b"\n")] for key in order]
+    lines = [known[text_of(key)] for key in order]
     if not keep_all:
         lines = [line for line in lines if line.id is None or settled[line.id].line is not None]
     lines += _missing(lines, {id: settled[id] for id in settled if id not in blocks})
@@ -88,25 +89,17 @@ def _missing(lines: list[Line], settled: Mapping[str, Settled]) -> list[Line]:
 
 
 def _numbered(lines: list[Line]) -> dict[bytes, None]:
-    """Return a key for each line: its bytes, and for a repeated one newlines after them."""
-    keys: dict[bytes, None] = {}
-    for line in lines:
-        key = line.raw
-        while key in keys:
-            key += b"\n"
-        keys[key] = None
-    return keys
+    """Return a key for each line, of which repeated ones have one each."""
+    seen: Counter[bytes] = Counter()
+    return {repeated(line.raw, seen): None for line in lines}
 
 
 def _places(lines: list[Line]) -> dict[bytes, None]:
     """Return the ids of records, marked by a newline before them, and the keys of problems."""
-    keys: dict[bytes, None] = {}
-    for line in lines:
-        key = line.raw if line.id is None else _place_of(line.id)
-        while line.id is None and key in keys:
-            key += b"\n"
-        keys[key] = None
-    return keys
+    seen: Counter[bytes] = Counter()
+    return {
+        repeated(line.raw, seen) if line.id is None else _place_of(line.id): None for line in lines
+    }
 
 
 def _place_of(id: str) -> bytes:

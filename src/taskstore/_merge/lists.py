@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from taskstore._format.lines import raw_fields
 from taskstore._merge.places import Notes, Place
-from taskstore._merge.sequences import merge_order
+from taskstore._merge.sequences import merge_order, repeated
 from taskstore._merge.values import (
     Three,
     Unsettled,
@@ -64,13 +65,12 @@ def merge_lists(three: Three, place: Place, notes: Notes, merge: Merge) -> Value
 def _keyed(value: bytes, repeats: bool) -> Items | None:
     """Return a list's elements by their keys; None if two have the same, unless that may be."""
     items: Items = {}
+    seen: Counter[bytes] = Counter()
     for item in raw_items(value):
         key = _key(item)
         if key in items and not repeats:
             return None
-        while key in items:
-            key += b"\n"  # no canonical text ends with it
-        items[key] = item
+        items[repeated(key, seen)] = item
     return items
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from taskstore._format.lines import join_fields, raw_fields
+from taskstore._format.lines import MAX_LINE_BYTES, join_fields, raw_fields
 from taskstore._merge.fields import merge_fields
 from taskstore._merge.logs import Line
 from taskstore._merge.places import Clash, Notes, Place
 from taskstore._merge.values import Three, Unsettled, Value, instant, one_sided, spellings
+from taskstore.errors import InvalidRecordError
 
 __all__ = ["Settled", "merge_record", "with_time_of"]
 
@@ -45,6 +46,9 @@ def merge_record(
         policies: The policies of the fields.
         may_go_back: Whether a time that one side set back may stay so, which it may where no
             other line of the record is left. It does if nothing had to be decided by time.
+
+    Raises:
+        InvalidRecordError: The merged line would be longer than a line may be.
     """
     found = one_sided(Three(_raw(base), _raw(first), _raw(second)))
     if not isinstance(found, Unsettled):
@@ -104,8 +108,21 @@ def _settled(fields: dict[str, Value], sides: tuple[Line, Line], notes: Notes) -
     for side in sides:
         if raw_fields(side.raw) == present:
             return Settled(side, clashes, variants)
-    line = Line(join_fields(present, spelled), sides[0].id, instant(fields.get("updated_at")))
+    raw = _checked(join_fields(present, spelled), sides[0])
+    line = Line(raw, sides[0].id, instant(fields.get("updated_at")))
     return Settled(line, clashes, variants)
+
+
+def _checked(raw: bytes, side: Line) -> bytes:
+    """Refuse a line that no reader would take: each side's was short enough, both are not."""
+    if len(raw) > MAX_LINE_BYTES:
+        raise InvalidRecordError(
+            collection="the merged record",
+            id=side.id,
+            reason=f"its line would be longer than {MAX_LINE_BYTES // 2**20} MiB; shorten it on "
+            "one side and merge again",
+        )
+    return raw
 
 
 def _present(fields: Mapping[str, Value]) -> dict[str, bytes]:
@@ -120,4 +137,5 @@ def with_time_of(line: Line, newer: Line) -> Line:
         fields.pop("updated_at", None)
     else:
         fields["updated_at"] = time
-    return Line(join_fields(fields, spellings(line.raw)), line.id, newer.order_us, line.deleted)
+    raw = _checked(join_fields(fields, spellings(line.raw)), line)
+    return Line(raw, line.id, newer.order_us, line.deleted)

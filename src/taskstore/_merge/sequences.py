@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Iterable
 
-__all__ = ["merge_order"]
+__all__ = ["merge_order", "repeated", "text_of"]
 
 Later = Callable[[list[bytes], list[bytes]], bool]
 """Says of two runs of keys, one of either side, whether the first is to come after the second."""
+
+
+def repeated(text: bytes, seen: Counter[bytes]) -> bytes:
+    """Return a key for a text without newlines: itself, and if it was seen before one of its own.
+
+    Args:
+        text: The text.
+        seen: How often each was seen; is counted up.
+    """
+    count = seen[text]
+    seen[text] = count + 1
+    return b"%b\n%08d" % (text, count) if count else text
+
+
+def text_of(key: bytes) -> bytes:
+    """Return the text that a key was made for."""
+    return key.partition(b"\n")[0]
 
 
 def merge_order(

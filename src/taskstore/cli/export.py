@@ -108,10 +108,24 @@ def _opened(path: Path | None) -> Iterator[TextIO]:
         with open(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="") as stream:
             yield stream
         return
+    if path.exists() and not path.is_file():
+        # A device or a pipe is written to, not replaced.
+        with open(path, "w", encoding="utf-8", newline="") as stream:
+            yield stream
+        return
+    with _replaced(path.resolve()) as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _replaced(path: Path) -> Iterator[TextIO]:
+    """Open a new file that takes the place of another, and its permissions, once it is whole."""
     draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     finish: Callable[[], None] = draft.unlink
     try:
         with open(draft, "x", encoding="utf-8", newline="") as stream:
+            if path.exists():
+                draft.chmod(path.stat().st_mode & 0o7777)
             yield stream
         finish = lambda: os.replace(draft, path)  # noqa: E731
     finally:

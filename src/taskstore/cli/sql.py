@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -57,7 +59,8 @@ def command(
     views = list(_views(store, text))
     with answered(store.engine, text, dict(parameters), views) as (columns, rows):
         if as_json:
-            write_json_list(dict(zip(columns, map(_json, row), strict=True)) for row in rows)
+            names = _distinct(columns)
+            write_json_list(dict(zip(names, map(_json, row), strict=True)) for row in rows)
         else:
             with waiting("Running the query"):
                 found = [list(map(_json, row)) for row in rows]
@@ -78,7 +81,20 @@ def _views(store: Store, query: str) -> Iterator[str]:
             yield view_sql(name, field_names(store, name))
 
 
+def _distinct(columns: Sequence[str]) -> list[str]:
+    """Return the names of columns, a repeated one with its number, as the shell of SQLite does."""
+    seen: Counter[str] = Counter()
+    names = []
+    for name in columns:
+        names.append(f"{name}:{seen[name]}" if seen[name] else name)
+        seen[name] += 1
+    return names
+
+
 def _json(value: Any) -> Any:
+    if isinstance(value, float) and not isfinite(value):
+        # JSON has no word for it.
+        return "Infinity" if value > 0 else "-Infinity"
     return value.hex() if isinstance(value, bytes) else value
 
 
