@@ -4,8 +4,8 @@ What is run, in the order of the page:
 
 - `console` blocks: what follows `$ ` is typed into one shell, with `> ` before lines that go on.
   The lines after it are what it prints; a line `...` stands for any lines. `sh` blocks are not run.
-- blocks whose first line is a comment with the name of a file, such as `# plans.py`: are written to
-  it.
+- blocks whose first line is a comment with the name of a file, such as `# plans.py`, or that have a
+  comment `<!-- file plans.json -->` before them: are written to it.
 - other `python` blocks: are run. A `text` block right after one is what it prints.
 - comments `<!-- $ command -->`: are typed, too, and what they print is nobody's business.
 
@@ -37,13 +37,15 @@ INSTALLING = re.compile(r"python3 -m venv |\. \.venv/bin/activate$|pip install "
 """What a reader types before anything of ours is there."""
 
 _PART = re.compile(
-    r"^(?P<indent> *)```(?P<language>\w+)\n(?P<body>.*?)^ *```$|^<!-- \$ (?P<hidden>.*?) -->$",
+    r"^(?:<!-- file (?P<file>\S+) -->\n+)?```(?P<language>\w+)\n(?P<body>.*?)^```$"
+    r"|^<!-- \$ (?P<hidden>.*?) -->$",
     re.MULTILINE | re.DOTALL,
 )
-_FILE = re.compile(r"# ([\w./-]+\.\w+)\n")
+_FILE = re.compile(r"# (?P<file>[\w./-]+\.\w+)\n")
 _NAMES = (
     (re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"), "<time>"),
     (re.compile(r"\b\d{13}\b"), "<time>"),
+    (re.compile(r"\b\d+\.\d\ds\b"), "<seconds>"),
     (re.compile(r"\b[0-9a-f]{7,40}\b"), "<commit>"),
 )
 
@@ -57,17 +59,14 @@ class Block:
         kind: "python", "console", "file" or "hidden".
         text: Its text.
         printed: For Python, what the page says that it prints; None if it says nothing.
+        file: The file that it is to become.
     """
 
     line: int
     kind: str
     text: str
     printed: str | None = None
-
-    @property
-    def file_name(self) -> str:
-        """The file that a block of that kind is to become."""
-        return self.text.partition("\n")[0].removeprefix("# ")
+    file: str = ""
 
     def commands(self) -> Iterator[tuple[str, str]]:
         """The commands of a console block, each with what it prints."""
@@ -90,8 +89,8 @@ def blocks(page: Path) -> list[Block]:
         end = match.end()
         if language is None:
             found.append(Block(line, "hidden", match["hidden"]))
-        elif _FILE.match(body):
-            found.append(Block(line, "file", body))
+        elif named := match["file"] or ((first := _FILE.match(body)) and first["file"]):
+            found.append(Block(line, "file", body, file=named))
         elif language in ("python", "console"):
             found.append(Block(line, language, body))
         elif language == "text" and is_next and found and found[-1].kind == "python":
@@ -214,7 +213,7 @@ class Reader:
             if block.kind == "hidden":
                 self.shell.type(block.text)
             elif block.kind == "file":
-                path = self.shell.folder / block.file_name
+                path = self.shell.folder / block.file
                 path.write_text(block.text, encoding="utf-8")
             elif block.kind == "console":
                 for command, expected in block.commands():
