@@ -112,6 +112,17 @@ def tests(session: nox.Session, line: str) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """The benchmark, whose table and curves go into the documentation; takes a quarter of an hour.
+
+    Arguments replace that: `nox -s bench -- --rows create get --sizes 10000`.
+    """
+    session.install(*group("test"), ".")
+    options = session.posargs or ["--docs", "docs/explanation", "--json", "bench.json"]
+    session.run("python", "-m", "tests.bench", *options)
+
+
+@nox.session
 def crash(session: nox.Session) -> None:
     """The tests of crashes and of concurrent writers at their full size; takes long."""
     session.install(*group("test"), ".[async]")

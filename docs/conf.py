@@ -8,7 +8,7 @@ copyright = author
 version = release = installed_version("taskstore")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
-exclude_patterns = ["_build", "examples"]
+exclude_patterns = ["_build", "examples", "explanation/performance-table.md"]
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 

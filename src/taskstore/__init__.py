@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from taskstore._aio.blocks import AsyncTransaction
     from taskstore._aio.store import AsyncStore
     from taskstore._format.problems import Problem
+    from taskstore._mirror.declare import mirrored
     from taskstore._query.conditions import Condition, Field, Filter, FilterOp, Order, where
     from taskstore._records.declare import evolve, indexed, make_converter, record
     from taskstore._records.ids import new_id, now_ms
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         LockTimeoutError,
         LogWriteError,
         MigrationRequiredError,
+        MissingLogError,
         RecordExistsError,
         RecordNotFoundError,
         RecordSkippedWarning,
@@ -77,6 +79,7 @@ __all__ = [
     "LockTimeoutError",
     "LogWriteError",
     "MigrationRequiredError",
+    "MissingLogError",
     "Order",
     "Page",
     "Problem",
@@ -102,6 +105,7 @@ __all__ = [
     "evolve",
     "indexed",
     "make_converter",
+    "mirrored",
     "new_id",
     "now_ms",
     "record",
@@ -128,6 +132,7 @@ _HOMES = {
     "evolve": "taskstore._records.declare",
     "indexed": "taskstore._records.declare",
     "make_converter": "taskstore._records.declare",
+    "mirrored": "taskstore._mirror.declare",
     "new_id": "taskstore._records.ids",
     "now_ms": "taskstore._records.ids",
     "record": "taskstore._records.declare",

@@ -5,7 +5,7 @@ One revision of the application takes ours along::
     import taskstore.migrations
 
     def upgrade() -> None:
-        taskstore.migrations.upgrade(op, "0004")
+        taskstore.migrations.upgrade(op, "0005")
 
     def downgrade() -> None:
         taskstore.migrations.downgrade(op, "base")

@@ -13,6 +13,7 @@ from taskstore._cache.models import DEFAULT, Models, build_models
 if TYPE_CHECKING:
     # What is mapped is a subclass; a type checker reads the columns from the class itself.
     from taskstore._cache.models import (
+        MirrorProblem,
         RecordIndex,
         RecordIndexField,
         StoredRecord,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         Tombstone,
     )
 else:
+    MirrorProblem = DEFAULT.MirrorProblem
     RecordIndex = DEFAULT.RecordIndex
     RecordIndexField = DEFAULT.RecordIndexField
     StoredRecord = DEFAULT.StoredRecord
@@ -28,6 +30,7 @@ else:
 
 __all__ = [
     "DEFAULT",
+    "MirrorProblem",
     "Models",
     "RecordIndex",
     "RecordIndexField",

@@ -14,6 +14,15 @@ from pathlib import Path
 import attrs
 
 CALL = [sys.executable, "-P", "-m", "taskstore"]
+INTERRUPTIBLE = [
+    sys.executable,
+    "-P",
+    "-c",
+    """import signal; signal.signal(signal.SIGINT, signal.default_int_handler)
+from taskstore.cli import main; main()""",
+]
+"""A call that takes SIGINT, which whoever runs the tests in the background may have turned off."""
+
 _WIDTH, _HEIGHT = 100, 40
 _PATIENCE = 60.0
 

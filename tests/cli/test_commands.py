@@ -104,6 +104,7 @@ def test_ctrl_c_ends_a_query(folder: Path) -> None:
     script = (
         "import os, signal, sys, threading\n"
         "from taskstore.cli import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "threading.Timer(2, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "main(sys.argv[1:])\n"
     )

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from taskstore import Store, errors
 from taskstore.cli import main
 from taskstore.cli._errors import Status, guarded, status_of
-from tests.cli.programs import CALL, environment, on_pipe
+from tests.cli.programs import CALL, INTERRUPTIBLE, environment, on_pipe
 
 
 @pytest.fixture
@@ -211,7 +211,7 @@ def test_a_reader_that_has_gone_ends_it_quietly(arguments: list[str], folder: Pa
 def test_ctrl_c_ends_a_watch(folder: Path) -> None:
     """A watch prints what is committed as it comes; SIGINT ends it with 130 and a cursor."""
     watch = subprocess.Popen(
-        [*CALL, "watch", "plans", "--since", "0", "--json", "--interval", "0.01"],
+        [*INTERRUPTIBLE, "watch", "plans", "--since", "0", "--json", "--interval", "0.01"],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

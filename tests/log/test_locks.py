@@ -198,7 +198,7 @@ def test_who_comes_back_to_the_gate_waits_behind(layout: Any) -> None:
     waiter, late = (threading.Thread(target=visit, args=(name,)) for name in ("waiter", "late"))
     with Gate(layout).hold(1):
         waiter.start()
-        turn = file_lock(layout.turn_path, name="turn", store=layout.directory, longest_pause=0.001)
+        turn = file_lock(layout.turn_path, name="turn", store=layout.directory)
         while turn.try_acquire():
             turn.release()
         late.start()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from taskstore import (
@@ -335,3 +336,29 @@ def test_a_closed_store_says_so(store: Store) -> None:
         with pytest.raises(StoreClosedError, match="open it again"):
             call()
     assert "closed" in repr(store)
+
+
+def test_what_a_call_calls_in_turn_joins_it(directory: Path) -> None:
+    """A store's call that is made from within another one sees its transaction, and is part of it.
+
+    Here the clock makes it, which a write asks for the time.
+    """
+    calls: list[str] = []
+
+    def clock() -> int:
+        if "begun" in calls and "nested" not in calls:
+            calls.append("nested")
+            assert [] == store.list("notes")
+            with store.transaction() as session:
+                store.create({"id": "inner"}, collection="notes")
+                assert 1 == session.scalar(select(func.count()).select_from(StoredRecord))
+            with pytest.raises(ZeroDivisionError), store.transaction():
+                store.create({"id": "undone"}, collection="notes")
+                raise ZeroDivisionError
+        return 1_700_000_000_000
+
+    with Store.open(directory, clock=clock) as store:
+        calls.append("begun")
+        store.create({"id": "outer"}, collection="notes")
+        assert ["inner", "outer"] == [row["id"] for row in store.list("notes")]
+    assert 2 == (directory / "notes.jsonl").read_text().count("\n")

@@ -14,7 +14,8 @@ from tests.structure.modules import Module, imports, parse
 PURE = {"errors", "_format"}
 BELOW_CACHE = PURE | {"_records", "_query"}
 CACHE = BELOW_CACHE | {"_cache", "models", "migrations"}
-STORE = CACHE | {"_log", "_store"}
+MIRROR = CACHE | {"_mirror"}
+STORE = MIRROR | {"_log", "_store"}
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "_format": {"errors"},
@@ -27,6 +28,7 @@ LAYERS: dict[str, set[str]] = {
     "_cache": BELOW_CACHE,
     "models": CACHE,
     "migrations": CACHE,
+    "_mirror": CACHE,
     "_store": STORE,
     "_aio": STORE,
     "_doctor": STORE | {"_merge", "_git"},
@@ -40,9 +42,18 @@ LAYERS: dict[str, set[str]] = {
 
 # Libraries that only some layers may know.
 CONFINED = {
-    "sqlalchemy": {"_query", "_cache", "models", "migrations", "_store", "_aio", "cli"},
+    "sqlalchemy": {
+        "_query",
+        "_cache",
+        "models",
+        "migrations",
+        "_mirror",
+        "_store",
+        "_aio",
+        "cli",
+    },
     "alembic": {"_cache", "migrations", "_store", "cli"},
-    "sqlite3": {"_cache", "_store"},
+    "sqlite3": {"_cache", "_mirror", "_store"},
     "filelock": {"_log"},
     "fcntl": {"_log"},
     "cattrs": {"_records"},

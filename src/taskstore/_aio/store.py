@@ -17,6 +17,7 @@ from taskstore._aio.reads import AsyncReadCalls
 from taskstore._aio.threads import Threads
 from taskstore._aio.upkeep import AsyncUpkeepCalls
 from taskstore._aio.writes import AsyncWriteCalls
+from taskstore._cache.models import DEFAULT, Models
 from taskstore._log.layout import Layout
 from taskstore._records.ids import now_ms
 from taskstore._store.store import LOCK_TIMEOUT, Store
@@ -49,6 +50,8 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls):
         engine: Engine | None = None,
         read_only: bool = False,
         create: bool = True,
+        mirrors: Iterable[Any] = (),
+        models: Models = DEFAULT,
         migrate: bool | None = None,
         refresh: bool = True,
         lock_timeout: float = LOCK_TIMEOUT,
@@ -66,6 +69,8 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls):
             "engine": engine,
             "read_only": read_only,
             "create": create,
+            "mirrors": mirrors,
+            "models": models,
             "migrate": migrate,
             "refresh": refresh,
             "lock_timeout": lock_timeout,

@@ -26,10 +26,18 @@ class AsyncUpkeepCalls(Calls):
         """Whether any log says something that the cache does not know; see `Store.is_stale`."""
         return await self._read(self._store.is_stale)
 
-    async def sync(self, *, force: bool = False, on_progress: Progress | None = None) -> SyncReport:
+    async def sync(
+        self, *, force: bool = False, prune: bool = False, on_progress: Progress | None = None
+    ) -> SyncReport:
         """Bring the cache to what the logs say; see `Store.sync`."""
         told = in_loop(on_progress)
-        return await self._write("sync", lambda: self._store.sync(force=force, on_progress=told))
+        return await self._write(
+            "sync", lambda: self._store.sync(force=force, prune=prune, on_progress=told)
+        )
+
+    async def export(self, type: Any, /) -> int:
+        """Write the rows of a mirrored class that were never logged; see `Store.export`."""
+        return await self._write("export rows", lambda: self._store.export(type))
 
     async def verify(self, *, repair: bool = False) -> VerifyReport:
         """Compare the cache with the logs; see `Store.verify`."""

@@ -119,19 +119,25 @@ def where_clause(
     """
     record = record_columns(models)
     found: list[ColumnElement[bool]] = []
+    first: tuple[Leaf, ColumnElement[Any]] | None = None
+    others: list[tuple[Leaf, ColumnElement[Any]]] = []
     if driver is None:
         found.append(record.collection == collection)
     for number, part in enumerate(parts_of(tree)):
         if number == driver and isinstance(part, Leaf):
-            operand = bind(part)
-            # With both columns, and no other word on the collection, SQLite has but one way to
-            # begin: else it may walk the whole collection for the sake of the order.
-            key = tuple_(record.collection, record.id)
-            found.append(key.in_(index_seek(part, models, collection, operand)))
+            first = part, bind(part)
             if part.form == "index+json":
-                found.append(json_test(part, record.data_json, operand))
+                found.append(json_test(part, record.data_json, first[1]))
+        elif driver is not None and isinstance(part, Leaf) and part.form == "index":
+            others.append((part, bind(part)))
         else:
             found.append(_expression(part, models, bind))
+    if first is not None:
+        # With both columns, and no other word on the collection, SQLite has but one way to
+        # begin: else it may walk the whole collection for the sake of the order.
+        key = tuple_(record.collection, record.id)
+        leaf, operand = first
+        found.insert(0, key.in_(index_seek(leaf, models, collection, operand, others)))
     return and_(*found)
 
 

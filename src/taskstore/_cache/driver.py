@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -45,12 +46,14 @@ class Statements:
         self._cursor = cursor
         self._driver = cursor.connection
         self._permitted = permitted(self._driver)
-        prefix = models.prefix
-        self._records = _quoted(f"{prefix}records")
-        self._indexes = _quoted(f"{prefix}record_indexes")
-        self._fields = _quoted(f"{prefix}record_index_fields")
-        self._metadata = _quoted(f"{prefix}sync_metadata")
-        self._tombstones = _quoted(f"{prefix}tombstones")
+        (
+            self._records,
+            self._indexes,
+            self._fields,
+            self._metadata,
+            self._tombstones,
+            self._mirror_problems,
+        ) = _tables(models.prefix)
 
     def lock(self) -> None:
         """Make the open transaction a writer, waiting for the database's lock if need be.
@@ -148,6 +151,19 @@ def peeked(rows: Iterator[Row], line: int) -> tuple[list[Row], bool]:
         if length >= CHUNK_BYTES:
             return first, True
     return first, len(first) == CHUNK_ROWS * 5
+
+
+@cache
+def _tables(prefix: str) -> tuple[str, ...]:
+    names = (
+        "records",
+        "record_indexes",
+        "record_index_fields",
+        "sync_metadata",
+        "tombstones",
+        "mirror_problems",
+    )
+    return tuple(_quoted(prefix + name) for name in names)
 
 
 def _quoted(name: str) -> str:

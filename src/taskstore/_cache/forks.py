@@ -12,16 +12,25 @@ import gc
 import os
 import sqlite3
 import weakref
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Engine, event
 
 from taskstore._cache.guard import GuardedConnection
 from taskstore.errors import TransactionOpenError
 
-__all__ = ["watch_forks"]
+__all__ = ["release_at_forks", "watch_forks"]
+
+
+class Releasable(Protocol):
+    """Who keeps connections of an engine out of its pool."""
+
+    def release(self) -> None:
+        """Close those that are idle."""
+
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+_keepers: weakref.WeakSet[Releasable] = weakref.WeakSet()
 _connections: weakref.WeakKeyDictionary[GuardedConnection, str] = weakref.WeakKeyDictionary()
 # Not even the end of the child may close what was in use in the parent.
 _inherited: list[GuardedConnection] = []
@@ -53,7 +62,14 @@ def watch_forks(engine: Engine, path: str) -> None:
         os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
 
 
+def release_at_forks(keeper: Releasable) -> None:
+    """Have the idle connections that somebody keeps closed before each fork of this process."""
+    _keepers.add(keeper)
+
+
 def _before_fork() -> None:
+    for keeper in list(_keepers):
+        keeper.release()
     for engine in list(_engines):
         # The pool stays: what is in use must come back to it, or the next fork would find it open.
         engine.pool.dispose()

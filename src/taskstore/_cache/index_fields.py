@@ -5,7 +5,7 @@ All truth here is two-valued: no expression is ever NULL, so that NOT means what
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -67,19 +67,26 @@ def _number(c: Any) -> Value:
     return func.coalesce(c.field_value_int, c.field_value_real, c.field_value_bool, type_=ANY)
 
 
-def index_test(leaf: Leaf, models: Models, operand: Value) -> Bool:
-    """Return the test of a field by its index row, found by the record's key: best with LIMIT."""
-    rows, record = _index_rows(models), record_columns(models)
-    row = _row_of(rows, record, leaf.name)
+def index_test(leaf: Leaf, models: Models, operand: Value, keyed: FromClause | None = None) -> Bool:
+    """Return the test of a field by its index row, found by the record's key: best with LIMIT.
+
+    Args:
+        leaf: the test.
+        models: the cache's models.
+        operand: the value to compare with.
+        keyed: what the record's key is taken from; the records table by default.
+    """
+    rows = _index_rows(models)
+    keyed = _table(models.StoredRecord) if keyed is None else keyed
+    row = _row_of(rows, keyed.c, leaf.name)
     if leaf.op is FilterOp.IS_NONE:
-        return not_(_exists(models, rows, row))
+        return not_(_exists(keyed, rows, row))
     value = rows.c.field_value_str if _is_string(leaf) else _number(rows.c)
-    return _exists(models, rows, and_(row, _typed_compare(leaf, value, operand)))
+    return _exists(keyed, rows, and_(row, _typed_compare(leaf, value, operand)))
 
 
-def _exists(models: Models, rows: FromClause, where: Bool) -> Bool:
-    records = _table(models.StoredRecord)
-    return exists(select(literal(1)).select_from(rows).where(where).correlate(records))
+def _exists(keyed: FromClause, rows: FromClause, where: Bool) -> Bool:
+    return exists(select(literal(1)).select_from(rows).where(where).correlate(keyed))
 
 
 def _is_string(leaf: Leaf) -> bool:
@@ -102,8 +109,23 @@ def _typed_compare(leaf: Leaf, value: Value, operand: Value) -> Bool:
     return value.op(_OPERATORS[leaf.op], is_comparison=True)(operand)
 
 
-def index_seek(leaf: Leaf, models: Models, collection: Value, operand: Value) -> Any:
-    """Return a SELECT of the keys that pass a test, found by the index: best for few, or all."""
+def index_seek(
+    leaf: Leaf,
+    models: Models,
+    collection: Value,
+    operand: Value,
+    others: Sequence[tuple[Leaf, Value]] = (),
+) -> Any:
+    """Return a SELECT of the keys that pass a test, found by the index: best for few, or all.
+
+    Args:
+        leaf: the test.
+        models: the cache's models.
+        collection: the collection's name.
+        operand: the value to compare with.
+        others: more tests by index rows, each with its operand. Made here, they spare the look
+            at the records that fail them.
+    """
     selects = []
     for column in _columns(leaf):
         rows = _index_rows(models)
@@ -113,6 +135,7 @@ def index_seek(leaf: Leaf, models: Models, collection: Value, operand: Value) ->
                 rows.c.collection == collection,
                 rows.c.field_name == constant(leaf.name),
                 _typed_compare(leaf, value, operand),
+                *(index_test(other, models, given, rows) for other, given in others),
             )
         )
     if len(selects) == 1:

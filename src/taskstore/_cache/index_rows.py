@@ -14,6 +14,7 @@ from taskstore._records.indexing import IndexField, IndexValue, index_rows, inde
 
 __all__ = ["IndexRows"]
 
+_MANY = 5000
 _IN_PYTHON = frozenset({"datetime", "uuid"})
 _VALUES = "field_value_str, field_value_int, field_value_bool, field_value_real"
 _SQL_VALUES = """
@@ -66,12 +67,18 @@ class IndexRows(Statements):
         )
         return True
 
-    def write_index(self, collection: str, lines: Sequence[tuple[str, str]]) -> None:
+    def write_index(
+        self, collection: str, lines: Sequence[tuple[str, str | bytes]], *, new: bool = False
+    ) -> None:
         """Write the index rows of some records, given as id and line, in place of their old ones.
 
-        The records themselves are there already.
+        The records themselves are there already. Those of `new` ones have no old index rows.
         """
-        self.clear_index(collection, [id for id, _ in lines])
+        if self._is_most(collection, len(lines)):
+            self.rebuild_index(collection)
+            return
+        if not new:
+            self.clear_index(collection, [id for id, _ in lines])
         fields = self._sorted_fields(collection)
         if fields:
             self._insert_index(collection, fields, lines)
@@ -89,6 +96,30 @@ class IndexRows(Statements):
             text, integer, boolean, real = values
             flag = None if boolean is None else bool(boolean)
             yield id, field, IndexValue(text, integer, flag, real)
+
+    def has_index(self, collection: str, wanted: Iterable[tuple[Any, ...]]) -> bool:
+        """Say whether a collection's index rows are just those that are wanted.
+
+        The tables must not be changed meanwhile.
+
+        Args:
+            collection: The collection.
+            wanted: Id, field name and the four values of each, in the order of id and name; it is
+                read to its end in any case.
+        """
+        cursor = self._driver.cursor()
+        found = cursor.execute(
+            f"SELECT id, field_name, {_VALUES} FROM {self._indexes} "
+            "WHERE collection = ? ORDER BY id, field_name",
+            (collection,),
+        )
+        same = True
+        for row in wanted:
+            if same and row != next(found, None):
+                same = False
+        same = same and next(found, None) is None
+        cursor.close()
+        return same
 
     def clear_index(self, collection: str, ids: Iterable[str] | None = None) -> None:
         """Remove the index rows of some records, or of all in the collection."""
@@ -120,6 +151,16 @@ class IndexRows(Statements):
         with self._without_indexes(self._indexes, worth=big and self._is_small_beside(count)):
             self._fill_index(collection, fields)
         return int(count)
+
+    def _is_most(self, collection: str, count: int) -> bool:
+        """Whether so many records are so much of a collection that all are done sooner in SQL."""
+        if count < _MANY:
+            return False
+        [(all,)] = self._read(
+            f"SELECT count(*) FROM (SELECT 1 FROM {self._records} WHERE collection = ? LIMIT ?)",
+            (collection, 2 * count + 1),
+        )
+        return bool(all <= 2 * count)
 
     def _others(self, collection: str) -> bool:
         """Whether other collections have index rows."""

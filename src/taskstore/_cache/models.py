@@ -28,6 +28,7 @@ from taskstore._cache.record_face import RecordFace
 
 __all__ = [
     "DEFAULT",
+    "MirrorProblem",
     "Models",
     "RecordIndex",
     "RecordIndexField",
@@ -212,6 +213,28 @@ class Tombstone(_Mapped):
         return ({"sqlite_with_rowid": False},)
 
 
+class MirrorProblem(_Mapped):
+    """A record of a mirrored collection that its table does not hold as the log has it.
+
+    Attributes:
+        collection: The collection's name.
+        id: The record's id.
+        reason: Why the database refused it, or why its line does not fit the model.
+    """
+
+    collection: Mapped[str] = mapped_column(Text, primary_key=True)
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    reason: Mapped[str] = mapped_column(Text)
+
+    @declared_attr.directive
+    def __tablename__(cls) -> str:
+        return f"{cls.__taskstore_prefix__}mirror_problems"
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return ({"sqlite_with_rowid": False},)
+
+
 @attrs.frozen(eq=False)
 class Models:
     """The mapped classes of one cache.
@@ -226,6 +249,7 @@ class Models:
     RecordIndexField: type[RecordIndexField]
     SyncMetadata: type[SyncMetadata]
     Tombstone: type[Tombstone]
+    MirrorProblem: type[MirrorProblem]
     prefix: str
     metadata: MetaData
 
@@ -257,6 +281,7 @@ class Models:
             self.RecordIndexField,
             self.SyncMetadata,
             self.Tombstone,
+            self.MirrorProblem,
         )
 
 
@@ -274,7 +299,14 @@ def build_models(
     """
     mapper_registry = mapper_registry or registry()
     metadata = metadata if metadata is not None else MetaData()
-    mixins = (StoredRecord, RecordIndex, RecordIndexField, SyncMetadata, Tombstone)
+    mixins = (
+        StoredRecord,
+        RecordIndex,
+        RecordIndexField,
+        SyncMetadata,
+        Tombstone,
+        MirrorProblem,
+    )
     mapped: dict[str, Any] = {}
     for mixin in mixins:
         namespace = {

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
-
-import attrs
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from taskstore._cache.index_rows import IndexRows
 from taskstore._format.fingerprint import Fingerprint
@@ -14,12 +12,12 @@ from taskstore._format.lines import decode_envelope
 __all__ = ["RecordRows", "Stored"]
 
 _FINGERPRINT = "size, mtime_ns, ctime_ns, inode, checksum, lines, problems, ended, racy"
+_FEW = 200
 _UNSIGNED = 2**64
 _SIGNED = 2**63
 
 
-@attrs.frozen
-class Stored:
+class Stored(NamedTuple):
     """What the cache has of one id.
 
     Attributes:
@@ -50,23 +48,36 @@ class RecordRows(IndexRows):
 
     def stored(self, collection: str, ids: Sequence[str]) -> dict[str, Stored]:
         """Return what the cache has of some ids, live or dead; nothing for those it never saw."""
-        found = {
-            id: Stored(None, order_us, text)
+        found: dict[str, Stored] = {}
+        if self._may_have(self._tombstones, collection, ids):
             for id, order_us, text in self._read_ids(
                 f"SELECT id, updated_at_us, updated_at_text FROM {self._tombstones} "
                 "WHERE collection = ? AND id IN",
                 collection,
                 ids,
-            )
-        }
-        for id, line, order_us in self._read_ids(
-            f"SELECT id, data_json, updated_at_us FROM {self._records} "
-            "WHERE collection = ? AND id IN",
-            collection,
-            ids,
-        ):
-            found[id] = Stored(line, order_us)
+            ):
+                found[id] = Stored(None, order_us, text)
+        if self._may_have(self._records, collection, ids):
+            for id, line, order_us in self._read_ids(
+                f"SELECT id, data_json, updated_at_us FROM {self._records} "
+                "WHERE collection = ? AND id IN",
+                collection,
+                ids,
+            ):
+                found[id] = Stored(line, order_us)
         return found
+
+    def _may_have(self, table: str, collection: str, ids: Sequence[str]) -> bool:
+        """Whether any of the ids may be in a table: not, if they lie outside of all it has."""
+        if len(ids) <= _FEW:
+            return True
+        [(first, last)] = self._read(
+            f"SELECT (SELECT min(id) FROM {table} WHERE collection = ?1), "
+            f"(SELECT max(id) FROM {table} WHERE collection = ?1)",
+            (collection,),
+        )
+        # Python orders text by its code points, as SQLite does by its bytes in UTF-8.
+        return first is not None and min(ids) <= last and first <= max(ids)
 
     def line(self, collection: str, id: str) -> str | None:
         """Return the line of a live record; None where there is none."""
@@ -95,10 +106,12 @@ class RecordRows(IndexRows):
         )
         self.exhume(collection, [row[0] for row in rows])
 
-    def replace(self, collection: str, rows: Iterable[tuple[str, str, int, int]]) -> None:
+    def replace(
+        self, collection: str, rows: Iterable[tuple[str, str, int, int]], *, new: bool = False
+    ) -> None:
         """Insert or update live records: id, line, and version in ms and in us.
 
-        Their index rows are not touched.
+        Their index rows are not touched. Of `new` ones the cache has nothing, no tombstone either.
         """
         rows = sorted(rows)
         self._write_many(
@@ -108,7 +121,8 @@ class RecordRows(IndexRows):
             "updated_at_us = excluded.updated_at_us",
             ((collection, *row) for row in rows),
         )
-        self.exhume(collection, [row[0] for row in rows])
+        if not new:
+            self.exhume(collection, [row[0] for row in rows])
 
     def exhume(self, collection: str, ids: Iterable[str]) -> None:
         """Remove the tombstones of some ids."""
@@ -179,6 +193,28 @@ class RecordRows(IndexRows):
             (collection,),
         )
         return records, tombstones
+
+    def problems(self, collection: str) -> dict[str, str]:
+        """Return the ids that a mirrored table does not hold as the log has them, and why."""
+        return dict(
+            self._read(
+                f"SELECT id, reason FROM {self._mirror_problems} WHERE collection = ? ORDER BY id",
+                (collection,),
+            )
+        )
+
+    def set_problems(self, collection: str, reasons: Mapping[str, str]) -> None:
+        """Note all that a mirrored table does not hold as the log has it."""
+        self._write(f"DELETE FROM {self._mirror_problems} WHERE collection = ?", (collection,))
+        self._write_many(
+            f"INSERT INTO {self._mirror_problems} (collection, id, reason) VALUES (?, ?, ?)",
+            ((collection, id, reason) for id, reason in sorted(reasons.items())),
+        )
+
+    def settle_problems(self, collection: str, ids: Iterable[str]) -> None:
+        """Forget the problems of some ids: the row has been written anew."""
+        if self.problems(collection):
+            self._delete(self._mirror_problems, collection, ids)
 
     def fingerprint(self, collection: str) -> Fingerprint | None:
         """Return what was recorded of a collection's log; None where nothing can be relied on."""

@@ -28,7 +28,7 @@ __all__ = ["BASE", "HEAD", "REVISIONS", "adopt", "detect", "move", "read_revisio
 BASE = "base"
 """Where there is nothing of ours."""
 
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 """The revisions of the schema, oldest first."""
 
 HEAD = REVISIONS[-1]
@@ -49,13 +49,13 @@ def read_revision(connection: Connection, version_table: str) -> str | None:
 
     Several rows, which no program of ours writes, are returned joined by commas.
     """
-    version_num: sa.ColumnClause[str] = sa.column("version_num")
-    statement = sa.select(version_num).select_from(sa.table(version_table))
+    # As text, for a new engine would have to compile it first.
+    table = connection.dialect.identifier_preparer.quote(version_table)
     if connection.dialect.name != "sqlite" and not sa.inspect(connection).has_table(version_table):
         # Elsewhere a failed SELECT would end the transaction.
         return None
     try:
-        found = connection.execute(statement).scalars().all()
+        found = connection.exec_driver_sql(f"SELECT version_num FROM {table}").scalars().all()
     except sa.exc.OperationalError as error:
         if "no such table" not in str(error.orig):
             raise
@@ -74,7 +74,10 @@ def detect(connection: Connection, models: Models) -> str | None:
     if not columns >= _RECORDS:
         return None
     if "updated_at_us" in columns:
-        return "0004" if set(models.table_names) <= tables else None
+        newest = f"{prefix}mirror_problems"
+        if not set(models.table_names) - {newest} <= tables:
+            return None
+        return "0005" if newest in tables else "0004"
     if f"{prefix}sync_metadata" not in tables:
         return "0001"
     return "0003" if f"{prefix}record_index_fields" in tables else "0002"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -60,6 +60,9 @@ class Rows(RecordRows):
         cursor: A cursor of the driver, in the transaction that is meant.
         models: Whose tables are meant.
     """
+
+    on_change: Callable[[str, Iterable[str], Iterable[str]], None] | None = None
+    """Told a collection, the ids that a load writes or buries, and those that it removes."""
 
     def load(self, collection: str, winners: Iterable[Winner]) -> LoadCounts:
         """Make a collection what the replay of its log found.
@@ -128,6 +131,8 @@ class Rows(RecordRows):
             "(collection, id, updated_at, updated_at_us, updated_at_text) VALUES (?, ?, ?, ?, ?)"
         )
         for id, order_us, deleted, line in winners:
+            if self.on_change is not None:
+                self.on_change(collection, (id,), ())
             if not deleted:
                 counts.written += 1
                 yield collection, id, line, order_us // 1000, order_us
@@ -189,6 +194,9 @@ class Rows(RecordRows):
 
     def _flush(self, collection: str, batch: _Batch, counts: LoadCounts, *, index: bool) -> None:
         """Write a batch, and empty it."""
+        if self.on_change is not None:
+            changed = [row[0] for row in (*batch.written, *batch.buried)]
+            self.on_change(collection, changed, batch.removed)
         if batch.removed:
             self.forget(collection, *batch.removed)
         if batch.buried:

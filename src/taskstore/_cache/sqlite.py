@@ -224,7 +224,12 @@ def _begin(connection: Connection) -> None:
     if options.get("isolation_level") == "AUTOCOMMIT":
         return
     # A reader that turned writer would fail at once if another wrote in between.
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(WRITE_OPTION) else "BEGIN")
+    statement = "BEGIN IMMEDIATE" if options.get(WRITE_OPTION) else "BEGIN"
+    try:
+        # Below SQLAlchemy, where a statement costs a tenth of what it does with all its events.
+        connection.connection.dbapi_connection.execute(statement)  # type: ignore[union-attr]
+    except sqlite3.OperationalError as error:
+        raise OperationalError(statement, None, error) from error
 
 
 def _checkin(driver: Any, record: Any) -> None:

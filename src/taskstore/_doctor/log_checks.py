@@ -68,9 +68,7 @@ def check_directory(layout: Layout) -> Iterator[Finding]:
 
 def check_locks(layout: Layout) -> Iterator[Finding]:
     """Yield which locks are held, and by whom."""
-    gate = file_lock(
-        layout.gate_path, name="gate", store=layout.directory, longest_pause=_PATIENCE / 100
-    )
+    gate = file_lock(layout.gate_path, name="gate", store=layout.directory)
     for lock, path in ((gate, layout.gate_path), (directory_lock(layout), layout.directory)):
         if path == layout.gate_path and not path.exists():
             continue

@@ -27,6 +27,7 @@ __all__ = [
     "decode_key",
     "decode_object",
     "encode_value",
+    "has_long_digits",
     "join_fields",
     "key_spellings",
     "raw_fields",
@@ -44,6 +45,7 @@ _MARKERS = (b"<<<<<<<", b"=======", b">>>>>>>", b"|||||||")
 # A shorter line can neither nest deeper than MAX_DEPTH nor hold an integer beyond a double.
 _HARMLESS_LENGTH = 2 * MAX_DEPTH
 _LONGEST_DOUBLE = 308
+_SMALL = 10**18
 _DIGITS_AS_ZERO = bytes(48 if 48 <= byte <= 57 else 120 for byte in range(256))
 _LONG_DIGITS = b"0" * (_LONGEST_DOUBLE + 1)
 _LONG_INTEGER = re.compile(rb"(?<![0-9.eE+-])-?([0-9]{309,}+)(?![.eE])")
@@ -51,6 +53,8 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 _decode = msgspec.json.Decoder().decode
 _decode_raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_Raw = msgspec.Raw
+_encode_raw = msgspec.json.Encoder().encode
 _encode_text = msgspec.json.Encoder().encode
 _encode_container = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False
@@ -129,10 +133,15 @@ def _check_long(raw: bytes) -> None:
         raise LineError("longer than 16 MiB")
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
         raise LineError(f"nested deeper than {MAX_DEPTH} levels")
-    if _LONG_DIGITS in raw.translate(_DIGITS_AS_ZERO):
+    if has_long_digits(raw):
         for digits in _LONG_INTEGER.findall(_STRING.sub(b"_", raw)):
             if not _fits_double(digits):
                 raise LineError("a number beyond the range of a double")
+
+
+def has_long_digits(raw: bytes) -> bool:
+    """Return whether there are so many digits in a row that they may be no number of ours."""
+    return len(raw) > _LONGEST_DOUBLE and _LONG_DIGITS in raw.translate(_DIGITS_AS_ZERO)
 
 
 def _without_newline(raw: bytes) -> bytes:
@@ -219,6 +228,8 @@ def join_fields(
         fields: The values by key.
         spellings: How to write some of the keys; see `key_spellings`.
     """
+    if not spellings:
+        return _encode_raw({key: _Raw(value) for key, value in fields.items()})
     return b"{%b}" % b",".join(
         b"%b:%b" % (spellings.get(key) or _encode_text(key), fields[key]) for key in fields
     )
@@ -234,6 +245,8 @@ def encode_value(value: Any) -> bytes:
     """
     if type(value) is str:
         return _encode_text_checked(value)
+    if type(value) is int and -_SMALL < value < _SMALL:
+        return b"%d" % value
     _check_value(value, 1)
     return _encode_text_checked(value) if isinstance(value, str) else _encode_checked(value)
 

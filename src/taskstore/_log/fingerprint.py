@@ -10,7 +10,8 @@ from taskstore._log import files
 
 __all__ = ["checksum", "make_distinctive"]
 
-_CHUNK = 1024 * 1024
+# Small enough to stay in the processor's cache between being read and being summed up.
+_CHUNK = 256 * 1024
 
 
 def make_distinctive(fd: int, now_ns: int) -> bool:

@@ -17,8 +17,21 @@ from taskstore.errors import LockTimeoutError
 
 __all__ = ["Gate"]
 
-_IN_FRONT = 0.0005
-_BEHIND = 0.002
+_LONGEST_PAUSE = 0.005
+_COURTESY = 0.0005
+"""How long one who had to wait lets others go first when it comes back, in seconds."""
+
+
+def _pause_in_front(waited: float) -> float:
+    """Try often: there is but one in front, and while it sleeps the gate may be unused."""
+    return min(max(waited / 50, 0.00005), _LONGEST_PAUSE)
+
+
+def _pause_behind(waited: float) -> float:
+    """Try the more often the longer it has lasted, so that the first comes first, by and large."""
+    if waited < 0.5:
+        return max(0.002 - waited / 20, 0.00025)
+    return min(waited / 500, _LONGEST_PAUSE)
 
 
 class Gate:
@@ -26,9 +39,10 @@ class Gate:
 
     def __init__(self, layout: Layout) -> None:
         store = layout.directory
-        self._turn = file_lock(layout.turn_path, name="gate", store=store, longest_pause=_BEHIND)
-        self._lock = file_lock(layout.gate_path, name="gate", store=store, longest_pause=_IN_FRONT)
+        self._turn = file_lock(layout.turn_path, name="gate", store=store, pause=_pause_behind)
+        self._lock = file_lock(layout.gate_path, name="gate", store=store, pause=_pause_in_front)
         self._store = store
+        self._had_to_wait = False
 
     @property
     def held(self) -> bool:
@@ -46,10 +60,13 @@ class Gate:
         """
         if self.held:
             raise RuntimeError(f"this thread already holds the gate of {self._store}")
-        deadline = time.monotonic() + timeout
+        if self._had_to_wait:
+            time.sleep(min(_COURTESY, max(timeout, 0.0)))
+        start = time.monotonic()
         try:
             with self._turn.hold(timeout):
-                self._lock.acquire(deadline - time.monotonic())
+                self._lock.acquire(timeout - (time.monotonic() - start))
+                self._had_to_wait = time.monotonic() - start > _COURTESY
         except LockTimeoutError:
             raise LockTimeoutError(self._store, timeout=timeout, lock="gate") from None
 

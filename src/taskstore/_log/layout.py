@@ -90,6 +90,14 @@ class Layout:
             path = self._log_paths[collection] = self.directory / f"{collection}{_SUFFIX}"
         return path
 
+    def log_name(self, collection: str) -> str:
+        """Return the path of a collection's log as text: for a stat, which is all it takes."""
+        return f"{self._logs}{collection}{_SUFFIX}"
+
+    @cached_property
+    def _logs(self) -> str:
+        return os.path.join(self.directory, "")
+
     def collections(self) -> tuple[list[str], list[Problem]]:
         """Return the sorted names of the collections that have a log, and what is no log.
 

@@ -21,27 +21,32 @@ from taskstore.errors import LockTimeoutError, StoreAccessError, StoreNotFoundEr
 
 __all__ = ["Lock", "directory_lock", "file_lock", "hold_descriptor", "release_descriptor"]
 
-_FIRST_PAUSE = 0.0002
+_SHORTEST_PAUSE = 0.0002
 _LONGEST_PAUSE = 0.005
 
 
-def hold_descriptor(fd: int, timeout: float, longest_pause: float = _LONGEST_PAUSE) -> bool:
+def pause_ever_longer(waited: float) -> float:
+    """How long to sleep before the next try after so many seconds: for locks held briefly."""
+    return min(max(waited / 2, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+
+
+def hold_descriptor(
+    fd: int, timeout: float, pause: Callable[[float], float] = pause_ever_longer
+) -> bool:
     """Lock an open file; say whether that succeeded within `timeout` seconds.
 
     Args:
         fd: The open file.
         timeout: How long to try, in seconds; 0 or less tries once.
-        longest_pause: How long to sleep between two tries at most, in seconds.
+        pause: How long to sleep before the next try, given the seconds waited so far.
     """
-    deadline = time.monotonic() + timeout
-    pause = _FIRST_PAUSE
+    start = time.monotonic()
     while not _try_descriptor(fd):
-        left = deadline - time.monotonic()
-        if left <= 0:
+        waited = time.monotonic() - start
+        if waited >= timeout:
             return False
         # Waiters that wake in step would keep missing one another's release.
-        time.sleep(min(left, pause * random.uniform(0.5, 1.0)))  # noqa: S311
-        pause = min(pause * 1.5, longest_pause)
+        time.sleep(min(timeout - waited, pause(waited) * random.uniform(0.5, 1.0)))  # noqa: S311
     return True
 
 
@@ -67,7 +72,7 @@ class Lock:
         name: What messages call the lock.
         opener: Opens `path` and returns the descriptor.
         store: The store directory, for messages.
-        longest_pause: How long to sleep between two tries at most, in seconds.
+        pause: How long to sleep before the next try, given the seconds waited so far.
     """
 
     def __init__(
@@ -77,13 +82,13 @@ class Lock:
         name: str,
         opener: Callable[[Path], int],
         store: Path,
-        longest_pause: float = _LONGEST_PAUSE,
+        pause: Callable[[float], float] = pause_ever_longer,
     ) -> None:
         self._path = path
         self._name = name
         self._opener = opener
         self._store = store
-        self._longest_pause = longest_pause
+        self._pause = pause
         self._fd: int | None = None
         self._mutex = threading.Lock()
         self._holder: int | None = None
@@ -171,7 +176,7 @@ class Lock:
             fd = self._current_descriptor()
             try:
                 left = deadline - time.monotonic()
-                if not hold_descriptor(fd, left, self._longest_pause):
+                if not hold_descriptor(fd, left, self._pause):
                     return False
                 if files.same_file(fd, self._path):
                     return True
@@ -187,8 +192,7 @@ class Lock:
 
     def _current_descriptor(self) -> int:
         try:
-            if self._fd is not None and not files.same_file(self._fd, self._path):
-                self._close()
+            # One that was replaced meanwhile is found out when it is locked.
             if self._fd is None:
                 self._fd = self._opener(self._path)
         except (FileNotFoundError, NotADirectoryError):
@@ -244,9 +248,11 @@ def directory_lock(layout: Layout) -> Lock:
     )
 
 
-def file_lock(path: Path, *, name: str, store: Path, longest_pause: float) -> Lock:
+def file_lock(
+    path: Path, *, name: str, store: Path, pause: Callable[[float], float] = pause_ever_longer
+) -> Lock:
     """Return a lock on a file of its own, remade when it was removed; see `Lock`."""
-    return Lock(path, name=name, opener=_open_or_make, store=store, longest_pause=longest_pause)
+    return Lock(path, name=name, opener=_open_or_make, store=store, pause=pause)
 
 
 def _open_or_make(path: Path) -> int:

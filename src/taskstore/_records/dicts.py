@@ -99,6 +99,9 @@ class DictType:
         check_line_size(fields, self.collection, id)
         return fields
 
+    def quick_line(self, record: Any, updated_at: int | str) -> None:
+        """Return None: what a dict holds is looked at key by key."""
+
     def id_of(self, record: Any) -> str:
         """Return the id of a record.
 

@@ -46,6 +46,9 @@ _INDEX_TYPES: dict[Any, str] = {
 }
 _LARGEST = int(sys.float_info.max)
 _INT64 = range(-(2**63), 2**63)
+_SMALL = 2**63
+_LOOKED_INTO = frozenset({"datetime", "uuid"})
+"""The types for which the text of a value is not all there is to it."""
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
@@ -133,14 +136,22 @@ def index_value(field: IndexField, present: bool, value: Any) -> IndexValue | No
     return None
 
 
-def index_rows(fields: Iterable[IndexField], line: str) -> list[tuple[str, IndexValue]]:
+def index_rows(fields: Iterable[IndexField], line: str | bytes) -> list[tuple[str, IndexValue]]:
     """Return the index rows of one line, as field name and value, in the order of `fields`."""
     record = decode_object(line)
     rows = []
     for field in fields:
-        value = index_value(field, field.name in record, record.get(field.name))
-        if value is not None:
-            rows.append((field.name, value))
+        name = field.name
+        value = record.get(name)
+        # The usual values are settled here; index_value says what becomes of all others.
+        if value.__class__ is str and field.type not in _LOOKED_INTO:
+            found: IndexValue | None = IndexValue(value)
+        elif value.__class__ is int and -_SMALL < value < _SMALL and field.type != "datetime":
+            found = IndexValue(None, value)
+        else:
+            found = index_value(field, name in record, value)
+        if found is not None:
+            rows.append((name, found))
     return rows
 
 

@@ -59,6 +59,10 @@ class RecordCodec(Protocol[T]):
         """Return the keys and JSON values of a new record's line."""
         ...
 
+    def quick_line(self, record: T, updated_at: int | str) -> bytes | None:
+        """Return the line of a new record at once, None where `encode` has to look closer."""
+        ...
+
     def id_of(self, record: T) -> str:
         """Return the record's id."""
         ...

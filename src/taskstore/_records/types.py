@@ -23,6 +23,7 @@ from taskstore._records.declaration import Declaration, read_declaration
 from taskstore._records.indexing import IndexField
 from taskstore._records.instances import build
 from taskstore._records.interface import FieldInfo, RecordCodec
+from taskstore._records.quick import QuickLine
 from taskstore._records.reasons import StructureError, nearest, reason_of
 from taskstore._records.shape import Shape
 from taskstore._records.versions import Claim, VersionForm, claim_of, encode_version
@@ -54,6 +55,7 @@ class RecordType(Generic[T]):
     __slots__ = (
         "_native",
         "_plan",
+        "_quick",
         "_shape",
         "_version",
         "cls",
@@ -91,6 +93,7 @@ class RecordType(Generic[T]):
             (name, codec.sure if name != "updated_at" else frozenset[type](), codec.encode)
             for name, codec in self._shape.codecs.items()
         ]
+        self._quick = QuickLine(cls, {name: sure for name, sure, _ in self._plan})
 
     @classmethod
     def of(cls, record_class: type[T]) -> RecordType[T]:
@@ -218,6 +221,18 @@ class RecordType(Generic[T]):
             self._refuse(error, name, id)
         check_line_size(fields, self.collection, id)
         return fields
+
+    def quick_line(self, record: T, updated_at: int | str) -> bytes | None:
+        """Return the line of a new record, as `encode` makes it, with a version; see `QuickLine`.
+
+        Args:
+            record: The record; its id has been checked.
+            updated_at: What the line's `updated_at` is to say.
+
+        Returns:
+            None where `encode` has to look closer, or has something to complain of.
+        """
+        return self._quick.of(record, updated_at)
 
     def _check_class(self, record: Any) -> None:
         if not isinstance(record, self.cls):

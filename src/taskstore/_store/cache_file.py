@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from taskstore._cache.kept import KeptConnections
 from taskstore._cache.schema import HEAD, current_revision, ensure_schema
 from taskstore._cache.sqlite import enable_wal
 from taskstore._log import files
@@ -25,13 +26,18 @@ T = TypeVar("T")
 
 
 class CacheFile:
-    """Keeps the engine's file there, current and usable."""
+    """Keeps the engine's file there, current and usable.
+
+    Attributes:
+        kept: connections to it for reading.
+    """
 
     def __init__(self, context: StoreContext, catalog: Catalog, refresher: Refresher) -> None:
         self._context = context
         self._catalog = catalog
         self._refresher = refresher
         self._identity: tuple[int, int] | None = None
+        self.kept = KeptConnections(context.engine, keep=context.own_engine)
 
     def open(self) -> None:
         """Make the cache ready: one SELECT where it is.
@@ -81,7 +87,7 @@ class CacheFile:
             if not context.create or not context.path.parent.is_dir():
                 raise StoreNotFoundError(context.path)
             context.layout.create()
-        context.engine.dispose()
+        self.close()
         context.known = {}
         self._catalog.forget()
         self.open()
@@ -89,6 +95,11 @@ class CacheFile:
         if not context.refresh:
             # No unit of work will look at the logs, and what was known of them is gone.
             self._refresher.before_read(None)
+
+    def close(self) -> None:
+        """Close all connections to the file that nobody is using."""
+        self.kept.release()
+        self._context.engine.dispose()
 
     def rebuild(self) -> None:
         """Make the cache anew, for it turned out to be unusable while it was used."""
@@ -142,7 +153,7 @@ class CacheFile:
 
     def _remove(self) -> None:
         """Remove an unusable file and what belongs to it."""
-        self._context.engine.dispose()
+        self.close()
         path = self._context.layout.cache_path
         try:
             for name in (

@@ -8,6 +8,7 @@ from typing import Any
 from taskstore._cache.rows import Rows
 from taskstore._format.names import check_collection_name
 from taskstore._log.layout import Layout
+from taskstore._mirror.registry import Mirrors
 from taskstore._records.dicts import DictType
 from taskstore._records.indexing import IndexField
 from taskstore._records.types import RecordCodec, RecordType
@@ -24,8 +25,9 @@ class Catalog:
     first used, and again after the cache was made anew; so are the settings.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, mirrors: Mirrors) -> None:
         self._layout = layout
+        self._mirrors = mirrors
         self._taught: set[type[Any]] = set()
 
     def codec(self, type_: Any) -> RecordCodec[Any]:
@@ -37,6 +39,9 @@ class Catalog:
         """
         if isinstance(type_, str):
             return DictType(check_collection_name(type_))
+        mirror = self._mirrors.named(type_)
+        if mirror is not None:
+            return DictType(mirror.collection)
         return RecordType.of(type_)
 
     def codec_of(self, record: Any, collection: str | None) -> RecordCodec[Any]:

@@ -6,7 +6,7 @@ hands them to the level below. What is left at COMMIT is what the log receives.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 
 import attrs
@@ -36,6 +36,10 @@ class Changes:
     def put(self, key: Key, line: bytes) -> None:
         """Note the net line of a record, without its newline."""
         self._levels[-1].lines[key] = line
+
+    def put_all(self, lines: Mapping[Key, bytes]) -> None:
+        """Note the net lines of many records."""
+        self._levels[-1].lines.update(lines)
 
     def drop(self, key: Key) -> None:
         """Note that the log needs no line of a record: it is as it was before the transaction."""

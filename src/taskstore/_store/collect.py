@@ -6,7 +6,7 @@ as they should be: tombstones and index rows follow, and the net lines are noted
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from taskstore._cache.rows import Rows
 from taskstore._format.lines import tombstone_line
@@ -14,14 +14,23 @@ from taskstore._store.changes import Changes, Key
 from taskstore._store.versions import Version
 
 
-def collect_lines(rows: Rows, changes: Changes, lines: Mapping[Key, bytes]) -> None:
-    """Take in live records that were written, each with its line."""
-    by_collection: dict[str, list[tuple[str, str]]] = {}
+def collect_lines(
+    rows: Rows, changes: Changes, lines: Mapping[Key, bytes], *, new: Collection[Key] = ()
+) -> None:
+    """Take in live records that were written, each with its line.
+
+    Args:
+        rows: the cache's.
+        changes: the transaction's.
+        lines: what was written.
+        new: those of which the cache had nothing before.
+    """
+    changes.put_all(lines)
+    by_collection: dict[tuple[str, bool], list[tuple[str, bytes]]] = {}
     for key, line in lines.items():
-        by_collection.setdefault(key[0], []).append((key[1], line.decode()))
-        changes.put(key, line)
-    for collection, pairs in by_collection.items():
-        rows.write_index(collection, pairs)
+        by_collection.setdefault((key[0], key in new), []).append((key[1], line))
+    for (collection, are_new), pairs in by_collection.items():
+        rows.write_index(collection, pairs, new=are_new)
 
 
 def collect_graves(rows: Rows, changes: Changes, graves: Mapping[Key, Version]) -> None:

@@ -14,6 +14,7 @@ from taskstore._log.commit import LogWriter
 from taskstore._log.gate import Gate
 from taskstore._log.layout import Layout
 from taskstore._log.locks import Lock
+from taskstore._mirror.registry import Mirrors
 from taskstore._store.local_gate import LocalGate
 from taskstore.errors import StoreClosedError
 
@@ -36,6 +37,7 @@ class StoreContext:
         refresh: whether a unit of work first looks whether the logs have changed.
         migrate: whether the schema may be upgraded.
         create: whether the directory may be made, also when it vanishes later.
+        mirrors: the application's models that live in collections.
         known: the fingerprint of each log as the cache last committed it; a hint that saves a
             query, never more than the cache itself says.
         on_progress: called while a log is read, with its collection and the bytes read and to
@@ -55,6 +57,7 @@ class StoreContext:
     refresh: bool
     migrate: bool
     create: bool
+    mirrors: Mirrors = attrs.field(factory=Mirrors)
     known: dict[str, Fingerprint] = attrs.field(factory=dict)
     closed: bool = False
     on_progress: Callable[[str, int, int], None] | None = None

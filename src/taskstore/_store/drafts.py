@@ -12,11 +12,12 @@ import attrs
 import msgspec
 from sqlalchemy import inspect
 from sqlalchemy.orm import InstanceState
+from sqlalchemy.orm.base import PASSIVE_NO_INITIALIZE
 
 from taskstore._format.instants import parse_instant
 from taskstore._format.lines import (
     LineError,
-    decode_envelope,
+    decode_key,
     encode_value,
     join_fields,
     key_spellings,
@@ -27,6 +28,8 @@ from taskstore._records.versions import Claim
 from taskstore._store.changes import Key
 from taskstore._store.versions import Version
 from taskstore.errors import InvalidRecordError
+
+_decode = msgspec.json.Decoder().decode
 
 
 @attrs.frozen
@@ -92,10 +95,10 @@ def checked_line(line: bytes, collection: str, id: str) -> bytes:
         InvalidRecordError: it would be a problem line, or a tombstone.
     """
     try:
-        envelope = decode_envelope(line)
+        _, _, deleted, _ = decode_key(line)
     except LineError as error:
         raise InvalidRecordError(collection=collection, id=id, reason=error.reason) from None
-    if envelope.deleted:
+    if deleted:
         raise InvalidRecordError(
             collection=collection,
             id=id,
@@ -116,7 +119,7 @@ def aligned(fields: dict[str, bytes], previous: dict[str, bytes]) -> dict[str, b
 def _same(one: bytes, other: bytes) -> bool:
     if one == other:
         return True
-    return encode_value(msgspec.json.decode(one)) == encode_value(msgspec.json.decode(other))
+    return encode_value(_decode(one)) == encode_value(_decode(other))
 
 
 def _fields(row: Any, collection: str) -> dict[str, bytes]:
@@ -137,7 +140,7 @@ def _id(row: Any, collection: str, fields: dict[str, bytes], old_key: Key | None
     column = row.id
     if "id" not in fields:
         return check_id(column, collection)
-    data = check_id(msgspec.json.decode(fields["id"]), collection)
+    data = check_id(_decode(fields["id"]), collection)
     old = old_key[1] if old_key is not None else None
     if column in (data, old) or column is None:
         return data
@@ -153,9 +156,10 @@ def _id(row: Any, collection: str, fields: dict[str, bytes], old_key: Key | None
 
 def _claim(row: Any, collection: str, id: str, fields: dict[str, bytes]) -> Claim | None:
     """The version that the row carries, in its column or in its data."""
-    history = inspect(row).attrs.updated_at.history
+    state: InstanceState[Any] = inspect(row)
+    history = state.get_history("updated_at", PASSIVE_NO_INITIALIZE)
     written = row.updated_at if history.added else None
-    value = msgspec.json.decode(fields["updated_at"]) if "updated_at" in fields else None
+    value = _decode(fields["updated_at"]) if "updated_at" in fields else None
     try:
         data = parse_instant(value)
         column = parse_instant(written)

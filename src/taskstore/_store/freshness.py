@@ -38,14 +38,14 @@ def stat_log(context: StoreContext, collection: str) -> os.stat_result | None:
     Raises:
         StoreAccessError: the directory may not be searched.
     """
-    path = context.layout.log_path(collection)
+    name = context.layout.log_name(collection)
     try:
-        found = os.lstat(path)
+        found = os.lstat(name)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise StoreAccessError(
-            path, operation="read", reason=error.strerror or str(error), errno=error.errno
+            name, operation="read", reason=error.strerror or str(error), errno=error.errno
         ) from error
     return found if stat.S_ISREG(found.st_mode) else None
 

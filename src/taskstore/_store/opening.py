@@ -10,7 +10,10 @@ from typing import Any
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
+from taskstore._cache.models import Models
+from taskstore._cache.sqlite import create_cache_engine, create_memory_engine
 from taskstore._log.layout import Layout
+from taskstore._mirror.registry import Mirrors
 from taskstore._records.types import RecordCodec
 from taskstore._store.catalog import Catalog
 from taskstore.errors import (
@@ -37,9 +40,15 @@ def layout_of(path: str | os.PathLike[str]) -> Layout:
         raise StoreAccessError(repr(path), operation="open", reason=str(error)) from error
 
 
-def milliseconds(seconds: float) -> int:
-    """A timeout as SQLite takes it: 0 to 2**31 - 1 ms."""
-    return int(min(max(seconds, 0.0) * 1000, 2**31 - 1))
+def own_engine_of(
+    layout: Layout, models: Models, *, read_only: bool, lock_timeout: float
+) -> Engine:
+    """An engine of the store's own, on the file in its directory or, for a reader, in memory."""
+    if read_only:
+        return create_memory_engine(models)
+    # SQLite takes whole milliseconds, 0 to 2**31 - 1.
+    timeout = int(min(max(lock_timeout, 0.0) * 1000, 2**31 - 1))
+    return create_cache_engine(layout.cache_path, models, busy_timeout_ms=timeout)
 
 
 def prepare(layout: Layout, *, create: bool, read_only: bool) -> None:
@@ -93,6 +102,25 @@ def check_bind(target: Any, engine: Engine) -> None:
             remedy="bind it to the store's engine (Store.engine), or open the store with "
             "engine=... of the application",
         )
+
+
+def mirrors_of(targets: Any, engine: Engine | None, models: Models) -> Mirrors:
+    """The application's models that a store is to mirror.
+
+    Raises:
+        InvalidDeclarationError: one cannot be mirrored, or there is no database of theirs.
+    """
+    if isinstance(targets, list | tuple | set | frozenset) and not targets:
+        return Mirrors()
+    if engine is None:
+        raise InvalidDeclarationError(
+            "mirrors",
+            reason="the rows are in the application's database: give its engine with engine=..., "
+            "and not read_only",
+        )
+    from taskstore._mirror.resolve import resolve  # most stores mirror nothing
+
+    return Mirrors(tuple(resolve(targets, engine.dialect, models.table_names)))
 
 
 def codecs_of(types: Any, catalog: Catalog) -> list[RecordCodec[Any]]:

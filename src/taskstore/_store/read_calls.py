@@ -35,7 +35,8 @@ class Page(Generic[T]):
 class ReadCalls:
     """What can be asked of a store.
 
-    Where a record class is asked for, a collection's name serves too: records are then dicts.
+    Where a record class is asked for, a collection's name serves too: records are then dicts. So
+    does a mirrored model of the application, with dicts as well; its rows are read in sessions.
     Filters are combined with AND; see `where`. A read sees the logs as they are when it begins.
     All calls raise InvalidRecordError for a stored row that does not fit its class,
     UnknownFieldError and InvalidFilterError for filters and orders that cannot be understood,

@@ -206,15 +206,10 @@ class Reader:
             yield current.connection().connection.cursor()
             return
         self._prepare(codec)
-        connection = self.context.engine.raw_connection()
-        try:
-            cursor = connection.cursor()
+        with self.cache.kept.cursor() as cursor:
             if begin:
                 cursor.execute("BEGIN")
             yield cursor
-            cursor.close()
-        finally:
-            connection.close()
 
     def _prepare(self, codec: RecordCodec[Any]) -> None:
         self.context.check_open()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import Connection, Engine
 
@@ -28,6 +28,9 @@ from taskstore._store.freshness import Stale, find_stale, looks_fresh, stat_log
 from taskstore._store.report import SyncReport
 from taskstore._store.sync import Progress, Sync
 from taskstore._store.transaction import WRITER, TransactionHook, Unit
+
+if TYPE_CHECKING:
+    from taskstore._store.mirror_sync import MirrorSync
 
 
 class Refresher:
@@ -73,17 +76,23 @@ class Refresher:
         force: bool = False,
         on_progress: Progress | None = None,
         counted: bool = False,
+        prune: bool = False,
     ) -> SyncReport:
         """Bring the cache up to date, waiting for whoever holds a lock."""
         with self._writing.begin() as connection:
             return self._run(
-                connection, collections, force=force, on_progress=on_progress, counted=counted
+                connection,
+                collections,
+                force=force,
+                on_progress=on_progress,
+                counted=counted,
+                prune=prune,
             )
 
     @contextmanager
     def rewriting(
         self, collections: Iterable[str] | None
-    ) -> Iterator[tuple[Rows, Unit, SyncReport]]:
+    ) -> Iterator[tuple[Connection, Rows, Unit, SyncReport]]:
         """A write transaction under the log lock; nobody who takes locks disturbs it.
 
         Args:
@@ -96,7 +105,9 @@ class Refresher:
             if collections is None:
                 collections = [item.collection for item in find_stale(context, rows, None)]
             with context.log_lock.hold(context.lock_timeout):
-                yield rows, unit, Sync(context, rows, unit).run(collections)
+                mirrored = _mirrored(context, connection, rows, unit)
+                run = Sync(context, rows, unit, mirrored=mirrored)
+                yield connection, rows, unit, run.run(collections)
 
     def teach(self, catalog: Catalog, codec: RecordCodec[Any]) -> None:
         """Have the cache index what a record type asks for."""
@@ -171,12 +182,15 @@ class Refresher:
         force: bool = False,
         on_progress: Progress | None = None,
         counted: bool = False,
+        prune: bool = False,
     ) -> SyncReport:
         context = self._context
         unit = self._transactions.unit(connection)
         driver = connection.connection.driver_connection
         with context.log_lock.hold(context.lock_timeout), permitted(driver):
-            run = Sync(context, _rows(context, connection), unit, force, on_progress, counted)
+            rows = _rows(context, connection)
+            mirrored = _mirrored(context, connection, rows, unit, prune=prune)
+            run = Sync(context, rows, unit, force, on_progress, counted, mirrored)
             return run.run(collections)
 
     def _try(self, collections: list[str]) -> bool:
@@ -197,11 +211,23 @@ class Refresher:
             try:
                 rows = _rows(context, connection)
                 with permitted(connection.connection.driver_connection):
-                    Sync(context, rows, self._transactions.unit(connection)).run(collections)
+                    unit = self._transactions.unit(connection)
+                    mirrored = _mirrored(context, connection, rows, unit)
+                    Sync(context, rows, unit, mirrored=mirrored).run(collections)
                 connection.commit()
             finally:
                 context.log_lock.release()
         return True
+
+
+def _mirrored(
+    context: StoreContext, connection: Connection, rows: Rows, unit: Unit, *, prune: bool = False
+) -> MirrorSync | None:
+    if not context.mirrors:
+        return None
+    from taskstore._store.mirror_sync import MirrorSync  # most stores mirror nothing
+
+    return MirrorSync(context, connection, rows, unit, prune)
 
 
 def _rows(context: StoreContext, connection: Connection) -> Rows:

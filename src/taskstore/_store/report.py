@@ -17,7 +17,8 @@ class CollectionReport:
     Attributes:
         collection: its name.
         action: "fresh" (nothing to do), "noted" (other times, same bytes), "tail" (only new
-            lines were read), "replayed" (the whole log was read) or "removed" (the log is gone).
+            lines were read), "replayed" (the whole log was read) "removed" (the log is gone) or
+            "missing" (so it is, or another one, and rows of a mirrored table stand beside it).
         lines: how many lines were read, blank ones and problems included.
         records: live records in the cache afterwards; None if they were not counted.
         tombstones: dead ones that the cache remembers; None if they were not counted.
@@ -43,17 +44,19 @@ class SyncReport:
         strays: files that are not what they should be: a `*.jsonl` with an invalid name, or no
             regular file; settings that cannot be used.
         recovered: what the recovery of an interrupted transaction could not settle.
+        mirrored: records that mirrored tables do not hold as the log has them, and why.
     """
 
     collections: Mapping[str, CollectionReport]
     strays: tuple[Problem, ...] = ()
     recovered: tuple[Problem, ...] = ()
+    mirrored: tuple[Problem, ...] = ()
 
     @property
     def problems(self) -> list[Problem]:
-        """All problems: unusable lines, stray files, journals that do not fit."""
+        """All problems: unusable lines, stray files, journals and rows that do not fit."""
         found = [problem for report in self for problem in report.problems]
-        return [*found, *self.strays, *self.recovered]
+        return [*found, *self.strays, *self.recovered, *self.mirrored]
 
     @property
     def lines(self) -> int:

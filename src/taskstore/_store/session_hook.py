@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -27,6 +27,9 @@ from taskstore._store.transaction import TransactionHook, Unit, mark_pending
 from taskstore._store.versions import Version, next_version
 from taskstore.errors import RecordExistsError, StoreReadOnlyError, UntrackedWriteError
 
+if TYPE_CHECKING:
+    from taskstore._store.mirror_flush import MirrorFlush, MirrorPlan
+
 READ_ONLY = "taskstore_read_only"
 """The key of `Session.info` that makes a session one for reading."""
 
@@ -39,10 +42,12 @@ class _Flush:
     """What one flush will write, decided before its SQL runs."""
 
     connection: Connection
+    now_ms: int
     lines: dict[Key, bytes] = attrs.field(factory=dict)
     graves: dict[Key, Version] = attrs.field(factory=dict)
-    born: list[Key] = attrs.field(factory=list)
+    new: set[Key] = attrs.field(factory=set)
     rows: set[int] = attrs.field(factory=set)
+    mirrored: MirrorPlan | None = None
 
 
 class SessionHook:
@@ -54,11 +59,13 @@ class SessionHook:
         self._flushes: WeakKeyDictionary[Session, _Flush] = WeakKeyDictionary()
         models = context.models
         self._tracked: type[Any] = models.StoredRecord
+        self._mirrored = _mirror_flush(context)
         self._derived = (
             models.RecordIndex,
             models.RecordIndexField,
             models.SyncMetadata,
             models.Tombstone,
+            models.MirrorProblem,
         )
 
     def attach(self, target: Any) -> None:
@@ -80,20 +87,30 @@ class SessionHook:
         touched = [*session.new, *session.dirty, *session.deleted]
         self._refuse_derived(touched)
         tracked = [row for row in touched if isinstance(row, self._tracked)]
-        if not tracked:
+        self._refuse_mirrored(tracked)
+        near = self._mirrored.mapper_of(touched) if self._mirrored is not None else None
+        if not tracked and near is None:
             return
         self._context.check_open()
         if self._context.read_only or session.info.get(READ_ONLY):
             raise StoreReadOnlyError(self._context.path, operation="write through a session")
-        connection = session.connection(bind_arguments={"mapper": self._tracked})
+        connection = session.connection(bind_arguments={"mapper": near or self._tracked})
+        if not tracked and not self._concerns(connection, near):
+            return
         self._check_connection(connection)
         # A deferred transaction must hold the write lock before `stored` is read.
         unit = self._transactions.locked(connection)
-        flush = _Flush(connection)
+        flush = _Flush(connection, self._context.clock())
+        if self._mirrored is not None and near is not None:
+            flush.mirrored = self._mirrored.plan(session, connection, unit, touched)
         with closing(connection.connection.cursor()) as cursor:
             self._plan(session, flush, Rows(cursor, self._context.models), unit)
         self._flushes[session] = flush
         unit.flushing = True
+
+    def _concerns(self, connection: Connection, near: Any) -> bool:
+        """Whether a flush without records is the store's business."""
+        return self._mirrored is not None and self._mirrored.is_ours(connection, near)
 
     def _check_connection(self, connection: Connection) -> None:
         if connection.dialect is not self._context.engine.dialect:
@@ -108,6 +125,15 @@ class SessionHook:
                 raise UntrackedWriteError(
                     statement=f"a change of {type(row).__name__}, which is derived from the log",
                     remedy="write StoredRecord rows, or call Store.rebuild_indexes or Store.sync",
+                )
+
+    def _refuse_mirrored(self, tracked: Iterable[Any]) -> None:
+        for row in tracked:
+            mirror = self._context.mirrors.by_collection.get(row.collection)
+            if mirror is not None:
+                raise UntrackedWriteError(
+                    statement=f"a change of a StoredRecord of {row.collection!r}",
+                    remedy=f"write the rows of {mirror.name} in an attached session",
                 )
 
     def _plan(self, session: Session, flush: _Flush, rows: Rows, unit: Unit) -> None:
@@ -153,7 +179,7 @@ class SessionHook:
         origin = before if draft.old_key is None else stored.get(draft.old_key)
         previous = raw_fields(origin.line) if origin is not None and origin.line else None
         fields = draft.fields if previous is None else aligned(draft.fields, previous)
-        version = self._version(draft, before, origin)
+        version = _version(draft, before, origin, flush.now_ms)
         if (
             before is not None
             and previous is not None
@@ -165,38 +191,23 @@ class SessionHook:
             return
         like = origin.line if origin is not None else None
         line = checked_line(line_of(fields, version, like), collection, id)
-        _undo_later(unit.changes, draft.row)
-        _write(draft.row, draft.key, line, version)
+        _write(draft.row, draft.key, line, version, unit.changes)
         flush.lines[draft.key] = line
         if before is None:
-            flush.born.append(draft.key)
-
-    def _version(self, draft: Draft, before: Stored | None, origin: Stored | None) -> Version:
-        """The version of a line; `origin` is the row's old line, also under another key."""
-        collection, id = draft.key
-        previous = origin.updated_at if origin is not None else None
-        now_ms = self._context.clock()
-        claim = draft.claim
-        if draft.old_key not in (None, draft.key):
-            # What a moved row carries is the version that it had under its old key.
-            stored_us = origin.order_us if origin is not None else None
-            carried = next_version(claim, stored_us, previous, now_ms, collection=collection, id=id)
-            claim = claim if carried.kept else None
-        stored_us = before.order_us if before is not None else None
-        return next_version(claim, stored_us, previous, now_ms, collection=collection, id=id)
+            flush.new.add(draft.key)
 
     def _plan_grave(self, flush: _Flush, key: Key, before: Stored | None) -> None:
         version = next_version(
             None,
             before.order_us if before is not None else None,
             before.updated_at if before is not None else None,
-            self._context.clock(),
+            flush.now_ms,
             collection=key[0],
             id=key[1],
         )
         flush.graves[key] = version
         if before is None:
-            flush.born.append(key)
+            flush.new.add(key)
 
     def after_flush(self, session: Session, context: UOWTransaction) -> None:
         """Collect for the log what the flush has written."""
@@ -209,11 +220,13 @@ class SessionHook:
         with closing(flush.connection.connection.cursor()) as cursor:
             rows = Rows(cursor, self._context.models)
             _check_stored(rows, flush)
-            unit.changes.mark_born(flush.born)
-            for collection, written in flush.lines:
+            unit.changes.mark_born(flush.new)
+            for collection, written in flush.lines.keys() - flush.new:
                 rows.exhume(collection, [written])
-            collect_lines(rows, unit.changes, flush.lines)
+            collect_lines(rows, unit.changes, flush.lines, new=flush.new)
             collect_graves(rows, unit.changes, flush.graves)
+        if self._mirrored is not None and flush.mirrored is not None:
+            self._mirrored.collect(session, context, flush.connection, flush.mirrored, unit)
         mark_pending(flush.connection)
 
     def _check_planned(self, session: Session, context: UOWTransaction, planned: set[int]) -> None:
@@ -237,12 +250,39 @@ class SessionHook:
         if not (state.is_insert or state.is_update or state.is_delete):
             return
         mapper = state.bind_mapper
+        if mapper is not None and self._context.mirrors.of(mapper) is not None:
+            raise UntrackedWriteError(
+                statement=f"an ORM-enabled bulk statement on {mapper.class_.__name__}",
+                remedy="use session.add, change loaded rows, or session.delete",
+            )
         if mapper is not None and issubclass(mapper.class_, (self._tracked, *self._derived)):
             raise UntrackedWriteError(
                 statement=f"an ORM-enabled bulk statement on {mapper.class_.__name__}",
                 remedy="use session.add, change loaded rows, session.delete, or the store's "
                 "create_many, save_many and delete_where",
             )
+
+
+def _mirror_flush(context: StoreContext) -> MirrorFlush | None:
+    if not context.mirrors:
+        return None
+    from taskstore._store.mirror_flush import MirrorFlush  # most stores mirror nothing
+
+    return MirrorFlush(context)
+
+
+def _version(draft: Draft, before: Stored | None, origin: Stored | None, now_ms: int) -> Version:
+    """The version of a line; `origin` is the row's old line, also under another key."""
+    collection, id = draft.key
+    previous = origin.updated_at if origin is not None else None
+    claim = draft.claim
+    if draft.old_key not in (None, draft.key):
+        # What a moved row carries is the version that it had under its old key.
+        stored_us = origin.order_us if origin is not None else None
+        carried = next_version(claim, stored_us, previous, now_ms, collection=collection, id=id)
+        claim = claim if carried.kept else None
+    stored_us = before.order_us if before is not None else None
+    return next_version(claim, stored_us, previous, now_ms, collection=collection, id=id)
 
 
 def _check_stored(rows: Rows, flush: _Flush) -> None:
@@ -278,11 +318,21 @@ def _without_version(fields: dict[str, bytes]) -> dict[str, bytes]:
     return {key: value for key, value in fields.items() if key != "updated_at"}
 
 
-def _write(row: Any, key: Key, line: bytes, version: Version) -> None:
-    row.collection, row.id = key
-    row.data_json = line.decode()
-    row.updated_at = version.ms
-    row.updated_at_us = version.order_us
+def _write(row: Any, key: Key, line: bytes, version: Version, changes: Changes) -> None:
+    """Give a row what was decided for it."""
+    new = {
+        "collection": key[0],
+        "id": key[1],
+        "data_json": line.decode(),
+        "updated_at": version.ms,
+        "updated_at_us": version.order_us,
+    }
+    # To set what is there already costs as much as to set something else.
+    other = {name: value for name, value in new.items() if getattr(row, name) != value}
+    if other:
+        _undo_later(changes, row)
+        for name, value in other.items():
+            setattr(row, name, value)
 
 
 def _settle(row: Any, stored: Stored) -> None:

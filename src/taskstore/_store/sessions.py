@@ -23,7 +23,6 @@ from taskstore._store.sqlite_errors import DatabaseErrors, translated
 from taskstore._store.transaction import WRITER
 from taskstore.errors import StoreReadOnlyError
 
-_COLLECTIONS = "taskstore_collections"
 _JOINED = "taskstore_joined"
 
 Owner = tuple[int, int, Any]
@@ -42,6 +41,33 @@ class StoreSession(Session):
         self.sessions = sessions
 
 
+class StoreCall:
+    """One of the store's own calls, in a transaction that has no session.
+
+    What it calls in turn, by way of a validator or a converter of the user's, joins it as it would
+    join a session.
+
+    Attributes:
+        info: as that of a session.
+    """
+
+    __slots__ = ("_connection", "info")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.info: dict[str, Any] = {}
+
+    def connection(self) -> Connection:
+        """Return the connection of the transaction."""
+        return self._connection
+
+    def flush(self) -> None:
+        """Do nothing: there are no objects."""
+
+    def expire_all(self) -> None:
+        """Do nothing: there are no objects."""
+
+
 class Sessions:
     """Makes the store's sessions, and knows which one the caller is in."""
 
@@ -52,12 +78,12 @@ class Sessions:
         self.hook = hook
         self._refresher = refresher
         self._cache = cache
-        self._current: dict[Owner, list[Session]] = {}
+        self._current: dict[Owner, list[Session | StoreCall]] = {}
         self._writers = context.engine.execution_options(**WRITER)
         self._readers = context.engine
 
-    def current(self) -> Session | None:
-        """The session of the `transaction` or `session` block that the caller is in."""
+    def current(self) -> Session | StoreCall | None:
+        """The session of the `transaction` or `session` block that the caller is in, or a call."""
         if not self._current:
             return None
         stack = self._current.get(_owner())
@@ -69,10 +95,15 @@ class Sessions:
         outer = self.current()
         if outer is not None:
             self._check_writable(outer)
+            if isinstance(outer, StoreCall):
+                with self._nested(outer, read_only=False) as inner, self._joined(inner):
+                    yield inner
+                    inner.commit()
+                return
             with outer.begin_nested():
                 yield outer
             return
-        with self._opened(self._writers, None) as session, self._joined(session):
+        with self._opened(self._writers) as session, self._joined(session):
             yield session
             session.commit()
 
@@ -85,7 +116,7 @@ class Sessions:
                 yield inner
             return
         bind = self._readers if read_only or self._context.read_only else self._writers
-        with self._opened(bind, None) as session, self._joined(session):
+        with self._opened(bind) as session, self._joined(session):
             if bind is self._readers:
                 session.info[READ_ONLY] = True
             yield session
@@ -101,9 +132,18 @@ class Sessions:
             current.flush()
             yield current.connection()
             return
-        with self._opened(self._writers, [collection]) as session, self._joined(session):
-            yield session.connection()
-            session.commit()
+        self._context.check_open()
+        self._cache.check()
+        try:
+            with self._writers.begin() as connection, self._joined(StoreCall(connection)):
+                if self._context.refresh:
+                    self._refresher.in_transaction(connection, [collection])
+                yield connection
+        except DatabaseErrors as error:
+            meant = translated(error, self._context)
+            if meant is None:
+                raise
+            raise meant from error
 
     def expire(self, changes: Changes, collection: str, ids: Sequence[str]) -> None:
         """Have the joined session read rows again that were written behind its back.
@@ -112,15 +152,18 @@ class Sessions:
         session itself has changed, and a row may have been read since.
         """
         current = self.current()
-        if current is None or not ids:
+        if not isinstance(current, Session) or not ids:
             return
         self._expire(current, collection, ids)
         changes.on_undo(lambda: self._expire(current, collection, ids))
 
     def _expire(self, session: Session, collection: str, ids: Iterable[str]) -> None:
+        known = session.identity_map
+        if not known:
+            return
         model = self._context.models.StoredRecord
         for id in ids:
-            row = session.identity_map.get(identity_key(model, (collection, id)))
+            row = known.get(identity_key(model, (collection, id)))
             if row is not None:
                 session.expire(row)
 
@@ -130,21 +173,19 @@ class Sessions:
         """Bring the cache up to date, as the first thing in a transaction."""
         if transaction.nested or not self._context.refresh:
             return
-        collections = session.info.get(_COLLECTIONS)
         if session.info.get(READ_ONLY):
             # BEGIN alone takes no snapshot: what is read next is what this brings.
-            self._refresher.before_read(collections)
+            self._refresher.before_read(None)
         elif session.info.get(_JOINED) is None:
-            self._refresher.in_transaction(connection, collections)
+            self._refresher.in_transaction(connection, None)
 
     @contextmanager
-    def _opened(self, bind: Engine, collections: list[str] | None) -> Iterator[Session]:
+    def _opened(self, bind: Engine) -> Iterator[Session]:
         self._context.check_open()
         if bind is self._writers and self._context.read_only:
             raise StoreReadOnlyError(self._context.path, operation="begin a transaction")
         self._cache.check()
         session = StoreSession(self, bind)
-        session.info[_COLLECTIONS] = collections
         try:
             yield session
         except DatabaseErrors as error:
@@ -160,7 +201,7 @@ class Sessions:
             session.close()
 
     @contextmanager
-    def _nested(self, outer: Session, *, read_only: bool) -> Iterator[Session]:
+    def _nested(self, outer: Session | StoreCall, *, read_only: bool) -> Iterator[Session]:
         outer.flush()
         inner = StoreSession(self, outer.connection(), join_transaction_mode="create_savepoint")
         inner.info.update({_JOINED: True, READ_ONLY: read_only or outer.info.get(READ_ONLY)})
@@ -171,8 +212,8 @@ class Sessions:
             outer.expire_all()
 
     @contextmanager
-    def _joined(self, session: Session) -> Iterator[None]:
-        """Make a session the one that the store's own calls join, here and now."""
+    def _joined(self, session: Session | StoreCall) -> Iterator[None]:
+        """Make a session, or a call, the one that the store's own calls join, here and now."""
         owner = _owner()
         self._current.setdefault(owner, []).append(session)
         try:
@@ -183,7 +224,9 @@ class Sessions:
             if not stack:
                 del self._current[owner]
 
-    def _check_writable(self, session: Session, operation: str = "begin a transaction") -> None:
+    def _check_writable(
+        self, session: Session | StoreCall, operation: str = "begin a transaction"
+    ) -> None:
         if session.info.get(READ_ONLY):
             raise StoreReadOnlyError(self._context.path, operation=operation)
 

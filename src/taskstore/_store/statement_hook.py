@@ -8,7 +8,8 @@ before they run. A cursor of the driver itself is not seen on such an engine.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event, inspect
 from sqlalchemy.engine import Connection, ExceptionContext
@@ -19,7 +20,19 @@ from taskstore._store.context import StoreContext
 from taskstore._store.transaction import TransactionHook, Unit
 from taskstore.errors import UntrackedWriteError
 
+if TYPE_CHECKING:
+    from taskstore._mirror.shape import Mirror
+
 _EVENTS = ("before_cursor_execute", "after_cursor_execute", "handle_error")
+
+
+def relation_keys(mirror: Mirror, values: Mapping[str, Any]) -> Iterator[str]:
+    """The ids of the association rows that a statement of the unit of work has for parameters."""
+    names = {field.name: field.column.key for field in mirror.key_fields}
+    for prefix in ("", "old_"):
+        key = [values.get(prefix + name, values.get(name)) for name in names.values()]
+        if None not in key:
+            yield mirror.id_of(key)
 
 
 class StatementHook:
@@ -29,7 +42,7 @@ class StatementHook:
         self._context = context
         self._transactions = transactions
         self._mapper: Any = inspect(context.models.StoredRecord)
-        self._protected = context.models.schema_names
+        self._protected = context.models.schema_names | context.mirrors.tables
 
     def install(self) -> None:
         """Listen."""
@@ -52,10 +65,16 @@ class StatementHook:
         executemany: bool,
     ) -> None:
         unit = self._transactions.present(connection)
-        mirrored = unit is not None and unit.flushing and self._is_of_unit_of_work(context)
+        mirrored = unit is not None and (
+            unit.mirroring or (unit.flushing and self._is_of_unit_of_work(context))
+        )
+        if unit is not None and unit.flushing and not mirrored and self._context.mirrors:
+            mirrored = self._notes_relation(unit, context)
         permit_writes(connection, allowed=mirrored)
         if not mirrored and not self._context.own_engine:
             self._check(statement, unit)
+            if self._context.mirrors.parents:
+                self._check_parents(connection, statement, unit, context)
 
     def _after_cursor_execute(
         self,
@@ -78,7 +97,42 @@ class StatementHook:
         Statements that listeners send during a flush do not.
         """
         cache = context.execution_options.get("compiled_cache")
-        return cache is not None and cache is self._mapper.base_mapper._compiled_cache
+        own = cache is not None and cache is self._mapper.base_mapper._compiled_cache
+        return own or self._context.mirrors.sends(cache)
+
+    def _notes_relation(self, unit: Unit, context: Any) -> bool:
+        """Note the association rows that a flush writes; False if they cannot be told."""
+        if context.compiled is None or not (
+            context.isinsert or context.isdelete or context.isupdate
+        ):
+            return False
+        statement: Any = context.compiled.statement
+        mirror = self._context.mirrors.association(statement.table)
+        if mirror is None:
+            return False
+        found = [
+            key for values in context.compiled_parameters for key in relation_keys(mirror, values)
+        ]
+        unit.relations += [(mirror.collection, id) for id in found]
+        return bool(found)
+
+    def _check_parents(
+        self, connection: Connection, statement: str, unit: Unit | None, context: Any
+    ) -> None:
+        """Refuse what makes the database change mirrored rows without a flush that knows of it."""
+        mirrors = self._context.mirrors
+        found = written_names(statement) & mirrors.parent_names
+        is_flushed = unit is not None and unit.flushing
+        if not found or (is_flushed and "compiled_cache" in context.execution_options):
+            return
+        from taskstore._mirror.affected import reaches  # most stores mirror nothing
+
+        if any(reaches(connection, mirrors, name, statement) for name in found):
+            raise UntrackedWriteError(
+                statement=statement,
+                remedy="mirrored rows would be changed by its foreign keys: delete or change the "
+                "rows in an attached session",
+            )
 
     def _check(self, statement: str, unit: Unit | None) -> None:
         if not self._protected.isdisjoint(written_names(statement)):

@@ -13,7 +13,6 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
 from taskstore._cache.models import DEFAULT, Models
-from taskstore._cache.sqlite import create_cache_engine, create_memory_engine
 from taskstore._log.commit import LogWriter
 from taskstore._log.gate import Gate
 from taskstore._log.layout import Layout
@@ -24,12 +23,14 @@ from taskstore._store.cache_file import CacheFile
 from taskstore._store.catalog import Catalog
 from taskstore._store.context import StoreContext
 from taskstore._store.local_gate import LocalGate
+from taskstore._store.mirror_calls import MirrorCalls
 from taskstore._store.opening import (
     check_bind,
     check_engine,
     codecs_of,
     layout_of,
-    milliseconds,
+    mirrors_of,
+    own_engine_of,
     prepare,
 )
 from taskstore._store.read_calls import ReadCalls
@@ -48,7 +49,7 @@ LOCK_TIMEOUT = 30.0
 """How long to wait for another writer, in seconds."""
 
 
-class Store(ReadCalls, WriteCalls, UpkeepCalls):
+class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls):
     """A directory of JSON Lines logs, one per collection, with an SQLite cache that queries them.
 
     Open one with `Store.open`. A store may be used by several threads at once, and any number of
@@ -58,7 +59,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
     def __init__(self, context: StoreContext) -> None:
         """Assemble a store; use `Store.open`."""
         self._context = context
-        self._catalog = Catalog(context.layout)
+        self._catalog = Catalog(context.layout, context.mirrors)
         self._transactions = TransactionHook(context)
         self._refresher = Refresher(context, self._transactions)
         self._cache = CacheFile(context, self._catalog, self._refresher)
@@ -77,6 +78,8 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
         engine: Engine | None = None,
         read_only: bool = False,
         create: bool = True,
+        mirrors: Iterable[Any] = (),
+        models: Models = DEFAULT,
         migrate: bool | None = None,
         refresh: bool = True,
         lock_timeout: float = LOCK_TIMEOUT,
@@ -92,6 +95,10 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
                 default the cache is a file in the directory. While the store is open, every
                 statement that SQLAlchemy sends there is checked; what goes to a cursor of the
                 driver itself is not. After a fork, dispose of it in the child (close=False).
+            mirrors: models of the application, and association tables, that are declared with
+                `mirrored`; needs `engine`.
+            models: the models of the store's own tables in `engine`, as `build_models` gives them
+                with a prefix where names clash.
             read_only: write nothing anywhere; the cache is in memory.
             create: make the directory where there is none.
             migrate: whether to upgrade the schema of `engine`; by default that is left to the
@@ -109,23 +116,18 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
             StoreAccessError: the operating system refused a file.
             SchemaVersionError: a newer library upgraded the cache.
             MigrationRequiredError: the schema of `engine` is not current.
+            InvalidDeclarationError: something in `mirrors` cannot be mirrored.
             UntrackedWriteError: `engine` is for asyncio, or not of SQLite.
             RecoveryError: a crash left what cannot be recovered.
         """
         if engine is not None:
             check_engine(engine)
+        mirrored = mirrors_of(mirrors, None if read_only else engine, models)
         layout = layout_of(path)
         prepare(layout, create=create and not read_only, read_only=read_only)
-        models = DEFAULT
         own_engine = engine is None
         if engine is None:
-            engine = (
-                create_memory_engine(models)
-                if read_only
-                else create_cache_engine(
-                    layout.cache_path, models, busy_timeout_ms=milliseconds(lock_timeout)
-                )
-            )
+            engine = own_engine_of(layout, models, read_only=read_only, lock_timeout=lock_timeout)
         store = cls(
             StoreContext(
                 layout=layout,
@@ -142,6 +144,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
                 migrate=own_engine or bool(migrate),
                 create=create and not read_only,
                 on_progress=on_progress,
+                mirrors=mirrored,
             )
         )
         store._start(types)
@@ -185,7 +188,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls):
         self._statements.remove()
         self._transactions.remove()
         if context.own_engine:
-            context.engine.dispose()
+            self._cache.close()
         context.log_lock.close()
         context.gate.close()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -26,6 +27,9 @@ from taskstore._store.report import CollectionReport, SyncReport
 from taskstore._store.settings import read_indexes
 from taskstore._store.transaction import Unit
 from taskstore.errors import StoreAccessError
+
+if TYPE_CHECKING:
+    from taskstore._store.mirror_sync import MirrorSync
 
 Progress = Callable[[str, int, int], None]
 """Called with a collection, the bytes read so far and the bytes to read."""
@@ -62,6 +66,7 @@ class Sync:
         unit: the transaction, which learns the new fingerprints.
         force: whether to replay even what looks fresh, over an emptied cache.
         on_progress: called while a log is read.
+        mirrored: brings mirrored tables along; None where there are none.
         counted: whether the report is to say how many records there are, which costs a scan.
     """
 
@@ -71,6 +76,7 @@ class Sync:
     force: bool = False
     on_progress: Progress | None = None
     counted: bool = False
+    mirrored: MirrorSync | None = None
 
     def run(self, collections: Iterable[str] | None) -> SyncReport:
         """Bring the collections up to date.
@@ -97,7 +103,8 @@ class Sync:
         settings = read_indexes(self.context.layout)
         if settings.problem is not None:
             strays.append(settings.problem)
-        return SyncReport(reports, tuple(strays), tuple(recovered))
+        unfit = self.mirrored.project() if self.mirrored is not None else ()
+        return SyncReport(reports, tuple(strays), tuple(recovered), unfit)
 
     def _settle_names(self) -> None:
         """See to it that the files that were read keep their names in a power cut.
@@ -110,11 +117,14 @@ class Sync:
                 files.sync_directory(self.context.path)
 
     def _all(self, names: list[str]) -> list[str]:
-        return sorted({*names, *self.rows.fingerprints(), *self.rows.collections()})
+        mirrored = self.context.mirrors.by_collection
+        return sorted({*names, *self.rows.fingerprints(), *self.rows.collections(), *mirrored})
 
     def _collection(self, collection: str, limit: int | None) -> CollectionReport:
         for _ in range(_ATTEMPTS):
             self.rows.savepoint()
+            if self.mirrored is not None:
+                self.mirrored.begin(collection, force=self.force)
             try:
                 report = self._look(collection, limit)
             except LogChangedError as changed:
@@ -122,6 +132,8 @@ class Sync:
                 self.rows.revert()
                 last = changed
             else:
+                if self.mirrored is not None and self.mirrored.is_missing(collection):
+                    return self._missing(collection)
                 self.rows.release()
                 return report
         raise StoreAccessError(
@@ -129,6 +141,12 @@ class Sync:
             operation="read",
             reason=f"it changes faster than it can be read ({last})",
         )
+
+    def _missing(self, collection: str) -> CollectionReport:
+        """The log says nothing of the rows that stand beside it: all stays as it was."""
+        self.rows.revert()
+        self.unit.fingerprints[collection] = None
+        return CollectionReport(collection, "missing", 0, None, None)
 
     def _look(self, collection: str, limit: int | None) -> CollectionReport:
         path = self.context.layout.log_path(collection)

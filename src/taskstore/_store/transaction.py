@@ -22,7 +22,7 @@ from taskstore._cache.guard import GuardedConnection, permit_writes
 from taskstore._cache.rows import Rows
 from taskstore._cache.sqlite import WRITE_OPTION, before_begin, begin_as_writer
 from taskstore._format.fingerprint import NOTHING_READ, Fingerprint
-from taskstore._store.changes import Changes
+from taskstore._store.changes import Changes, Key
 from taskstore._store.context import StoreContext
 from taskstore.errors import TransactionOpenError, UntrackedWriteError
 
@@ -53,6 +53,10 @@ class Unit:
         holds_gate: whether the gate is to be released at the end.
         locked: whether the database's write lock was taken.
         flushing: whether a flush runs whose changes go to the log.
+        mirroring: whether mirrored tables are being written below the unit of work.
+        relations: association rows that the present flush has written, to be looked at after it.
+        missing: for each mirrored collection that was looked at, how many rows stand beside a
+            log that is not theirs.
         autocommit: whether it commits what it should not: there is no transaction around it.
     """
 
@@ -61,6 +65,9 @@ class Unit:
     holds_gate: bool = False
     locked: bool = False
     flushing: bool = False
+    mirroring: bool = False
+    relations: list[Key] = attrs.field(factory=list)
+    missing: dict[str, int] = attrs.field(factory=dict)
     autocommit: bool = False
 
 

@@ -67,11 +67,14 @@ class UpkeepCalls:
         self._cache.check()
         return self._cache.retried(self._refresher.is_stale)
 
-    def sync(self, *, force: bool = False, on_progress: Progress | None = None) -> SyncReport:
+    def sync(
+        self, *, force: bool = False, prune: bool = False, on_progress: Progress | None = None
+    ) -> SyncReport:
         """Bring the cache to what the logs say.
 
         Args:
             force: replay every log from its beginning, into an emptied cache.
+            prune: delete the rows of mirrored tables that the logs do not have.
             on_progress: called with a collection, the bytes read and the bytes to read.
 
         Returns:
@@ -80,11 +83,15 @@ class UpkeepCalls:
         Raises:
             StoreAccessError: a log cannot be read.
             RecoveryError: a crash left what cannot be recovered.
+            MissingLogError: rows of a mirrored table stand beside a log that is missing, empty,
+                or another one. They stay, and the rest is synced.
             TransactionOpenError: the caller is within a transaction.
         """
         self._check_alone("sync")
-        return self._cache.retried(
-            lambda: self._refresher.sync(force=force, on_progress=on_progress, counted=True)
+        return self._checked(
+            lambda: self._refresher.sync(
+                force=force, on_progress=on_progress, counted=True, prune=prune
+            )
         )
 
     def verify(self, *, repair: bool = False) -> VerifyReport:
@@ -102,7 +109,7 @@ class UpkeepCalls:
         report = self._cache.retried(self._verified)
         if report.ok or not repair:
             return report
-        self._cache.retried(lambda: self._refresher.sync(report.collections, force=True))
+        self._checked(lambda: self._refresher.sync(report.collections, force=True))
         return attrs.evolve(report, repaired=True)
 
     def compact(
@@ -180,16 +187,30 @@ class UpkeepCalls:
         codec = self._catalog.codec(type)
         return Inspector(self._context).records(codec, all_of(filters))
 
+    def _checked(self, sync: Callable[[], SyncReport]) -> SyncReport:
+        report = self._cache.retried(sync)
+        if any(found.action == "missing" for found in report):
+            from taskstore._store.mirror_sync import check_synced  # most stores mirror nothing
+
+            with self._context.engine.connect() as connection:
+                check_synced(self._context, connection, report)
+        return report
+
     def _verified(self) -> VerifyReport:
         from taskstore._store.verification import Verification, VerifyReport
 
         context = self._context
         names = None if context.refresh else ()
         # As a writer: any other who is between its log and its COMMIT would look like a fault.
-        with self._refresher.rewriting(names) as (rows, _, synced):
+        with self._refresher.rewriting(names) as (connection, rows, _, synced):
             limits = virtual_limits(context.layout) if context.read_only else {}
             run = Verification(context, rows, list(synced.recovered))
             counts, differences = run.run(limits)
+            if context.mirrors:
+                from taskstore._store.mirror_verification import MirrorVerification
+
+                mirrored = MirrorVerification(context, connection, rows, run.problems)
+                differences += mirrored.run()
         return VerifyReport(counts, tuple(differences), tuple(run.problems))
 
     def _compacted(
@@ -201,7 +222,7 @@ class UpkeepCalls:
         from taskstore._log.compaction import compact_log
 
         context = self._context
-        with self._refresher.rewriting([collection]) as (rows, unit, _):
+        with self._refresher.rewriting([collection]) as (_, rows, unit, _):
             known = rows.fingerprint(collection)
             try:
                 done = compact_log(

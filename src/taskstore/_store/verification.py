@@ -31,8 +31,8 @@ class Difference:
     Attributes:
         collection: the collection.
         id: the record; None where the collection's fingerprint is meant.
-        kind: "missing" (in the log only), "extra" (in the cache only), "different", "index" or
-            "fingerprint".
+        kind: "missing" (in the log only), "extra" (in the cache only), "different", "index",
+            "fingerprint" or "row" (a mirrored table says otherwise than the cache).
         log: what the log says.
         cache: what the cache says.
     """

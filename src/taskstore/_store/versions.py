@@ -7,15 +7,14 @@ would vanish at the next replay; a newer one is kept.
 
 from __future__ import annotations
 
-import attrs
+from typing import NamedTuple
 
 from taskstore._format.instants import MAX_MS, MIN_MS, format_rfc3339, in_form_of
 from taskstore._records.versions import Claim
 from taskstore.errors import InvalidRecordError, StaleRecordError
 
 
-@attrs.frozen
-class Version:
+class Version(NamedTuple):
     """An instant, as the line shows it and as the cache orders it.
 
     Attributes:

@@ -28,6 +28,7 @@ from taskstore.errors import (
     InvalidFilterError,
     InvalidRecordError,
     RecordNotFoundError,
+    UntrackedWriteError,
 )
 
 R = TypeVar("R")
@@ -187,7 +188,10 @@ class WriteCalls:
         write: Callable[[Writer, list[Any]], list[Any]],
     ) -> list[Any]:
         codec = None
+        first_of: dict[type, Any] = {}
         for record in records:
+            first_of.setdefault(type(record), record)
+        for record in first_of.values():
             found = self._catalog.codec_of(record, collection)
             if codec is not None and found.collection != codec.collection:
                 raise InvalidRecordError(
@@ -203,6 +207,12 @@ class WriteCalls:
 
     def _run(self, codec: RecordCodec[Any], operation: str, write: Callable[[Writer], R]) -> R:
         """Write; once more on a cache made anew if this one turns out to be unusable."""
+        mirror = self._context.mirrors.by_collection.get(codec.collection)
+        if mirror is not None:
+            raise UntrackedWriteError(
+                statement=f"{operation} of {codec.collection!r} by the store",
+                remedy=f"its rows are those of {mirror.name}: write them in an attached session",
+            )
         alone = self._sessions.current() is None
         try:
             with self._writer(codec, operation) as writer:
@@ -224,7 +234,7 @@ class WriteCalls:
             rows = Rows(cursor, self._context.models)
             if not taught:
                 self._catalog.teach(codec, rows)
-            writer = Writer(codec, rows, unit.changes, self._context.clock)
+            writer = Writer(codec, rows, unit.changes, self._context.clock())
             try:
                 yield writer
             finally:

@@ -6,8 +6,9 @@ row, and hands the line to the same collection as a flush does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -28,9 +29,15 @@ from taskstore.errors import (
 )
 
 
-@attrs.frozen
-class _Write:
-    """One record's write, decided: its line and version, or None where nothing changes."""
+class _Write(NamedTuple):
+    """One record's write, decided.
+
+    Attributes:
+        id: the record's.
+        line: the line; None where nothing changes.
+        version: the record's from now on.
+        born: whether the cache had nothing of the id, no tombstone either.
+    """
 
     id: str
     line: bytes | None
@@ -46,14 +53,14 @@ class Writer:
         codec: the record type, or that of plain dicts.
         rows: on the transaction's connection.
         changes: of the transaction.
-        clock: the time in milliseconds since the epoch.
+        now_ms: the time of all that it writes, in milliseconds since the epoch.
         touched: the ids of records that were written or deleted.
     """
 
     codec: RecordCodec[Any]
     rows: Rows
     changes: Changes
-    clock: Callable[[], int]
+    now_ms: int
     touched: list[str] = attrs.field(factory=list)
 
     def create(self, records: Sequence[Any]) -> list[Any]:
@@ -108,11 +115,11 @@ class Writer:
     ) -> list[Any]:
         ids = self._ids(records)
         stored = self.rows.stored(self.codec.collection, ids)
-        writes = [
-            decide(record, id, stored.get(id)) for record, id in zip(records, ids, strict=True)
-        ]
-        self._apply(writes)
-        return [self._stamped(record, write) for record, write in zip(records, writes, strict=True)]
+        stamps: list[int | str] = []
+        self._apply(map(decide, records, ids, map(stored.get, ids)), stamps)
+        stamper = _Stamper(self.codec)
+        self.changes.on_undo(stamper.undo)
+        return list(map(stamper.put, records, ids, stamps))
 
     def _ids(self, records: Sequence[Any]) -> list[str]:
         ids = [self.codec.id_of(record) for record in records]
@@ -124,32 +131,36 @@ class Writer:
             )
         return ids
 
-    def _apply(self, writes: Sequence[_Write]) -> None:
+    def _apply(self, writes: Iterable[_Write], stamps: list[int | str]) -> None:
+        """Carry out what was decided, and note what each record's `updated_at` is to say."""
         collection = self.codec.collection
-        changed = [write for write in writes if write.line is not None]
-        self.changes.mark_born((collection, write.id) for write in changed if write.born)
-        self.touched.extend(write.id for write in changed)
-        self.rows.replace(
-            collection,
-            [
-                (write.id, (write.line or b"").decode(), write.version.ms, write.version.order_us)
-                for write in changed
-            ],
-        )
-        collect_lines(
-            self.rows,
-            self.changes,
-            {(collection, write.id): write.line for write in changed if write.line is not None},
-        )
+        lines: dict[Key, bytes] = {}
+        born: set[Key] = set()
+        rows: dict[bool, list[tuple[str, str, int, int]]] = {}
+        for id, line, version, is_born in writes:
+            stamps.append(version.value)
+            if line is not None:
+                lines[collection, id] = line
+                row = (id, line.decode(), version.ms, version.order_us)
+                rows.setdefault(is_born, []).append(row)
+                if is_born:
+                    born.add((collection, id))
+        self.changes.mark_born(born)
+        self.touched.extend(id for _, id in lines)
+        for are_new, some in rows.items():
+            self.rows.replace(collection, some, new=are_new)
+        collect_lines(self.rows, self.changes, lines, new=born)
 
     def _created(self, record: Any, id: str, stored: Stored | None) -> _Write:
         if stored is not None and stored.line is not None:
             raise RecordExistsError(collection=self.codec.collection, id=id)
-        fields = self.codec.encode(record)
-        fields.pop("updated_at", None)
         version = self._version(self.codec.claim(record), id, stored)
-        line = checked_line(line_of(fields, version, None), self.codec.collection, id)
-        return _Write(id, line, version, born=stored is None)
+        line = self.codec.quick_line(record, version.value)
+        if line is None:
+            fields = self.codec.encode(record)
+            fields.pop("updated_at", None)
+            line = checked_line(line_of(fields, version, None), self.codec.collection, id)
+        return _Write(id, line, version, stored is None)
 
     def _updated(self, record: Any, id: str, stored: Stored, base: Claim | None) -> _Write:
         assert stored.line is not None
@@ -161,16 +172,16 @@ class Writer:
         if fields == before and not version.kept:
             # Reading a record and writing it back appends nothing.
             current = Version(stored.updated_at or 0, stored.order_us)
-            return _Write(id, None, current, born=False)
+            return _Write(id, None, current, False)
         line = checked_line(line_of(fields, version, stored.line), self.codec.collection, id)
-        return _Write(id, line, version, born=False)
+        return _Write(id, line, version, False)
 
     def _version(self, claim: Claim | None, id: str, stored: Stored | None) -> Version:
         return next_version(
             claim,
             stored.order_us if stored is not None else None,
             stored.updated_at if stored is not None else None,
-            self.clock(),
+            self.now_ms,
             collection=self.codec.collection,
             id=id,
         )
@@ -185,37 +196,53 @@ class Writer:
                 stored=stored.updated_at,
             )
 
-    def _stamped(self, record: Any, write: _Write) -> Any:
-        """The record with its new version, which it loses again with the transaction."""
-        restore = _restorer(record)
+
+@attrs.define
+class _Stamper:
+    """Gives records their new versions, and back the old ones if the transaction is undone."""
+
+    codec: RecordCodec[Any]
+    _given: list[tuple[Any, Any]] = attrs.field(factory=list)
+
+    def put(self, record: Any, id: str, stamp: int | str) -> Any:
+        """Return the record with its new version."""
+        before = _version_in(record)
         try:
-            stamped = self.codec.stamped(record, write.version.value)
+            stamped = self.codec.stamped(record, stamp)
         except (TypeError, ValueError) as error:
             # A validator of the class that does not take a time as it is.
             raise InvalidRecordError(
                 collection=self.codec.collection,
-                id=write.id,
+                id=id,
                 field="updated_at",
-                reason=f"cannot be stamped with {write.version.value!r}: {error}",
+                reason=f"cannot be stamped with {stamp!r}: {error}",
             ) from error
-        if stamped is record and restore is not None:
-            self.changes.on_undo(restore)
+        if stamped is record and before is not _NEVER:
+            self._given.append((record, before))
         return stamped
 
+    def undo(self) -> None:
+        """Restore them all; one that refuses keeps none of the others from it."""
+        with ExitStack() as undone:
+            for record, before in self._given:
+                undone.callback(_restore, record, before)
+            self._given.clear()
 
-def _restorer(record: Any) -> Callable[[], None] | None:
-    """What gives a record back the version that it has now; None for one that has none."""
-    if isinstance(record, MutableMapping):
-        had, before = "updated_at" in record, record.get("updated_at")
 
-        def restore_key() -> None:
-            if had:
-                record["updated_at"] = before
-            else:
-                record.pop("updated_at", None)
+_NO_KEY, _NEVER = object(), object()
 
-        return restore_key
-    if not hasattr(record, "updated_at"):
-        return None
-    before = record.updated_at
-    return lambda: object.__setattr__(record, "updated_at", before)
+
+def _version_in(record: Any) -> Any:
+    """What a record has for a version, or that it has no key for it, or never will have one."""
+    if isinstance(record, dict):
+        return record.get("updated_at", _NO_KEY)
+    return getattr(record, "updated_at", _NEVER)
+
+
+def _restore(record: Any, before: Any) -> None:
+    if not isinstance(record, dict):
+        object.__setattr__(record, "updated_at", before)
+    elif before is _NO_KEY:
+        record.pop("updated_at", None)
+    else:
+        record["updated_at"] = before

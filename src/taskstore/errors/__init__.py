@@ -34,6 +34,7 @@ from taskstore.errors._records import (
 from taskstore.errors._writing import (
     CommitUncertainError,
     LogWriteError,
+    MissingLogError,
     RecoveryError,
     TransactionOpenError,
     UntrackedWriteError,
@@ -53,6 +54,7 @@ __all__ = [
     "LockTimeoutError",
     "LogWriteError",
     "MigrationRequiredError",
+    "MissingLogError",
     "RecordExistsError",
     "RecordNotFoundError",
     "RecordSkippedWarning",

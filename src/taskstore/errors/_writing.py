@@ -48,6 +48,31 @@ class CommitUncertainError(TaskstoreError):
         )
 
 
+class MissingLogError(TaskstoreError):
+    """Rows of a mirrored table stand beside a log that is missing, empty, or another one.
+
+    Nothing is written then, and no row is touched: a sync would delete them, and a new log with
+    one line would doom the rest.
+    """
+
+    collection: str
+    path: str
+    rows: int
+
+    def __init__(
+        self, *, collection: str, path: str | PathLike[str], rows: int, model: str
+    ) -> None:
+        super().__init__(
+            f"{fspath(path)}: the log of {collection!r} is missing, empty, or has nothing of what "
+            f"it had, and there are {rows} rows beside it. Bring the log back if it should be "
+            f"there, write the rows to it with store.export({model}), or give them up with "
+            "store.sync(prune=True)",
+            collection=collection,
+            path=fspath(path),
+            rows=rows,
+        )
+
+
 class RecoveryError(TaskstoreError):
     """A journal was left by a crash and cannot be applied or put aside."""
 

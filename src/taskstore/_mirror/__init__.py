@@ -1,0 +1,1 @@
+"""An application's own tables as collections: what is declared, read, encoded and projected."""

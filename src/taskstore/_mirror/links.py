@@ -1,0 +1,173 @@
+"""The foreign keys that a database really has, and the rows that refer to a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+from sqlalchemy import (
+    ColumnClause,
+    ColumnElement,
+    Table,
+    and_,
+    column,
+    exists,
+    literal,
+    not_,
+    select,
+    table,
+)
+from sqlalchemy.engine import Connection
+
+__all__ = ["ACTING", "Link", "Links", "dangling", "enforced", "quoted", "referring"]
+
+ACTING = ("CASCADE", "SET NULL", "SET DEFAULT")
+"""What a database does to referring rows by itself."""
+
+
+@attrs.frozen
+class Link:
+    """One foreign key.
+
+    Attributes:
+        child: the table that refers, as it is written.
+        columns: its columns.
+        parent: the table that is referred to, in lower case.
+        referred: its columns.
+        on_delete, on_update: what the database does to the child.
+    """
+
+    child: str
+    columns: tuple[str, ...]
+    parent: str
+    referred: tuple[str, ...]
+    on_delete: str
+    on_update: str
+
+
+@attrs.define
+class Links:
+    """The foreign keys of one database; read again when its schema has changed."""
+
+    _schema: int | None = None
+    _by_parent: dict[str, list[Link]] = attrs.field(factory=dict)
+
+    def to(self, connection: Connection, table: str) -> Sequence[Link]:
+        """Return the foreign keys that refer to a table."""
+        self._look(connection)
+        return self._by_parent.get(table.lower(), ())
+
+    def of(self, connection: Connection, table: str) -> list[Link]:
+        """Return the foreign keys of a table."""
+        self._look(connection)
+        found = [link for links in self._by_parent.values() for link in links]
+        return [link for link in found if link.child.lower() == table.lower()]
+
+    def _look(self, connection: Connection) -> None:
+        cursor = connection.connection.cursor()
+        try:
+            [version] = cursor.execute("PRAGMA schema_version").fetchone()
+            if version != self._schema:
+                self._by_parent = _read(cursor)
+                self._schema = version
+        finally:
+            cursor.close()
+
+
+def enforced(connection: Connection) -> bool:
+    """Whether the database enforces foreign keys on this connection."""
+    cursor = connection.connection.cursor()
+    try:
+        return bool(cursor.execute("PRAGMA foreign_keys").fetchone()[0])
+    finally:
+        cursor.close()
+
+
+def referring(
+    connection: Connection,
+    link: Link,
+    parent: Table,
+    condition: ColumnElement[bool],
+    columns: Sequence[ColumnClause[Any]] = (),
+) -> Sequence[Any]:
+    """Return columns of the rows that refer to those rows of a parent that meet a condition.
+
+    Args:
+        connection: in the transaction that is meant.
+        link: the foreign key.
+        parent: the table that it refers to.
+        condition: which rows of the parent are meant.
+        columns: of the child; without any only whether there are rows is told.
+    """
+    names = {*link.columns, *(one.name for one in columns)}
+    types = {one.name: one.type for one in columns}
+    child = table(link.child, *(column(name, types.get(name)) for name in names)).alias()
+    by_name = {one.name.lower(): one for one in parent.columns}
+    joined = and_(
+        *(
+            child.c[own] == by_name[other.lower()]
+            for own, other in zip(link.columns, link.referred, strict=True)
+        )
+    )
+    wanted: list[Any] = [child.c[one.name] for one in columns] or [literal(1)]
+    statement = select(*wanted).select_from(parent.join(child, joined)).where(condition)
+    return connection.execute(statement if columns else statement.limit(1)).all()
+
+
+def dangling(
+    connection: Connection, link: Link, child: Table, condition: ColumnElement[bool]
+) -> bool:
+    """Whether rows of a child that meet a condition refer to rows that are not there."""
+    parent = table(link.parent, *(column(name) for name in link.referred)).alias()
+    by_name = {one.name.lower(): one for one in child.columns}
+    own = [by_name[name.lower()] for name in link.columns]
+    match = and_(*(one == parent.c[other] for one, other in zip(own, link.referred, strict=True)))
+    there = exists(select(literal(1)).select_from(parent).where(match).correlate(child))
+    statement = (
+        select(literal(1))
+        .select_from(child)
+        .where(condition, *(one.is_not(None) for one in own), not_(there))
+        .limit(1)
+    )
+    return connection.execute(statement).first() is not None
+
+
+def quoted(name: str) -> str:
+    """Return an identifier as SQL has it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _read(cursor: Any) -> dict[str, list[Link]]:
+    tables = [
+        name
+        for (name,) in cursor.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        ).fetchall()
+    ]
+    keys = {name.lower(): _primary_key(cursor, name) for name in tables}
+    found: dict[str, list[Link]] = {}
+    for name in tables:
+        for link in _links_of(cursor, name, keys):
+            found.setdefault(link.parent, []).append(link)
+    return found
+
+
+def _primary_key(cursor: Any, table: str) -> tuple[str, ...]:
+    rows = cursor.execute(f"PRAGMA table_info({quoted(table)})").fetchall()
+    return tuple(row[1] for row in sorted(rows, key=lambda row: row[5]) if row[5])
+
+
+def _links_of(cursor: Any, table: str, keys: Mapping[str, tuple[str, ...]]) -> Iterator[Link]:
+    grouped: dict[int, list[Any]] = {}
+    for row in cursor.execute(f"PRAGMA foreign_key_list({quoted(table)})").fetchall():
+        grouped.setdefault(row[0], []).append(row)
+    for rows in grouped.values():
+        rows.sort(key=lambda row: row[1])
+        parent = rows[0][2].lower()
+        own = tuple(row[3] for row in rows)
+        referred = tuple(row[4] for row in rows)
+        if None in referred:
+            referred = keys.get(parent, ())
+        if len(referred) == len(own):
+            yield Link(table, own, parent, referred, rows[0][6].upper(), rows[0][5].upper())

@@ -1,0 +1,345 @@
+"""Checks what was declared against what is mapped, when a store opens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+from sqlalchemy import Column, Index, Table, UniqueConstraint, inspect
+from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import NoInspectionAvailable
+from sqlalchemy.orm import Mapper, configure_mappers
+
+from taskstore._format.names import check_collection_name
+from taskstore._mirror.declare import Declaration, declaration_of
+from taskstore._mirror.shape import Field, Mirror, Shape
+from taskstore._mirror.values import codec_for
+from taskstore.errors import InvalidDeclarationError, InvalidNameError
+
+__all__ = ["resolve"]
+
+
+def resolve(targets: Any, dialect: Dialect, taken: Iterable[str] = ()) -> list[Mirror]:
+    """Return the mirrors of some declared classes and tables, and of what lies between them.
+
+    Args:
+        targets: what `Store.open(mirrors=...)` was given.
+        dialect: of the engine.
+        taken: the names of our own tables.
+
+    Raises:
+        InvalidDeclarationError: something cannot be mirrored as it is declared; names the class,
+            the attribute and what to do.
+    """
+    if isinstance(targets, str | bytes | Mapping | type | Table) or not isinstance(
+        targets, Iterable
+    ):
+        raise InvalidDeclarationError(
+            repr(targets), reason="mirrors takes a list of mirrored models: mirrors=[Task]"
+        )
+    configure_mappers()
+    found = [_Resolver(target, _declared(target), dialect).mirror() for target in targets]
+    found += [_Resolver(table, _between(table), dialect).mirror() for table in _associations(found)]
+    _check_together(found, frozenset(taken))
+    return found
+
+
+def _declared(target: Any) -> Declaration:
+    declaration = declaration_of(target)
+    if declaration is None:
+        raise InvalidDeclarationError(
+            getattr(target, "__qualname__", repr(target)),
+            reason='it is not declared: @mirrored("collection"), or mirrored("collection")(it)',
+        )
+    return declaration
+
+
+def _between(table: Table) -> Declaration:
+    """The declaration of an association table: its own, or one named after it."""
+    found = declaration_of(table)
+    if found is not None:
+        return found
+    try:
+        return Declaration(check_collection_name(table.name), updated_at=None)
+    except InvalidNameError as error:
+        raise InvalidDeclarationError(
+            table.name,
+            reason=f'it cannot name a collection ({error.reason}): mirrored("...")(table)',
+        ) from None
+
+
+def _associations(mirrors: list[Mirror]) -> list[Table]:
+    """The tables through which mirrored classes refer to each other, and that have no class."""
+    known = {table for mirror in mirrors for shape in mirror.shapes for table in shape.tables}
+    mappers = {shape.mapper for mirror in mirrors for shape in mirror.shapes}
+    tables: list[Table] = []
+    for mapper in mappers:
+        for relation in mapper.relationships if mapper is not None else ():
+            table = relation.secondary
+            if (
+                isinstance(table, Table)
+                and not relation.viewonly
+                and relation.mapper in mappers
+                and table not in known
+                and table not in tables
+            ):
+                tables.append(table)
+    return sorted(tables, key=lambda table: table.name)
+
+
+def _check_together(mirrors: list[Mirror], taken: frozenset[str]) -> None:
+    collections: dict[str, str] = {}
+    tables: dict[str, str] = {}
+    for mirror in mirrors:
+        other = collections.setdefault(mirror.collection, mirror.name)
+        if other != mirror.name:
+            raise InvalidDeclarationError(
+                mirror.name,
+                reason=f"its collection {mirror.collection!r} is that of {other}: give each its "
+                "own, and of a hierarchy only its base",
+            )
+        for table in {table for shape in mirror.shapes for table in shape.tables}:
+            if table.name in taken or tables.setdefault(table.name, mirror.name) != mirror.name:
+                raise InvalidDeclarationError(
+                    mirror.name, reason=f"the table {table.name!r} is mirrored already, or ours"
+                )
+    local = {
+        column: mirror
+        for mirror in mirrors
+        for column in mirror.table.primary_key.columns
+        if not any(column in field.columns for field in mirror.base.fields.values())
+    }
+    for mirror in mirrors:
+        for shape in mirror.shapes:
+            for field in shape.fields.values():
+                _check_reference(mirror, field, local)
+
+
+def _check_reference(mirror: Mirror, field: Field, local: Mapping[Column[Any], Mirror]) -> None:
+    for column in field.columns:
+        for key in column.foreign_keys:
+            parent = local.get(key.column)
+            if parent is not None:
+                raise InvalidDeclarationError(
+                    mirror.name,
+                    field=field.name,
+                    reason=f"it refers to {parent.table.name}.{key.column.name}, which each clone "
+                    f"counts up for itself: let it refer to {parent.key[0]!r}, or exclude it",
+                )
+
+
+@attrs.frozen
+class _Resolver:
+    """Resolves one declaration."""
+
+    target: Any
+    declaration: Declaration
+    dialect: Dialect
+
+    @property
+    def name(self) -> str:
+        if isinstance(self.target, Table):
+            return f"table {self.target.name!r}"
+        return str(self.target.__qualname__)
+
+    def fail(self, reason: str, field: str | None = None) -> InvalidDeclarationError:
+        return InvalidDeclarationError(self.name, field=field, reason=reason)
+
+    def mirror(self) -> Mirror:
+        if isinstance(self.target, Table):
+            return self._of_table(self.target)
+        try:
+            mapper: Mapper[Any] = inspect(self.target)
+        except NoInspectionAvailable:
+            raise self.fail("it is not mapped: declare it with a declarative base") from None
+        base = mapper.base_mapper
+        if base is not mapper:
+            raise self.fail(f"it inherits from {base.class_.__name__}: mirror that one instead")
+        return self._of_mapper(mapper)
+
+    def _of_table(self, table: Table) -> Mirror:
+        excluded = self.declaration.exclude
+        columns = {
+            str(column.key): (column,)
+            for column in table.columns
+            if column.key not in excluded and column.computed is None
+        }
+        key = tuple(str(column.key) for column in table.primary_key.columns) or tuple(
+            str(column.key) for column in table.columns if column.foreign_keys
+        )
+        if not key:
+            raise self.fail("it has neither a primary key nor foreign keys")
+        local = self._local_key(table)
+        fields = self._fields(columns, local)
+        version = self._version(fields)
+        shape = Shape(None, None, (table,), table, fields)
+        return self._made((shape,), self._key(key, fields, local, table), version, None)
+
+    def _of_mapper(self, mapper: Mapper[Any]) -> Mirror:
+        mappers = list(mapper.self_and_descendants)
+        for one in mappers:
+            if one.concrete or not all(isinstance(table, Table) for table in one.tables):
+                raise self.fail(
+                    f"{one.class_.__name__} is mapped to no table of its own: concrete "
+                    "inheritance and mapped queries cannot be mirrored"
+                )
+        discriminator = self._discriminator(mapper) if len(mappers) > 1 else None
+        local = self._local_key(mapper.local_table)
+        if local is not None and any(len(one.tables) > 1 for one in mappers):
+            raise self.fail("joined inheritance needs a primary key that is not counted up")
+        shapes = []
+        version = None
+        for one in mappers:
+            fields = self._fields(self._columns(one), local)
+            version = self._version(fields) or version
+            identity = one.polymorphic_identity if discriminator is not None else None
+            shapes.append(Shape(one, identity, _tables(one), one.persist_selectable, fields))
+        key = tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
+        checked = self._key(key, shapes[0].fields, local, mapper.local_table)
+        return self._made(tuple(shapes), checked, version, discriminator)
+
+    def _made(
+        self,
+        shapes: tuple[Shape, ...],
+        key: tuple[str, ...],
+        version: Field | None,
+        discriminator: str | None,
+    ) -> Mirror:
+        for shape in shapes:
+            if "id" in shape.fields and "id" not in key:
+                raise self.fail("a line's id is the key: exclude it or rename it", "id")
+            if "updated_at" in shape.fields:
+                raise self.fail(
+                    "a line's version has this name: exclude it or rename it", "updated_at"
+                )
+            if "deleted" in shape.fields:
+                raise self.fail(
+                    "a line's own `deleted` marks a tombstone: exclude it, or rename it as in "
+                    'is_deleted = mapped_column("deleted")',
+                    "deleted",
+                )
+        merge = self.declaration.merge
+        unknown = set(merge) - {name for shape in shapes for name in shape.fields}
+        if unknown:
+            raise self.fail("merge names an attribute that is not mirrored", min(unknown))
+        return Mirror(
+            self.target,
+            self.name,
+            self.declaration.collection,
+            shapes,
+            key,
+            version,
+            discriminator,
+            merge,
+        )
+
+    def _columns(self, mapper: Mapper[Any]) -> dict[str, tuple[Column[Any], ...]]:
+        unknown = self.declaration.exclude - {
+            prop.key for one in mapper.base_mapper.self_and_descendants for prop in one.attrs
+        }
+        if unknown:
+            raise self.fail("exclude names an attribute that is not there", min(unknown))
+        found = {}
+        for prop in mapper.column_attrs:
+            columns = tuple(
+                column
+                for column in prop.columns
+                if isinstance(column, Column) and column.computed is None
+            )
+            if columns and prop.key not in self.declaration.exclude:
+                found[prop.key] = columns
+        return found
+
+    def _fields(
+        self, columns: Mapping[str, tuple[Column[Any], ...]], local: Column[Any] | None
+    ) -> dict[str, Field]:
+        fields = {}
+        for name, found in columns.items():
+            if local is not None and local in found:
+                continue
+            codec = codec_for(found[0].type, self.dialect)
+            if codec is None:
+                raise self.fail(
+                    f"a column of type {found[0].type!r} cannot be carried: exclude it, or give it "
+                    "a TypeDecorator over a type that can",
+                    name,
+                )
+            fields[name] = Field(name, found, codec)
+        return fields
+
+    def _local_key(self, table: Any) -> Column[Any] | None:
+        """The primary key that each clone counts up for itself; None where there is none."""
+        column: Column[Any] | None = table.autoincrement_column
+        if column is None or column.default is not None or column.server_default is not None:
+            return None
+        if self.declaration.key is None:
+            raise self.fail(
+                "clones would count up the same keys: name a unique attribute with "
+                'mirrored(..., key="uid"), use a UUID, or set autoincrement=False',
+                column.key,
+            )
+        return column
+
+    def _key(
+        self,
+        primary: tuple[str, ...],
+        fields: Mapping[str, Field],
+        local: Column[Any] | None,
+        table: Any,
+    ) -> tuple[str, ...]:
+        key = self.declaration.key
+        if key is None:
+            for name in primary:
+                if name not in fields:
+                    raise self.fail("the key cannot be excluded, computed or the version", name)
+            return primary
+        if key not in fields:
+            raise self.fail("key names no attribute that is mirrored", key)
+        column = fields[key].column
+        if column.nullable or not _is_unique(table, column):
+            raise self.fail("key needs a column with unique=True and nullable=False", key)
+        if local is None and (key,) != primary and any(name not in fields for name in primary):
+            raise self.fail("the primary key cannot be excluded", primary[0])
+        return (key,)
+
+    def _version(self, fields: dict[str, Field]) -> Field | None:
+        """Take the version's field out of the others."""
+        name = self.declaration.updated_at
+        is_absent = isinstance(self.target, Table) and name not in fields
+        if name is None or is_absent:
+            return None
+        found = fields.pop(name, None)
+        if found is None:
+            raise self.fail(
+                'no such attribute for the version: mirrored(..., updated_at="name"), or '
+                "updated_at=None to keep it in the log alone",
+                name,
+            )
+        if found.codec.python not in ("int", "str", "datetime"):
+            raise self.fail("a version is an int (milliseconds), a datetime or a str", name)
+        return found
+
+    def _discriminator(self, mapper: Mapper[Any]) -> str:
+        column = mapper.polymorphic_on
+        if not isinstance(column, Column):
+            raise self.fail("its subclasses are told apart by an expression: use a column")
+        name = str(mapper.get_property_by_column(column).key)
+        if name in self.declaration.exclude:
+            raise self.fail("it tells the subclasses apart and cannot be excluded", name)
+        return name
+
+
+def _tables(mapper: Mapper[Any]) -> tuple[Table, ...]:
+    return tuple(table for table in mapper.tables if isinstance(table, Table))
+
+
+def _is_unique(table: Any, column: Column[Any]) -> bool:
+    if column.unique:
+        return True
+    alone = {column.name}
+    unique: list[Any] = [one for one in table.constraints if isinstance(one, UniqueConstraint)]
+    unique += [one for one in table.indexes if isinstance(one, Index) and one.unique]
+    return any({c.name for c in one.columns} == alone for one in unique) or (
+        [column] == list(table.primary_key.columns)
+    )

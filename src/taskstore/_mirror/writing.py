@@ -1,0 +1,133 @@
+"""Writes rows of mirrored tables as lines have them, below the unit of work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import JSON, ColumnElement, Table, bindparam, delete, insert, update
+from sqlalchemy.engine import Connection
+
+from taskstore._mirror.reading import key_condition
+from taskstore._mirror.shape import Field, Mirror, Row, Shape
+
+__all__ = ["condition_of", "delete_row", "insert_rows", "stamp_rows", "update_rows"]
+
+
+def insert_rows(connection: Connection, mirror: Mirror, rows: Sequence[Row]) -> None:
+    """Insert rows of one shape that have the same attributes."""
+    shape = rows[0].shape
+    for table in shape.tables:
+        columns = _columns(mirror, shape, table, rows[0])
+        statement = insert(table).values(
+            {column.key: bindparam(f"v_{column.key}", type_=_type(column)) for column, _ in columns}
+        )
+        _execute(connection, statement, [_values(columns, row) for row in rows])
+
+
+def update_rows(connection: Connection, mirror: Mirror, rows: Sequence[Row]) -> None:
+    """Update rows of one shape that have the same attributes; what is not named stays."""
+    shape = rows[0].shape
+    for table in shape.tables:
+        keys = _key_columns(mirror, shape, table)
+        columns = [
+            (column, name)
+            for column, name in _columns(mirror, shape, table, rows[0])
+            if all(column is not own for own in keys)
+        ]
+        if not columns:
+            continue
+        sets = {
+            column.key: bindparam(f"v_{column.key}", type_=_type(column)) for column, _ in columns
+        }
+        for column in table.columns:
+            # What the log does not know of stays, whatever else an UPDATE would do to it.
+            if column.onupdate is not None and column.key not in sets:
+                sets[column.key] = column  # type: ignore[assignment]
+        statement = update(table).values(sets).where(_bound(keys))
+        parameters = [
+            _values(columns, row)
+            | {f"k_{place}": row.values[name] for place, name in enumerate(mirror.key)}
+            for row in rows
+        ]
+        _execute(connection, statement, parameters)
+
+
+def stamp_rows(connection: Connection, mirror: Mirror, versions: Sequence[tuple[str, Any]]) -> None:
+    """Write the version column of some rows alone: ids and values."""
+    assert mirror.version is not None
+    table: Table = mirror.version.column.table
+    keys = _key_columns(mirror, mirror.base, table)
+    sets: dict[str, Any] = {
+        column.key: column for column in table.columns if column.onupdate is not None
+    }
+    sets[mirror.version.column.key] = bindparam("v_version", type_=mirror.version.column.type)
+    statement = update(table).values(sets).where(_bound(keys))
+    parameters = [
+        {"v_version": value} | {f"k_{n}": part for n, part in enumerate(mirror.key_of(id))}
+        for id, value in versions
+    ]
+    _execute(connection, statement, parameters)
+
+
+def delete_row(connection: Connection, mirror: Mirror, row: Row) -> None:
+    """Delete a row from all its tables, children first."""
+    key = [row.values[name] for name in mirror.key]
+    for table in reversed(row.shape.tables):
+        columns = _key_columns(mirror, row.shape, table)
+        connection.execute(delete(table).where(key_condition(columns, key)))
+
+
+def condition_of(mirror: Mirror, shape: Shape, table: Table, row: Row) -> ColumnElement[bool]:
+    """Return the condition that a row of a table is this one."""
+    return key_condition(
+        _key_columns(mirror, shape, table), [row.values[name] for name in mirror.key]
+    )
+
+
+def _execute(connection: Connection, statement: Any, parameters: list[dict[str, Any]]) -> None:
+    connection.execute(statement, parameters)
+
+
+def _key_columns(mirror: Mirror, shape: Shape, table: Table) -> list[Any]:
+    return [
+        next(column for column in shape.fields[name].columns if column.table is table)
+        for name in mirror.key
+    ]
+
+
+def _bound(columns: Sequence[Any]) -> ColumnElement[bool]:
+    return key_condition(
+        columns, [bindparam(f"k_{n}", type_=column.type) for n, column in enumerate(columns)]
+    )
+
+
+def _columns(mirror: Mirror, shape: Shape, table: Table, row: Row) -> list[tuple[Any, str]]:
+    """The columns of a table that a row has values for, each with its attribute."""
+    found = [
+        (column, name)
+        for name, field in shape.fields.items()
+        if name in row.values
+        for column in field.columns
+        if column.table is table
+    ]
+    return found + _version_column(mirror.version, table)
+
+
+def _version_column(version: Field | None, table: Table) -> list[tuple[Any, str]]:
+    if version is None or version.column.table is not table:
+        return []
+    return [(version.column, "")]
+
+
+def _values(columns: Sequence[tuple[Any, str]], row: Row) -> dict[str, Any]:
+    return {
+        f"v_{column.key}": row.values[name] if name else row.version for column, name in columns
+    }
+
+
+def _type(column: Any) -> Any:
+    if type(column.type) is JSON and column.nullable:
+        # null is SQL's, as where a row is made without a value.
+        return JSON(none_as_null=True)
+    return column.type

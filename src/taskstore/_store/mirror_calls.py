@@ -1,0 +1,55 @@
+"""The call of a store that is about mirrored models alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from taskstore._store.cache_file import CacheFile
+from taskstore._store.context import StoreContext
+from taskstore._store.sessions import Sessions
+from taskstore._store.transaction import TransactionHook
+from taskstore.errors import InvalidDeclarationError
+
+if TYPE_CHECKING:
+    from taskstore._mirror.shape import Mirror
+
+
+class MirrorCalls:
+    """What can be done about mirrored models besides writing them in sessions."""
+
+    _cache: CacheFile
+    _context: StoreContext
+    _sessions: Sessions
+    _transactions: TransactionHook
+
+    def export(self, type: Any, /) -> int:
+        """Write the rows of a mirrored model that its log does not have, in one transaction.
+
+        So begins the log of a table that was filled before it was mirrored; and so it begins
+        anew where it got lost.
+
+        Args:
+            type: a mirrored class or table.
+
+        Returns:
+            How many lines were written.
+
+        Raises:
+            InvalidDeclarationError: it is not mirrored by this store.
+            InvalidRecordError: a row has a value that cannot be carried.
+        """
+        self._context.check_open()
+        mirror = self._context.mirrors.named(type)
+        if mirror is None:
+            raise InvalidDeclarationError(
+                getattr(type, "__qualname__", repr(type)),
+                reason="this store does not mirror it: Store.open(..., mirrors=[...])",
+            )
+        return self._cache.retried(lambda: self._exported(mirror))
+
+    def _exported(self, mirror: Mirror) -> int:
+        from taskstore._store.mirror_export import export_rows  # most stores mirror nothing
+
+        with self._sessions.writing(mirror.collection, "export rows") as connection:
+            unit = self._transactions.locked(connection)
+            return export_rows(self._context, connection, unit, mirror)

@@ -1,0 +1,386 @@
+"""What a flush does to mirrored tables: stamped before, read back and collected after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import attrs
+from sqlalchemy import ClauseElement, inspect, select
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import (
+    InstanceState,
+    Mapper,
+    RelationshipDirection,
+    Session,
+    UOWTransaction,
+    attributes,
+)
+from sqlalchemy.orm.util import identity_key
+
+from taskstore._cache.rows import Rows, Stored
+from taskstore._format.lines import raw_fields
+from taskstore._mirror.affected import Affected
+from taskstore._mirror.reading import key_condition
+from taskstore._mirror.shape import Mirror, Shape
+from taskstore._records.reasons import StructureError
+from taskstore._records.versions import Claim, claim_of
+from taskstore._store.changes import Changes, Key
+from taskstore._store.context import StoreContext
+from taskstore._store.mirror_guard import check_there, look_once
+from taskstore._store.mirror_rows import Reconciler, stamp_for
+from taskstore._store.transaction import Unit
+from taskstore._store.versions import Version
+from taskstore.errors import InvalidRecordError
+
+
+@attrs.define(eq=False)
+class MirrorPlan:
+    """What is known of a flush before its SQL runs.
+
+    Attributes:
+        keys: what may change: collection and id.
+        old_ids: the ids of rows in the session, as the database knows them.
+        planned: the versions that rows were stamped with.
+        rows: them by the id that they will have.
+        doomed: rows that are to be deleted.
+        moved: rows whose key changes, whose referring rows may get another as well.
+    """
+
+    keys: dict[Key, None] = attrs.field(factory=dict)
+    old_ids: dict[InstanceState[Any], str] = attrs.field(factory=dict)
+    planned: dict[Key, Version] = attrs.field(factory=dict)
+    late: dict[InstanceState[Any], Version] = attrs.field(factory=dict)
+    doomed: set[InstanceState[Any]] = attrs.field(factory=set)
+    moved: list[InstanceState[Any]] = attrs.field(factory=list)
+
+
+class MirrorFlush:
+    """The part of the session hook that is about mirrored models."""
+
+    def __init__(self, context: StoreContext) -> None:
+        self._context = context
+        self._mirrors = context.mirrors
+
+    def mapper_of(self, touched: Iterable[Any]) -> Mapper[Any] | None:
+        """The mapper of a row that a flush touches, if it can have to do with mirrored tables."""
+        mappers: list[Mapper[Any]] = [inspect(row).mapper for row in touched]
+        mirrored = [mapper for mapper in mappers if self._mirrors.of(mapper) is not None]
+        near = (mapper for mapper in mappers if self._is_near(mapper))
+        return mirrored[0] if mirrored else next(near, None)
+
+    def is_ours(self, connection: Connection, mapper: Mapper[Any] | None) -> bool:
+        """Whether a flush concerns the store: a class that is not mirrored may live elsewhere."""
+        if mapper is not None and self._mirrors.of(mapper) is not None:
+            return True
+        return connection.dialect is self._context.engine.dialect
+
+    def _is_near(self, mapper: Mapper[Any]) -> bool:
+        """Whether rows of a class that is not mirrored may be parents of some that are."""
+        return not self._mirrors.parents.isdisjoint(mapper.tables)
+
+    def plan(
+        self, session: Session, connection: Connection, unit: Unit, touched: Sequence[Any]
+    ) -> MirrorPlan:
+        """Stamp what the flush will write, and note what it may change besides.
+
+        Raises:
+            MissingLogError: the log of a row's collection is not there, and rows are.
+            StaleRecordError: a row was changed since it was loaded.
+        """
+        look_once(self._context, connection, unit, self._mirrors)
+        unit.relations.clear()
+        plan = MirrorPlan(doomed={inspect(row) for row in session.deleted})
+        found = [
+            (inspect(row), *known)
+            for row in touched
+            if (known := self._mirrors.of(inspect(row).mapper)) is not None
+        ]
+        for state, mirror, shape in found:
+            self._note(plan, state, mirror, shape, unit)
+        self._stamp_all(plan, connection, unit, found)
+        affected = Affected(connection, self._mirrors)
+        for row in touched:
+            state = inspect(row)
+            if state.key is not None and (state in plan.doomed or self._gets_key(state)):
+                _below(affected, state)
+                if state not in plan.doomed:
+                    plan.moved.append(state)
+        plan.keys.update(affected.found)
+        return plan
+
+    def _note(
+        self,
+        plan: MirrorPlan,
+        state: InstanceState[Any],
+        mirror: Mirror,
+        shape: Shape,
+        unit: Unit,
+    ) -> None:
+        if state.key is not None:
+            plan.old_ids[state] = mirror.id_of(_old_key(state, mirror))
+        if state.key is None or state in plan.doomed or _changes(state, shape, None):
+            check_there(self._context, unit, mirror)
+
+    def _stamp_all(
+        self,
+        plan: MirrorPlan,
+        connection: Connection,
+        unit: Unit,
+        found: Sequence[tuple[InstanceState[Any], Mirror, Shape]],
+    ) -> None:
+        stored = self._stored(connection, plan, found)
+        for state, mirror, shape in found:
+            if state in plan.doomed:
+                continue
+            old = stored.get((mirror.collection, plan.old_ids.get(state, "")))
+            is_changed = _changes(state, shape, old) or _claims(state, mirror)
+            if state.key is not None and not is_changed:
+                continue
+            self._stamp(plan, state, mirror, old, stored, unit.changes)
+
+    def _stored(
+        self,
+        connection: Connection,
+        plan: MirrorPlan,
+        found: Sequence[tuple[InstanceState[Any], Mirror, Shape]],
+    ) -> dict[Key, Stored]:
+        wanted: dict[str, set[str]] = {}
+        for state, mirror, _ in found:
+            ids = wanted.setdefault(mirror.collection, set())
+            if state in plan.old_ids:
+                ids.add(plan.old_ids[state])
+            new = _new_id(state, mirror)
+            if new is not None:
+                ids.add(new)
+        cursor = connection.connection.cursor()
+        try:
+            rows = Rows(cursor, self._context.models)
+            return {
+                (collection, id): stored
+                for collection, ids in wanted.items()
+                for id, stored in rows.stored(collection, sorted(ids)).items()
+            }
+        finally:
+            cursor.close()
+
+    def _stamp(
+        self,
+        plan: MirrorPlan,
+        state: InstanceState[Any],
+        mirror: Mirror,
+        old: Stored | None,
+        stored: dict[Key, Stored],
+        changes: Changes,
+    ) -> None:
+        old_id, new_id = plan.old_ids.get(state), _new_id(state, mirror)
+        claim = self._claim(state, mirror, old_id or new_id or "")
+        before = old if new_id == old_id else stored.get((mirror.collection, new_id or ""))
+        if old_id is not None and new_id != old_id:
+            # What a moved row carries is the version that it had under its old key.
+            carried = stamp_for(self._context, mirror, old_id, old, claim)
+            claim = claim if carried.kept else None
+        version = stamp_for(self._context, mirror, new_id or "", before, claim)
+        if mirror.version is not None:
+            _undo_later(changes, state, mirror.version.name)
+            setattr(state.obj(), mirror.version.name, mirror.version_value(version.value))
+        if new_id is not None:
+            plan.planned[mirror.collection, new_id] = version
+        else:
+            plan.late[state] = version
+
+    def _claim(self, state: InstanceState[Any], mirror: Mirror, id: str) -> Claim | None:
+        if mirror.version is None:
+            return None
+        value = state.dict.get(mirror.version.name)
+        if isinstance(value, ClauseElement):
+            return None
+        try:
+            return claim_of(value)
+        except StructureError as error:
+            raise InvalidRecordError(
+                collection=mirror.collection, id=id, field=mirror.version.name, reason=str(error)
+            ) from None
+
+    def _gets_key(self, state: InstanceState[Any]) -> bool:
+        names = [state.mapper.get_property_by_column(one).key for one in state.mapper.primary_key]
+        return any(_added(state, name) for name in names)
+
+    def collect(
+        self,
+        session: Session,
+        context: UOWTransaction,
+        connection: Connection,
+        plan: MirrorPlan,
+        unit: Unit,
+    ) -> None:
+        """Read back what the flush has written, and hand it over for the log."""
+        keys = dict(plan.keys)
+        origins: dict[Key, str] = {}
+        states: dict[Key, InstanceState[Any]] = {}
+        for state, mirror, is_listed_only in self._flushed(context):
+            if is_listed_only and state not in plan.old_ids:
+                continue
+            old = plan.old_ids.get(state)
+            if old is None and state.key is not None:
+                old = mirror.id_of(_old_key(state, mirror))
+            new = _new_id(state, mirror) or _read_id(connection, state, mirror)
+            for id in (old, new):
+                if id is not None:
+                    keys[mirror.collection, id] = None
+            if new is not None:
+                states[mirror.collection, new] = state
+                if old not in (None, new):
+                    origins[mirror.collection, new] = str(old)
+                if state in plan.late:
+                    plan.planned[mirror.collection, new] = plan.late[state]
+        keys.update(dict.fromkeys(unit.relations))
+        affected = Affected(connection, self._mirrors)
+        for state in plan.moved:
+            _below(affected, state, moved=True)
+        keys.update(affected.found)
+
+        def on_stamp(mirror: Mirror, id: str, value: Any) -> None:
+            self._told(session, states, mirror, id, value)
+
+        run = Reconciler(self._context, connection, unit, plan.planned, origins, on_stamp)
+        run.run(keys)
+
+    def _flushed(
+        self, context: UOWTransaction
+    ) -> Iterator[tuple[InstanceState[Any], Mirror, bool]]:
+        for state, (_, is_listed_only) in context.states.items():
+            known = self._mirrors.of(state.mapper)
+            if known is not None:
+                yield state, known[0], is_listed_only
+
+    def _told(
+        self,
+        session: Session,
+        states: dict[Key, InstanceState[Any]],
+        mirror: Mirror,
+        id: str,
+        value: Any,
+    ) -> None:
+        """Let an instance know the version that its row was given after it was written."""
+        assert mirror.version is not None
+        state = states.get((mirror.collection, id))
+        if state is not None:
+            attributes.set_committed_value(state.obj(), mirror.version.name, value)
+            return
+        mapper = mirror.base.mapper
+        names = (
+            []
+            if mapper is None
+            else [mapper.get_property_by_column(one).key for one in mapper.primary_key]
+        )
+        if mapper is not None and tuple(names) == mirror.key:
+            row = session.identity_map.get(identity_key(mapper.class_, mirror.key_of(id)))
+            if row is not None:
+                session.expire(row)
+
+
+def _below(affected: Affected, state: InstanceState[Any], *, moved: bool = False) -> None:
+    """Find what refers to a row, by the key that it has in the database."""
+    mapper = state.mapper
+    for table in mapper.tables:
+        columns: list[Any] = list(table.primary_key)
+        key: Sequence[Any] = state.key[1] if state.key is not None else ()
+        if moved:
+            key = [state.dict[mapper.get_property_by_column(c).key] for c in mapper.primary_key]
+        if len(columns) == len(key):
+            affected.below(table, key_condition(columns, key))
+
+
+def _old_key(state: InstanceState[Any], mirror: Mirror) -> list[Any]:
+    """The values of a row's key as the database has them."""
+    mapper = state.mapper
+    primary = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    if state.key is not None and tuple(primary) == mirror.key:
+        return list(state.key[1])
+    values = []
+    for name in mirror.key:
+        history = state.attrs[name].load_history()
+        values.append(
+            history.deleted[0]
+            if history.deleted
+            else (history.unchanged or history.added or [None])[0]
+        )
+    return values
+
+
+def _new_id(state: InstanceState[Any], mirror: Mirror) -> str | None:
+    """The id that a row will have; None where the database or a default is to say."""
+    values = [state.dict.get(name) for name in mirror.key]
+    if any(value is None or isinstance(value, ClauseElement) for value in values):
+        return None
+    try:
+        return mirror.id_of(values)
+    except ValueError as error:
+        raise InvalidRecordError(
+            collection=mirror.collection, id=None, field=mirror.key[0], reason=str(error)
+        ) from error
+
+
+def _read_id(connection: Connection, state: InstanceState[Any], mirror: Mirror) -> str | None:
+    """The id of a row whose key was made by the database."""
+    mapper = state.mapper
+    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    values = [state.dict.get(name) for name in names]
+    if state.key is not None:
+        values = list(state.key[1])
+    if None in values:
+        return None
+    columns = [field.column for field in mirror.key_fields]
+    keys: list[Any] = list(mirror.table.primary_key)
+    found = connection.execute(select(*columns).where(key_condition(keys, values))).first()
+    return None if found is None else mirror.id_of(found)
+
+
+def _added(state: InstanceState[Any], name: str) -> Sequence[Any]:
+    history = state.attrs[name].history
+    return history.added if history.has_changes() and history.added else ()
+
+
+def _claims(state: InstanceState[Any], mirror: Mirror) -> bool:
+    """Whether a version was written into a row."""
+    return mirror.version is not None and bool(_added(state, mirror.version.name))
+
+
+def _changes(state: InstanceState[Any], shape: Shape, stored: Stored | None) -> bool:
+    """Whether anything has been written into a row that its line would show."""
+    previous = raw_fields(stored.line) if stored is not None and stored.line else {}
+    for name, field in shape.fields.items():
+        history = state.attrs[name].history
+        if not history.has_changes():
+            continue
+        value = history.added[0] if history.added else None
+        if isinstance(value, ClauseElement) or name not in previous:
+            return True
+        try:
+            if field.codec.raw(value) != field.codec.canonical(previous[name]):
+                return True
+        except ValueError:
+            return True
+    return any(
+        state.attrs[relation.key].history.has_changes()
+        for relation in state.mapper.relationships
+        if relation.direction is RelationshipDirection.MANYTOONE
+    )
+
+
+def _undo_later(changes: Changes, state: InstanceState[Any], name: str) -> None:
+    """Have a new row lose its stamp with the transaction, or it would claim it ever after."""
+    if state.key is not None:
+        # It is expired by the rollback and says again what the database has.
+        return
+    row = state.obj()
+    had, before = name in state.dict, state.dict.get(name)
+
+    def restore() -> None:
+        if had:
+            setattr(row, name, before)
+        else:
+            state.dict.pop(name, None)
+
+    changes.on_undo(restore)

@@ -1,0 +1,209 @@
+"""Brings mirrored tables along when lines of their collections change in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import attrs
+from sqlalchemy.engine import Connection
+
+from taskstore._cache.rows import Rows, Stored
+from taskstore._format.lines import raw_fields
+from taskstore._format.problems import Problem
+from taskstore._mirror.projecting import Projector, Wish
+from taskstore._mirror.reading import any_row, ids_in, read_rows
+from taskstore._mirror.shape import Mirror, Row
+from taskstore._store.context import StoreContext
+from taskstore._store.mirror_guard import count_rows, missing_error
+from taskstore._store.mirror_rows import mirroring
+from taskstore._store.report import SyncReport
+from taskstore._store.transaction import Unit
+
+_AT_ONCE = 500
+
+
+@attrs.define
+class _Touched:
+    """What a sync has done to one collection.
+
+    Attributes:
+        changed: ids that were written or buried.
+        removed: ids of live records that the log held, and does not any more.
+        held: how many live records there were before.
+    """
+
+    changed: dict[str, None] = attrs.field(factory=dict)
+    removed: dict[str, None] = attrs.field(factory=dict)
+    held: int = 0
+
+
+@attrs.define
+class MirrorSync:
+    """The part of one sync that is about mirrored tables.
+
+    Attributes:
+        context: the store.
+        connection: in the sync's write transaction.
+        rows: on that connection.
+        unit: of that transaction.
+        prune: whether to give up rows that the log does not have.
+    """
+
+    context: StoreContext
+    connection: Connection
+    rows: Rows
+    unit: Unit
+    prune: bool = False
+    _touched: dict[str, _Touched] = attrs.field(factory=dict)
+    _dropped: dict[str, list[str]] = attrs.field(factory=dict)
+
+    def begin(self, collection: str, *, force: bool) -> None:
+        """Before the log of a collection is looked at."""
+        if collection not in self.context.mirrors.by_collection:
+            return
+        self.rows.on_change = self._note
+        self._touched[collection] = _Touched(held=self.rows.counts(collection)[0])
+        if force:
+            self._dropped[collection] = [id for id, _ in self.rows.lines(collection)]
+
+    def _note(self, collection: str, changed: Iterable[str], removed: Iterable[str]) -> None:
+        touched = self._touched.get(collection)
+        if touched is None:
+            return
+        touched.changed.update(dict.fromkeys(changed))
+        gone = list(removed)
+        if gone:
+            stored = self.rows.stored(collection, gone)
+            touched.removed.update(
+                dict.fromkeys(id for id in gone if id in stored and not stored[id].deleted)
+            )
+
+    def is_missing(self, collection: str) -> bool:
+        """Whether the log that was just read says nothing of the rows beside it."""
+        mirror = self.context.mirrors.by_collection.get(collection)
+        if mirror is None:
+            return False
+        self._note_dropped(collection)
+        if self.prune:
+            return False
+        touched = self._touched[collection]
+        is_empty = not any(self.rows.counts(collection))
+        lost_all = 0 < touched.held <= len(touched.removed)
+        if not (is_empty or lost_all) or not any_row(self.connection, mirror):
+            return False
+        self._touched[collection] = _Touched()
+        return True
+
+    def _note_dropped(self, collection: str) -> None:
+        """Of what was dropped before the log was read anew: what did not come back?"""
+        ids = self._dropped.pop(collection, [])
+        touched = self._touched[collection]
+        for some in _chunks(ids):
+            stored = self.rows.stored(collection, some)
+            touched.removed.update(dict.fromkeys(id for id in some if id not in stored))
+
+    def project(self) -> tuple[Problem, ...]:
+        """Bring the tables to what the logs say; return what they do not take."""
+        self.rows.on_change = None
+        unfit: dict[tuple[str, str], str] = {}
+        wishes = [wish for mirror in self.context.mirrors for wish in self._wishes(mirror, unfit)]
+        if wishes:
+            with mirroring(self.unit):
+                unfit |= Projector(self.connection, self.context.mirrors.links).run(wishes)
+        problems: list[Problem] = []
+        for mirror in self.context.mirrors:
+            collection = mirror.collection
+            reasons = {id: why for (of, id), why in unfit.items() if of == collection}
+            if reasons != self.rows.problems(collection):
+                self.rows.set_problems(collection, reasons)
+            problems += problems_of(self.context, mirror, reasons)
+        return tuple(problems)
+
+    def _wishes(self, mirror: Mirror, unfit: dict[tuple[str, str], str]) -> Iterator[Wish]:
+        touched = self._touched.get(mirror.collection) or _Touched()
+        again = self.rows.problems(mirror.collection)
+        ids = list(touched.changed | touched.removed | dict.fromkeys(again))
+        given_up = {*touched.removed, *again}
+        if self.prune:
+            pages = [id for page in ids_in(self.connection, mirror) for id in page]
+            given_up.update(pages)
+            ids = list(dict.fromkeys([*ids, *pages]))
+        for some in _chunks(ids):
+            stored = self.rows.stored(mirror.collection, some)
+            current = read_rows(self.connection, mirror, some)
+            for id in some:
+                try:
+                    wish = wish_for(mirror, id, stored.get(id), current.get(id), id in given_up)
+                except ValueError as error:
+                    unfit[mirror.collection, id] = str(error)
+                else:
+                    if wish is not None:
+                        yield wish
+
+
+def wish_for(
+    mirror: Mirror, id: str, stored: Stored | None, current: Row | None, is_given_up: bool
+) -> Wish | None:
+    """What is to become of a row; None if it may stay as it is.
+
+    Raises:
+        ValueError: its line does not fit the model. The message is the reason alone.
+    """
+    if stored is not None and stored.line is not None:
+        row = mirror.decoded(id, raw_fields(stored.line))
+        if current is not None:
+            if current.shape is not row.shape:
+                raise ValueError(
+                    f"the row is of another class than the line: {current.shape.identity!r}"
+                )
+            if equals(mirror, row, current):
+                return None
+        return Wish(mirror, id, row, current)
+    if current is None or (stored is None and not is_given_up):
+        return None
+    return Wish(mirror, id, None, current)
+
+
+def equals(mirror: Mirror, row: Row, current: Row) -> bool:
+    """Whether a row is what a line asks for, as far as the line says something."""
+    fields = row.shape.fields
+    for name, value in row.values.items():
+        try:
+            if fields[name].codec.raw(value) != fields[name].codec.raw(current.values[name]):
+                return False
+        except ValueError:
+            return False
+    if mirror.version is None or row.version == current.version:
+        return True
+    try:
+        return mirror.order_of(row.version) == mirror.order_of(current.version)
+    except ValueError:
+        return False
+
+
+def problems_of(
+    context: StoreContext, mirror: Mirror, reasons: Mapping[str, str]
+) -> Iterator[Problem]:
+    """What a table does not take, as problems of its log."""
+    path = str(context.layout.log_path(mirror.collection))
+    for id, reason in sorted(reasons.items()):
+        yield Problem(
+            mirror.collection, path, None, f"the table {mirror.table.name!r} lacks it: {reason}", id
+        )
+
+
+def check_synced(context: StoreContext, connection: Connection, report: SyncReport) -> None:
+    """Say that logs are missing, when the rest is synced.
+
+    Raises:
+        MissingLogError: rows stand beside a log that is missing, empty, or another one.
+    """
+    for found in report:
+        if found.action == "missing":
+            mirror = context.mirrors.by_collection[found.collection]
+            raise missing_error(context, mirror, count_rows(connection, mirror))
+
+
+def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), _AT_ONCE):
+        yield ids[start : start + _AT_ONCE]

@@ -1,0 +1,211 @@
+"""The rows of the table: two sides each, and what is asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import attrs
+
+from tests.bench import crowd, single
+from tests.bench.scene import Scene
+
+Side = Callable[[Scene], None]
+
+
+@attrs.frozen
+class Row:
+    """What is measured, beside its floor.
+
+    Attributes:
+        name: how the command calls it.
+        work: what the store does.
+        floor: what it is compared with.
+        target: what is asked, in words.
+        ours: does the work.
+        base: does what it is compared with; a row's name where that is another row's work.
+        ratio: the most that the store may take, in times of the floor.
+        milliseconds: the most that it may take.
+        mebibytes: the most anonymous memory that its process may have at a time.
+        facts: the most that some of its facts may be.
+        clock: which time counts: the wall's or the processor's.
+        grows: whether its time must not grow with the log.
+    """
+
+    name: str
+    work: str
+    floor: str
+    target: str
+    ours: Side
+    base: Side | str
+    ratio: float | None = None
+    milliseconds: float | None = None
+    mebibytes: float | None = None
+    facts: Mapping[str, float] = attrs.field(factory=dict)
+    clock: Literal["seconds", "cpu"] = "seconds"
+    grows: bool = True
+
+
+_ROWS = (
+    Row(
+        "full-sync",
+        "full sync with two indexed fields, no cache",
+        "`executemany` of the winners in key order",
+        "3 x, 250 MiB",
+        single.full_sync,
+        single.insert_winners,
+        ratio=3,
+        mebibytes=250,
+    ),
+    Row(
+        "tail-sync",
+        "sync after 1,000 lines were appended",
+        "the full sync",
+        "2 %",
+        single.tail_sync,
+        "full-sync",
+        ratio=0.02,
+    ),
+    Row(
+        "touch",
+        "sync after `touch`",
+        "one pass of the checksum",
+        "1.5 x",
+        single.touch_sync,
+        single.checksum_pass,
+        ratio=1.5,
+    ),
+    Row(
+        "warm-open",
+        "warm open, 100 collections",
+        "100 `stat` calls, one SELECT",
+        "3 ms",
+        single.warm_open,
+        single.stat_and_select,
+        milliseconds=3,
+    ),
+    Row(
+        "open-grown",
+        "warm open, one collection with all lines",
+        "one `stat` call, one SELECT",
+        "3 ms",
+        single.open_grown,
+        single.stat_one_and_select,
+        milliseconds=3,
+        grows=False,
+    ),
+    Row(
+        "create",
+        "1,000 single `create`",
+        "append and fsync of the lines on one open file",
+        "40 % of its rate",
+        single.create,
+        single.append_each,
+        ratio=2.5,
+        grows=False,
+    ),
+    Row(
+        "create-many",
+        "`create_many` of a tenth as many records",
+        "encode, append, one fsync, `executemany` of the rows",
+        "2.5 x",
+        single.create_many,
+        single.append_and_insert,
+        ratio=2.5,
+    ),
+    Row(
+        "attached",
+        "a tenth as many objects through an attached session",
+        "the same without the hook, index rows in the session too",
+        "1.2 x CPU",
+        single.attached,
+        single.unattached,
+        ratio=1.2,
+        clock="cpu",
+    ),
+    Row(
+        "attached-driver",
+        "the same objects through an attached session",
+        "the same without the hook, index rows by `executemany`",
+        "",
+        single.attached,
+        single.unattached_driver,
+        clock="cpu",
+    ),
+    Row(
+        "list",
+        "`list` with two indexed filters, 8 % hits",
+        "the best SQL by hand, decoded",
+        "1.3 x",
+        single.list_filtered,
+        single.select_filtered,
+        ratio=1.3,
+    ),
+    Row(
+        "get",
+        "`get` of 10,000 random ids",
+        "a SELECT on one connection, decoded",
+        "3 x",
+        single.get,
+        single.select_each,
+        ratio=3,
+        grows=False,
+    ),
+    Row(
+        "rebuild",
+        "`rebuild_indexes`",
+        "read and decode the rows, `executemany` of the index rows",
+        "1.5 x",
+        single.rebuild,
+        single.structure_and_insert,
+        ratio=1.5,
+    ),
+    Row(
+        "compact",
+        "`compact`",
+        "read the log, write the winners",
+        "2 x",
+        single.compact,
+        single.read_and_write,
+        ratio=2,
+    ),
+    Row(
+        "merge",
+        "merge driver, three files of a tenth as many lines",
+        "decode the three files once",
+        "3 x",
+        single.merge,
+        single.decode_three,
+        ratio=3,
+    ),
+    Row(
+        "iterate",
+        "`iterate` over all records",
+        "the same rows from a cursor, decoded",
+        "100 MiB",
+        single.iterate,
+        single.iterate_rows,
+        mebibytes=100,
+    ),
+    Row(
+        "writers",
+        "2,000 `create` in eight processes at once",
+        "as many in one process",
+        "1 x, p99 under 10 medians",
+        crowd.eight_writers,
+        crowd.one_writer,
+        ratio=1,
+        facts={"p99_by_p50": 10},
+    ),
+    Row(
+        "readers",
+        "reads beside a writer that is always in a transaction",
+        "the same reads alone",
+        "no wait of 100 ms",
+        crowd.read_beside_a_writer,
+        crowd.read_alone,
+        facts={"longest_ms": crowd.HELD_S * 500},
+    ),
+)
+
+ROWS: Mapping[str, Row] = {row.name: row for row in _ROWS}

@@ -1,0 +1,50 @@
+"""That the benchmark runs; what it finds is for `nox -s bench`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.bench.__main__ import main
+from tests.bench.chart import drawing
+from tests.bench.rows import ROWS
+
+SIZE = 400
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_each_row_yields_figures(name: str, tmp_path: Path) -> None:
+    """Each row of the table is measured beside its floor, also with a small log."""
+    found = tmp_path / "found.json"
+    options = ["--rows", name, "--sizes", str(SIZE), "--runs", "1", "--work", str(tmp_path)]
+    assert 0 == main([*options, "--json", str(found)])
+    [result] = json.loads(found.read_text())["results"]
+    assert (name, SIZE) == (result["row"], result["size"])
+    for side in ("ours", "floor"):
+        [run] = result[side]
+        assert run["seconds"] > 0
+
+
+def test_the_documentation_gets_a_table_and_curves(tmp_path: Path) -> None:
+    """The page for the documentation has a line for each row, the machine, and a drawing."""
+    sizes = [str(SIZE), str(SIZE * 2)]
+    options = ["--rows", "touch", "get", "--runs", "1", "--work", str(tmp_path / "work")]
+    main([*options, "--sizes", *sizes, "--docs", str(tmp_path)])
+    page = (tmp_path / "performance-table.md").read_text()
+    assert ["| sync after", "| `get` of 1"] == [
+        line[:12] for line in page.splitlines() if line.startswith("| ")
+    ][2:]
+    assert "python 3." in page
+    assert (tmp_path / "performance-calls.svg").exists()
+
+
+def test_a_drawing_is_svg_with_a_line_for_each_curve() -> None:
+    """A drawing is well-formed, and has one line and one name for each curve."""
+    curves = {"a < b": [(10.0, 1.0), (1000.0, 20.0)], "c": [(10.0, 0.5), (1000.0, 0.5)]}
+    root = ElementTree.fromstring(drawing(curves, across="lines", up="ms"))
+    kinds = [element.tag.rpartition("}")[2] for element in root]
+    assert 2 == kinds.count("polyline")
+    assert "a < b" in [element.text for element in root]

@@ -1,0 +1,72 @@
+"""Connections that readers keep between two reads."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from taskstore._cache.kept import KeptConnections
+from taskstore._cache.sqlite import create_cache_engine
+
+
+@pytest.fixture
+def file_engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = create_cache_engine(tmp_path / "cache.db")
+    yield engine
+    engine.dispose()
+
+
+def test_a_connection_serves_one_read_after_the_other(file_engine: Engine) -> None:
+    """The second read has the connection of the first, and no transaction that it began."""
+    kept = KeptConnections(file_engine, keep=True)
+    with kept.cursor() as first:
+        first.execute("BEGIN")
+    with kept.cursor() as second:
+        assert first.connection is second.connection
+        assert not second.connection.in_transaction
+    kept.release()
+
+
+def test_reads_at_once_have_connections_of_their_own(file_engine: Engine) -> None:
+    """A read within a read does not get the connection that is in use."""
+    kept = KeptConnections(file_engine, keep=True)
+    with kept.cursor() as outer, kept.cursor() as inner:
+        assert outer.connection is not inner.connection
+    kept.release()
+
+
+def test_what_is_in_use_at_a_release_is_closed_when_it_is_given_back(file_engine: Engine) -> None:
+    """After a release no connection from before is used again, and none stays open."""
+    kept = KeptConnections(file_engine, keep=True)
+    with kept.cursor() as cursor:
+        driver = cursor.connection
+        kept.release()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        driver.execute("SELECT 1")
+    with kept.cursor() as later:
+        assert driver is not later.connection
+    kept.release()
+
+
+def test_a_connection_whose_read_failed_is_not_kept(file_engine: Engine) -> None:
+    """An error may be the connection's own fault."""
+    kept = KeptConnections(file_engine, keep=True)
+    with pytest.raises(sqlite3.OperationalError), kept.cursor() as cursor:
+        driver = cursor.connection
+        cursor.execute("SELECT nothing FROM nowhere")
+    with kept.cursor() as later:
+        assert driver is not later.connection
+    kept.release()
+
+
+def test_an_applications_pool_gets_everything_back(file_engine: Engine) -> None:
+    """Where nothing is to be kept, nothing is missing in the pool between two reads."""
+    kept = KeptConnections(file_engine, keep=False)
+    with kept.cursor() as cursor:
+        driver = cursor.connection
+    with kept.cursor() as cursor:
+        assert driver is cursor.connection

@@ -1,0 +1,113 @@
+"""An application that is killed at any instant: its tables and the log stay one."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from tests.mirror import committer
+from tests.mirror.clones import Clone, cloned
+from tests.mirror.models import Person, Step, Tag, Task
+
+ROUNDS = 200 if os.environ.get("TASKSTORE_CRASH") == "long" else 25
+LONGEST = 0.05
+"""How long a writer lives after its last message that was waited for, at most, in seconds."""
+
+server = multiprocessing.get_context("forkserver")
+
+
+@attrs.define
+class Ledger:
+    """What was announced of each group, and whether it was acknowledged."""
+
+    born: dict[int, bool] = attrs.field(factory=dict)
+    dying: dict[int, bool] = attrs.field(factory=dict)
+
+    def note(self, what: str, group: int) -> None:
+        """Take in a message."""
+        where = self.born if what.startswith("create") else self.dying
+        where[group] = what in ("created", "deleted")
+
+    def check(self, clone: Clone) -> list[int]:
+        """Each group is there whole or not at all, as acknowledged; return those that are."""
+        found = {
+            "people": {row.id for row in clone.rows(Person)},
+            "tasks": {row.id for row in clone.rows(Task)},
+            "tags": {row.name for row in clone.rows(Tag)},
+            "steps": {row.task_id for row in clone.rows(Step)},
+        }
+        letters = {"people": "p", "tasks": "t", "tags": "g", "steps": "t"}
+        alive = {int(id[1:]) for id in found["tasks"]}
+        for name, letter in letters.items():
+            assert {f"{letter}{group}" for group in alive} == found[name]
+        assert {f'["t{group}","g{group}"]' for group in alive} == set(clone.told("task_tags"))
+        assert set() == {group for group, done in self.dying.items() if done} & alive
+        kept = {g for g, done in self.born.items() if done and g not in self.dying}
+        assert kept <= alive
+        assert alive <= set(self.born)
+        return sorted(alive)
+
+
+@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="no fork")
+def test_killed_at_any_instant(tmp_path: Path, capsys: Any) -> None:
+    """No acknowledged row is lost, none is there by half, and the log and the tables agree."""
+    seed = random.randrange(2**32)
+    with capsys.disabled():
+        print(f"\nkill test of mirrored models: {ROUNDS} rounds, seed {seed}")
+    chance = random.Random(seed)
+    folder = tmp_path / "app"
+    with cloned(folder):
+        pass
+    server.set_forkserver_preload(["tests.mirror.committer"])
+    ledger, alive = Ledger(), list[int]()
+    for _ in range(ROUNDS):
+        run_and_kill(folder, chance, ledger, alive)
+        with cloned(folder) as clone:
+            assert [] == clone.store.sync().problems
+            clone.check()
+            alive = ledger.check(clone)
+    with capsys.disabled():
+        print(f"{sum(ledger.born.values())} transactions acknowledged")
+    assert sum(ledger.born.values()) > ROUNDS
+
+
+def run_and_kill(folder: Path, chance: random.Random, ledger: Ledger, alive: list[int]) -> None:
+    """Run the application for a while, kill it, and hear what it had to say."""
+    ours, theirs = server.Pipe(duplex=False)
+    first = max(ledger.born, default=0) + 1
+    writer = server.Process(
+        target=committer.commit_all_the_time,
+        args=(folder, theirs, first, alive, chance.randrange(2**32)),
+    )
+    writer.start()
+    theirs.close()
+    try:
+        for _ in range(chance.randrange(1, 15)):
+            assert hear(ours, ledger, wait=60)
+        # From here on it is in the middle of whatever comes next.
+        time.sleep(chance.random() * LONGEST)
+    finally:
+        writer.kill()
+        writer.join()
+    while hear(ours, ledger, wait=0):
+        pass
+    ours.close()
+
+
+def hear(ours: Connection, ledger: Ledger, wait: float) -> bool:
+    """Take in one message, if there is one; False at the end."""
+    try:
+        if not ours.poll(wait):
+            return False
+        ledger.note(*ours.recv())
+    except (EOFError, OSError):
+        return False
+    return True
