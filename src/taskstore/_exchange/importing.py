@@ -7,9 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import attrs
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
 from taskstore._exchange.formats import Item
 from taskstore._format.instants import parse_instant
 from taskstore._format.names import check_id
@@ -21,6 +18,7 @@ from taskstore.errors import InvalidIdError, InvalidRecordError, TaskstoreError
 __all__ = ["ImportPlan", "ImportRefusedError", "Skipped", "import_records"]
 
 _BATCH = 1_000
+_TOMBSTONES = "SELECT id, updated_at, updated_at_text FROM tombstones WHERE collection = ?"
 
 Policy = Literal["newer", "skip", "overwrite"]
 Row = dict[str, Any]
@@ -204,12 +202,9 @@ def _same(record: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return texts[0] == texts[1]
 
 
-def _tombstones(store: Store, session: Session, collection: str) -> dict[str, int | str]:
+def _tombstones(session: Any, collection: str) -> dict[str, int | str]:
     """Return when each dead record of a collection was deleted, as its line says it."""
-    dead = store.models.Tombstone
-    rows = session.execute(
-        select(dead.id, dead.updated_at, dead.updated_at_text).where(dead.collection == collection)
-    )
+    rows = session.connection().exec_driver_sql(_TOMBSTONES, (collection,))
     return {id: text or updated_at for id, updated_at, text in rows}
 
 
@@ -252,7 +247,7 @@ def import_records(
     """
     try:
         with store.transaction() as session:
-            graves = _tombstones(store, session, collection)
+            graves = _tombstones(session, collection)
             importer = _Importer(store, collection, policy, replace, id_field, make_ids, graves)
             newest = list(importer.reduced(items))
             for done, (place, record) in enumerate(newest, 1):
