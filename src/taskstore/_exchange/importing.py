@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import attrs
+
 from taskstore._exchange.formats import Item
 from taskstore._format.instants import parse_instant
 from taskstore._format.names import check_id
