@@ -8,7 +8,7 @@ One revision of the application takes ours along::
         taskstore.migrations.upgrade(op, "0005")
 
     def downgrade() -> None:
-        taskstore.migrations.downgrade(op, "base")
+        taskstore.migrations.downgrade(op, "base", since="0005")
 
 and its `env.py` keeps autogenerate away from our tables::
 

@@ -66,6 +66,15 @@ def test_a_record_is_added_from_stdin(folder: Path) -> None:
     assert "high" == json.loads(changed.stdout)["priority"]
 
 
+def test_the_first_claim_of_all_needs_no_field(folder: Path) -> None:
+    """--if may name a field that the same command sets, though no record has it yet."""
+    first = on_pipe("set", "plans", "plan-001", "owner=ada", "--if", "!owner", cwd=folder)
+    second = on_pipe("set", "plans", "plan-001", "owner=bob", "--if", "!owner", cwd=folder)
+    assert (0, 1) == (first.status, second.status)
+    stored = on_pipe("get", "plans", "plan-001", "--json", cwd=folder).stdout
+    assert "ada" == json.loads(stored)["owner"]
+
+
 def test_a_claim_has_one_winner(folder: Path) -> None:
     """Of several `set --if` at the same time one exits 0, and the others 1."""
     call = [*CALL, "set", "plans", "plan-001", "--if", "!assignee"]

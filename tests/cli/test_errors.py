@@ -35,7 +35,7 @@ def call(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]
 CASES: list[tuple[str, int, str]] = [
     ("lsit plans", 2, "No such command 'lsit'; did you mean 'list'?"),
     ("zzz", 2, "No such command 'zzz'"),
-    ("list", 2, "Missing argument 'COLLECTION'"),
+    ("list", 2, "Missing argument 'COLLECTION'. It is one of: notes, plans."),
     ("list plnas", 1, "no collection 'plnas' in FOLDER/.taskstore; did you mean 'plans'?"),
     ("list a/b", 2, "invalid collection name 'a/b'"),
     ("list plans --wher x", 2, "No such option"),
@@ -70,6 +70,7 @@ CASES: list[tuple[str, int, str]] = [
     ("set plans plan-001 --unset nope", 2, "has no field 'nope'"),
     ("set plans plan-001 --unset id", 2, "id and updated_at cannot be removed"),
     ("set plans plan-001 status=x --if priority>50", 1, "does not meet priority > 50"),
+    ("set plans plan-001 status=x --if !owner", 2, "has no field 'owner'"),
     ("delete plans", 2, "Give either ids or --where"),
     ("delete plans plan-002 plan-09", 1, "no record 'plan-09'"),
     ("delete plans -w status=open", 2, "2 records would be deleted: say --yes"),
@@ -120,6 +121,17 @@ def test_no_store_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     done = CliRunner().invoke(main, ["list", "plans"], prog_name="taskstore")
     assert 3 == done.exit_code
     assert "make one with `taskstore init`, or name it with --store or TASKSTORE_DIR" in done.stderr
+
+
+def test_a_store_without_collections_says_how_to_make_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever lists a new store learns what makes its first record."""
+    (tmp_path / ".taskstore").mkdir()
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["list", "plans"], prog_name="taskstore")
+    assert 1 == done.exit_code
+    assert f"in {tmp_path}/.taskstore: `taskstore add plans ...` makes it\n" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["", ".taskstore"])

@@ -3,45 +3,23 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from tests.docs.pages import ROOT, blocks
+
 pytestmark = pytest.mark.public
 
-ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(page: Path) -> list[tuple[int, str]]:
-    """The Python blocks of a page, each with the line it starts after."""
-    text = page.read_text(encoding="utf-8")
-    return [(text.count("\n", 0, match.start(1)), match.group(1)) for match in BLOCK.finditer(text)]
-
-
-PAGES = [page for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))] if blocks(page)]
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_the_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The Python blocks of a page run in their order, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    module = ModuleType("page")
-    monkeypatch.setitem(sys.modules, "page", module)
-    for line, code in blocks(page):
-        # Leading newlines give tracebacks the page's own line numbers.
-        exec(compile("\n" * line + code, str(page), "exec"), module.__dict__)
 
 
 def test_the_readme_example_is_short() -> None:
     """The README has one example, of ten lines and the blank ones between."""
-    ((_, code),) = blocks(ROOT / "README.md")
+    (code,) = [block.text for block in blocks(ROOT / "README.md") if block.kind == "python"]
     assert 10 >= len([line for line in code.splitlines() if line.strip()])
 
 

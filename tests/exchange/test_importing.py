@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from taskstore import Store
 from taskstore._exchange.formats import Item
 from taskstore._exchange.importing import ImportPlan, ImportRefusedError, import_records
+from taskstore._format.instants import format_rfc3339, parse_instant
 
 STORED = {"id": "a", "x": 1, "keep": True, "updated_at": 1_000}
 
@@ -83,6 +84,27 @@ def test_a_tombstone_deletes_what_is_older(store: Store) -> None:
         bring(store, {"id": "a", "deleted": True, "updated_at": 1_001})
     )
     assert store.get("things", "a") is None
+
+
+@pytest.mark.parametrize("form", [int, format_rfc3339])
+def test_what_was_deleted_here_comes_back_only_on_purpose(
+    store: Store, form: Callable[[int], int | str]
+) -> None:
+    """An older version of a dead record is left out, or overwrites the deletion, stamped anew."""
+    store.create({"id": "dead", "title": "old", "updated_at": form(1000)}, collection="things")
+    store.delete("things", "dead")
+    died_at = store.history("things", "dead")[-1].order_us
+    old = {"id": "dead", "title": "old", "updated_at": form(1000)}
+    for policy in ("newer", "skip"):
+        plan = bring(store, old, policy=policy)
+        assert (0, 0, 0, 0, 1) == counts(plan)
+        assert ["deleted here after that version"] == [item.reason for item in plan.skipped]
+    assert (1, 0, 0, 0, 0) == counts(bring(store, old, policy="overwrite", dry_run=True))
+    assert (1, 0, 0, 0, 0) == counts(bring(store, old, policy="overwrite"))
+    back = store.get_one("things", "dead")
+    assert "old" == back["title"]
+    assert died_at < parse_instant(back["updated_at"])
+    assert isinstance(form(1000), type(back["updated_at"]))
 
 
 def test_of_several_versions_the_newest_counts(store: Store) -> None:

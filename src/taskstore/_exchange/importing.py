@@ -19,6 +19,7 @@ from taskstore.errors import InvalidIdError, InvalidRecordError, TaskstoreError
 __all__ = ["ImportPlan", "ImportRefusedError", "Skipped", "import_records"]
 
 _BATCH = 1_000
+_TOMBSTONES = "SELECT id, updated_at, updated_at_text FROM tombstones WHERE collection = ?"
 
 Policy = Literal["newer", "skip", "overwrite"]
 Row = dict[str, Any]
@@ -83,6 +84,7 @@ class _Importer:
     replace: bool
     id_field: str | None
     make_ids: bool
+    graves: Mapping[str, int | str]
     plan: ImportPlan = attrs.field(factory=ImportPlan, init=False)
     codec: DictType = attrs.field(init=False)
     writes: list[Row] = attrs.field(factory=list)
@@ -139,8 +141,7 @@ class _Importer:
             self._decide_death(place, record, stored)
             return
         if stored is None:
-            self.plan.created += 1
-            self.writes.append(record)
+            self._decide_birth(place, record)
             return
         wanted = record if self.replace else {**stored, **record}
         if _same(wanted, stored) and not _order(record) > _order(stored):
@@ -154,6 +155,18 @@ class _Importer:
             if self.policy == "overwrite" and self._is_older(record, stored):
                 wanted = {**wanted, "updated_at": stored.get("updated_at")}
             self.writes.append(wanted)
+
+    def _decide_birth(self, place: int, record: Row) -> None:
+        deleted_at = self.graves.get(record["id"])
+        if deleted_at is not None and 0 != _order(record) < parse_instant(deleted_at):
+            if self.policy != "overwrite":
+                reason = "deleted here after that version"
+                self._skip(place, record["id"], reason, is_fault=False)
+                return
+            # With the time of its tombstone it is stamped after it, in the form that it has there.
+            record = {**record, "updated_at": deleted_at}
+        self.plan.created += 1
+        self.writes.append(record)
 
     def _decide_death(self, place: int, record: Row, stored: Row | None) -> None:
         if stored is None:
@@ -190,6 +203,12 @@ def _same(record: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return texts[0] == texts[1]
 
 
+def _tombstones(session: Any, collection: str) -> dict[str, int | str]:
+    """Return when each dead record of a collection was deleted, as its line says it."""
+    rows = session.connection().exec_driver_sql(_TOMBSTONES, (collection,))
+    return {id: text or updated_at for id, updated_at, text in rows}
+
+
 class _Undone(Exception):  # noqa: N818 - it is no error, but the end of a dry run
     """Rolls a dry run back."""
 
@@ -214,7 +233,8 @@ def import_records(
         collection: where to.
         items: what was read.
         policy: which records that exist are changed: "newer" (unless the stored one is newer),
-            "skip" (none), "overwrite" (all).
+            "skip" (none), "overwrite" (all). One that was deleted here since comes back with
+            "overwrite" only.
         replace: whether fields that an imported record lacks are removed; otherwise they stay.
         id_field: the field to take ids from; by default `id`.
         make_ids: whether records without id get one.
@@ -226,9 +246,10 @@ def import_records(
     Raises:
         ImportRefusedError: `strict`, and something could not be imported.
     """
-    importer = _Importer(store, collection, policy, replace, id_field, make_ids)
     try:
-        with store.transaction():
+        with store.transaction() as session:
+            graves = _tombstones(session, collection)
+            importer = _Importer(store, collection, policy, replace, id_field, make_ids, graves)
             newest = list(importer.reduced(items))
             for done, (place, record) in enumerate(newest, 1):
                 importer.decide(place, record)

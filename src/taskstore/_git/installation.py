@@ -120,7 +120,7 @@ def uninstall(repository: Repository, directory: Path) -> Done:
     done = Done()
     state = State.load(repository.common_dir)
     place = hooks_dir(repository)
-    for path in {*map(Path, state.hooks), *(place / hook for hook in hooks.HOOKS)}:
+    for path in dict.fromkeys([*(place / hook for hook in hooks.HOOKS), *map(Path, state.hooks)]):
         if hooks.take_out(path):
             done.changed.append(f"the hook {path.name}")
     for folder in map(Path, state.folders):

@@ -7,7 +7,7 @@ from typing import Any
 
 from taskstore._store.store import Store
 from taskstore._survey.fields import KNOWN, field_kinds, field_names
-from taskstore._survey.nearest import nearest
+from taskstore._survey.nearest import slip
 from taskstore._survey.values import TextError, from_json, split_assignment, typed
 from taskstore.errors import UnknownFieldError
 
@@ -46,7 +46,7 @@ def check_new_fields(store: Store, collection: str, names: Iterable[str]) -> Seq
     if not known:
         return []
     for name in new:
-        meant = nearest(name, known)
+        meant = slip(name, known)
         if meant is not None:
             raise UnknownFieldError(name, type_name=f"collection {collection!r}", nearest=meant)
     return new

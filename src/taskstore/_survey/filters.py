@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 from taskstore._query.conditions import Condition, Field, where
@@ -37,24 +37,35 @@ _COMPARE: Mapping[str, Callable[[Field, Any], Condition]] = {
 }
 
 
-def parse_filters(store: Store, collection: str, texts: Iterable[str]) -> list[Condition]:
+def parse_filters(
+    store: Store, collection: str, texts: Iterable[str], *, new: Container[str] = ()
+) -> list[Condition]:
     """Return the conditions that texts mean for a collection, typed by what its records have.
+
+    Args:
+        store: where the collection is.
+        collection: its name.
+        texts: the filters.
+        new: fields that need not be in any record.
 
     Raises:
         TextError: a text is no filter, or its value nothing that the field could have.
         UnknownFieldError: no record has the field.
     """
-    return [parse_filter(store, collection, text) for text in texts]
+    return [parse_filter(store, collection, text, new=new) for text in texts]
 
 
-def parse_filter(store: Store, collection: str, text: str) -> Condition:
+def parse_filter(
+    store: Store, collection: str, text: str, *, new: Container[str] = ()
+) -> Condition:
     """Return the condition that one text means; see `parse_filters`."""
     found = _FILTER.fullmatch(text)
     if found is None or (found["none"] and found["sign"]):
         raise TextError(text, f"{text!r} is no filter: write one such as {_FORMS}")
     name, sign = found["field"], found["sign"]
     field = where(name)
-    check_fields(store, collection, [name])
+    if name not in new:
+        check_fields(store, collection, [name])
     if sign is None:
         return field.is_(None) if found["none"] else field.is_not(None)
     return _COMPARE[sign](field, _value(store, collection, name, sign, found["text"]))

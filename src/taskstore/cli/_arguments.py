@@ -29,7 +29,18 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-collection_argument = click.argument("collection", shell_complete=complete_collection)
+
+class _Collection(click.types.StringParamType):
+    """The name of a collection; where it is missing, those that there are."""
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str | None:
+        known = [] if ctx is None else complete_collection(ctx, param, "")
+        return f"It is one of: {', '.join(known)}." if known else None
+
+
+collection_argument = click.argument(
+    "collection", type=_Collection(), shell_complete=complete_collection
+)
 ids_argument = click.argument("ids", metavar="ID...", nargs=-1, shell_complete=complete_id)
 
 

@@ -133,7 +133,8 @@ def check_collection(store: Store, name: str) -> str:
 
     names, _ = Layout(store.path).collections()
     if check_collection_name(name) not in names:
-        raise Failure(f"no collection {name!r} in {store.path}{hint(name, names)}")
+        remedy = hint(name, names) or ("" if names else f": `taskstore add {name} ...` makes it")
+        raise Failure(f"no collection {name!r} in {store.path}{remedy}")
     return name
 
 
@@ -150,11 +151,13 @@ def check_new_collection(store: Store, name: str, *, new: bool) -> None:
         InvalidNameError: it cannot be the name of one.
     """
     from taskstore._format.names import check_collection_name
+    from taskstore._survey.nearest import slip
 
     names, _ = Layout(store.path).collections()
     if check_collection_name(name) in names:
         return
-    like = hint(name, names)
-    if like and not new:
-        raise Failure(f"no collection {name!r} yet{like} (--new makes it)", Status.USAGE)
+    meant = None if new else slip(name, names)
+    if meant is not None:
+        message = f"no collection {name!r} yet; did you mean {meant!r}? (--new makes it)"
+        raise Failure(message, Status.USAGE)
     note(f"{name} is a new collection")

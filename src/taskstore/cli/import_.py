@@ -74,8 +74,9 @@ def command(
     """Import the records of FILE (- for stdin) into COLLECTION, which is made if need be.
 
     All is written in one transaction, or nothing. Times are kept. Of several lines with one id the
-    newest counts, as in a log; a tombstone deletes. Fields that an imported record does not have
-    stay as they are. What is left out is named on stderr, with its line and the reason.
+    newest counts, as in a log; a tombstone deletes. A record that was deleted here after the
+    imported version comes back with --existing overwrite only. Fields that an imported record does
+    not have stay as they are. What is left out is named on stderr, with its line and the reason.
 
     Exit status: 0; 1 if something was no usable record and was left out.
 

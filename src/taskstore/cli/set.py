@@ -116,7 +116,8 @@ def _write(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     from taskstore._survey.filters import parse_filters
 
-    only_if = parse_filters(store, collection, conditions)
+    # The first claim of all is made before any record has the field.
+    only_if = parse_filters(store, collection, conditions, new=changes)
     with store.transaction():
         before = store.get_one(collection, id)
         after = store.patch(collection, id, *only_if, **changes)
