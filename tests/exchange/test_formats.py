@@ -78,6 +78,21 @@ def test_no_text_is_a_formula(text: str) -> None:
     assert not to_cell(text).startswith(("=", "+", "-", "@", "\t", "\r"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["007", "1,5", "5%", "1e5", ".5", "2024-01-31", "31/1", "12:30 pm", "MARCH1", "1 Sept", "TRUE"],
+)
+def test_what_a_spreadsheet_would_rewrite_is_marked(text: str) -> None:
+    """A text that looks like a number, a time or a date keeps its letters in a spreadsheet."""
+    assert f"'{text}" == to_cell(text)
+
+
+@pytest.mark.parametrize("text", ["plan-001", "Ship it", "v1.2", "2nd", "May I?", "truely"])
+def test_other_texts_are_not_marked(text: str) -> None:
+    """A text that a spreadsheet leaves alone stands in its cell as it is."""
+    assert text == to_cell(text)
+
+
 @pytest.mark.parametrize("format", FORMATS)
 @given(records=RECORDS)
 def test_a_file_comes_back_as_it_was(format: str, records: list[dict[str, Any]]) -> None:

@@ -1,13 +1,14 @@
 """JSON values as the cells of a CSV file, so that a spreadsheet shows them and loses none.
 
 An absent field is an empty cell. Text is itself; where it could be taken for something else, by
-us (a number, `true`, a list, nothing at all) or by a spreadsheet (a formula), an apostrophe stands
-before it, by which spreadsheets too mark a text. All other values are their JSON.
+us (a number, `true`, a list, nothing at all) or by a spreadsheet (a formula, 007, 1,5, a date), an
+apostrophe stands before it, by which spreadsheets too mark a text. All other values are their JSON.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Set
 from typing import Any
 
@@ -19,6 +20,12 @@ ABSENT = ""
 _MARK = "'"
 # What spreadsheets take for a formula, or cut off.
 _LEADING = ("=", "+", "-", "@", "\t", "\r", _MARK)
+# What they take for a number, a time or a date, and write again in a way of their own.
+_MONTH = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+_REWRITTEN = re.compile(
+    rf"(?=.*\d)[\d\s.,:/%e+-]+([ap]m)?|(?=.*\d)[\d\s./-]*({_MONTH})[a-z]*[\d\s.,/-]*|true|false",
+    re.IGNORECASE,
+)
 _NOT_JSON = object()
 
 
@@ -26,7 +33,12 @@ def to_cell(value: Any) -> str:
     """Return the cell of a value."""
     if not isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
-    if not value or value.startswith(_LEADING) or _parsed(value) is not _NOT_JSON:
+    if (
+        not value
+        or value.startswith(_LEADING)
+        or _REWRITTEN.fullmatch(value)
+        or _parsed(value) is not _NOT_JSON
+    ):
         return _MARK + value
     return value
 

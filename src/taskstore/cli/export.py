@@ -60,9 +60,10 @@ def command(
     """Export the records of COLLECTION, ordered by id.
 
     CSV has a column for each field and opens in spreadsheets; `import` reads it back as it was: an
-    apostrophe marks a text that could be taken for a number or a formula, lists and objects are
-    JSON, an empty cell is a field that the record does not have. A file begins with a byte-order
-    mark, by which Excel knows UTF-8. A file that exists is replaced, once all is written.
+    apostrophe marks a text that could be taken for a number, a date or a formula, lists and
+    objects are JSON, an empty cell is a field that the record does not have. A file begins with a
+    byte-order mark, by which Excel knows UTF-8. A file that exists is replaced, once all is
+    written.
 
     \b
     Examples:
