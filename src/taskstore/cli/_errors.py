@@ -38,7 +38,6 @@ _STATUSES: tuple[tuple[type[Exception], Status], ...] = (
     (errors.RecordNotFoundError, Status.NO),
     (errors.RecordExistsError, Status.NO),
     (errors.ConditionFailedError, Status.NO),
-    (errors.InvalidRecordError, Status.NO),
     (errors.ConfigError, Status.STORE),
     (errors.LockTimeoutError, Status.BUSY),
     (errors.StaleRecordError, Status.BUSY),
