@@ -56,6 +56,17 @@ def other_hooks(clone: Clone) -> None:
     script_at(hooks / "pre-commit", "#!/bin/sh\r\nexit 0\r\n", 0o700)
 
 
+def linked_hooks(clone: Clone) -> None:
+    """One program under the names of several hooks, linked in several ways, with a folder."""
+    hooks = clone.path / ".git/hooks"
+    script_at(hooks / "post-merge", f"#!{sys.executable}\nprint('hello')\n")
+    (hooks / "pre-commit").symlink_to("./post-merge")
+    (hooks / "post-checkout").symlink_to(clone.path / ".git/hooks/dispatch")
+    (hooks / "post-rewrite").symlink_to("dispatch")
+    script_at(hooks / "dispatch", "#!/bin/sh\n")
+    script_at(hooks / "post-merge.d/one", "#!/bin/sh\n")
+
+
 def own_settings(clone: Clone) -> None:
     """Settings of the same names, written as a person writes them, without a last newline."""
     config = clone.path / ".git/config"
@@ -90,6 +101,7 @@ WORLDS: list[Callable[[Clone], None]] = [
     lambda clone: None,
     shell_hook,
     other_hooks,
+    linked_hooks,
     own_settings,
     unended_settings,
     own_attributes,
@@ -169,6 +181,52 @@ def test_a_hook_that_was_there_still_does_its_work(
     plain.git("commit", "-q", "--amend", "-m", "again")
     after = plain.git("rev-parse", "HEAD").stdout.strip()
     assert f"['0']\n[amend] {before} {after}\n" == out.read_text()
+
+
+DISPATCHER = f"""#!{sys.executable}
+import pathlib, runpy, sys
+hook = pathlib.Path(sys.argv[0])
+with open("out", "a") as out:
+    print(hook.name, [path.name for path in hook.with_name("x.d").iterdir()], file=out)
+"""
+
+
+@pytest.mark.parametrize("program", ["post-merge", "dispatch", "../tools/dispatch"])
+def test_a_program_that_is_linked_as_several_hooks_knows_which_it_is(
+    plain: Clone, program: str
+) -> None:
+    """A hook goes by its own name, and finds what lies beside it, as before."""
+    place = plain.path / ".git/hooks"
+    script_at(place / program, DISPATCHER)
+    script_at(place / "x.d/one", "#!/bin/sh\n")
+    for hook in set(HOOKS) - {program}:
+        (place / hook).symlink_to(program)
+    plain.taskstore("git", "install")
+    plain.write("", "out")
+    plain.commit("install")
+    plain.git("switch", "-qc", "other")
+    out = [row.split(" ") for row in plain.read("out").splitlines()]
+    assert ["pre-commit", "post-checkout"] == [row[0] for row in out]
+    assert {"['one']"} == {row[-1] for row in out}
+
+
+def test_hooks_that_an_older_version_put_aside_are_put_back(plain: Clone) -> None:
+    """A hook that lies aside as NAME.before-taskstore moves to the new place, and to its own."""
+    hook = plain.path / ".git/hooks/pre-commit"
+    script_at(hook, f"#!{sys.executable}\n", 0o750)
+    before = snapshot(plain)
+    for migrate in (False, True):
+        plain.taskstore("git", "install")
+        (hook.parent / "before-taskstore/pre-commit").rename(f"{hook}.before-taskstore")
+        (hook.parent / "before-taskstore").rmdir()
+        rows = hook.read_bytes().splitlines(keepends=True)
+        rows[-2] = b'before="$0.before-taskstore"\n'
+        hook.write_bytes(b"".join(rows))
+        if migrate:
+            plain.taskstore("git", "install")
+            assert (hook.parent / "before-taskstore/pre-commit").is_file()
+        plain.taskstore("git", "uninstall")
+        assert before == snapshot(plain)
 
 
 def test_a_hook_that_refuses_still_refuses(plain: Clone) -> None:

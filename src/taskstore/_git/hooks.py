@@ -2,11 +2,13 @@
 
 A hook that is a shell script gets a block of lines behind its first one: it keeps its name, place
 and arguments, and whatever it does at its end cannot keep ours from running. Any other (a program,
-a link, one that is switched off) is put aside, and called by a script that takes its place.
+a link, one that is switched off) is put aside, and called by a script that takes its place. It lies
+in a folder then, since many a hook goes by its own name: one program linked under several of them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -21,17 +23,19 @@ __all__ = ["ASIDE", "HOOKS", "is_in", "line", "put_in", "take_out"]
 HOOKS = ("pre-commit", "post-checkout", "post-merge", "post-rewrite")
 """The hooks that we need. Git has no hook after a rebase of its own: post-rewrite is that one."""
 
-ASIDE = ".before-taskstore"
-"""What is added to the name of a hook that is put aside."""
+ASIDE = "before-taskstore"
+"""The folder, beside the hooks, of those that are put aside."""
 
 _START = b"# >>> taskstore >>>"
 _END = b"# <<< taskstore <<<\n"
 _BLOCK = re.compile(re.escape(_START) + rb".*?" + re.escape(_END), re.DOTALL)
 _SHELL = re.compile(rb"#! ?(?:/usr)?(?:/local)?/bin/(?:env )?(?:ba|da|z|k|a)?sh(?: [^\r\n]*)?\n")
 _FIRST = b"#!/bin/sh\n"
+_UP = "../"
 _NEW = b" written by `taskstore git install`\n"
 _ADDED = b" added by `taskstore git install`; `taskstore git uninstall` takes it out\n"
-_CALL_ASIDE = f'before="$0{ASIDE}"\nif test -x "$before"; then exec "$before" "$@"; fi\n'.encode()
+_CALL = b'if test -x "$before"; then exec "$before" "$@"; fi\n'
+_OLD_CALL = b'before="$0.before-taskstore"\n' + _CALL  # of a hook put aside under another name
 
 
 def line(hook: str) -> str:
@@ -68,13 +72,16 @@ def put_in(path: Path) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write(path, _FIRST + block(path.name, is_new=True), executable=True)
         return True
+    if old is not None and _BLOCK.sub(b"", old) == _FIRST + _OLD_CALL:
+        take_out(path)
+        old = files.read(path)
     old = old or b""
     if _BLOCK.search(old):
         # Of another version of ours.
         new = _BLOCK.sub(lambda found: block(path.name, is_new=_NEW in found[0]), old)
         if new != old:
             files.write(path, new)
-    elif _may_run(path) and not path.is_symlink() and (first := _SHELL.match(old)):
+    elif not _is_to_be_put_aside(path) and (first := _SHELL.match(old)):
         new = first[0] + block(path.name, is_new=False) + old[first.end() :]
         files.write(path, new)
     else:
@@ -96,9 +103,12 @@ def take_out(path: Path) -> bool:
     if data is None or found is None:
         return False
     rest = data[: found.start()] + data[found.end() :]
-    aside = _aside(path)
-    if data == _wrapper(path.name) and os.path.lexists(aside):
-        os.replace(aside, path)
+    if rest == _FIRST + _call_aside(path.name) and os.path.lexists(_aside(path)):
+        _put_back(path)
+    elif rest == _FIRST + _OLD_CALL and os.path.lexists(
+        old := path.with_name(f"{path.name}.{ASIDE}")
+    ):
+        os.replace(old, path)
     elif rest == _FIRST and _NEW in found[0]:
         path.unlink()
     else:
@@ -107,22 +117,33 @@ def take_out(path: Path) -> bool:
 
 
 def _wrapper(hook: str) -> bytes:
-    return _FIRST + block(hook, is_new=False) + _CALL_ASIDE
+    return _FIRST + block(hook, is_new=False) + _call_aside(hook)
+
+
+def _call_aside(hook: str) -> bytes:
+    return f'before="$(dirname -- "$0")/{ASIDE}/{hook}"\n'.encode() + _CALL
 
 
 def _aside(path: Path) -> Path:
-    return path.with_name(path.name + ASIDE)
+    return path.parent / ASIDE / path.name
+
+
+def _is_to_be_put_aside(path: Path) -> bool:
+    data = files.read(path) or b""
+    return not _may_run(path) or path.is_symlink() or not _SHELL.match(data)
 
 
 def _put_aside(path: Path) -> None:
-    """Give a hook its second name; it keeps the first until something takes its place."""
+    """Give a hook its second place; it keeps the first until something takes that."""
     aside = _aside(path)
+    aside.parent.mkdir(exist_ok=True)
+    _link_neighbours(aside.parent)
     if os.path.lexists(aside):
         if _is_same(path, aside):
             return  # an installation that did not come to its end
         raise FileExistsError(errno.EEXIST, f"it is in the way of {path.name}", str(aside))
     if path.is_symlink():
-        aside.symlink_to(os.readlink(path))
+        aside.symlink_to(_from_aside(path))
         return
     try:
         os.link(path, aside)
@@ -130,9 +151,53 @@ def _put_aside(path: Path) -> None:
         shutil.copy2(path, aside)
 
 
+def _put_back(path: Path) -> None:
+    """Let a hook that was put aside be what it was, where it was."""
+    aside = _aside(path)
+    target = os.readlink(aside) if aside.is_symlink() else ""
+    if target.startswith(_UP):
+        draft = path.with_name(f"{path.name}.tmp")
+        draft.symlink_to(target.removeprefix(_UP))
+        os.replace(draft, path)
+        aside.unlink()
+    else:
+        os.replace(aside, path)
+    _clear(aside.parent)
+
+
+def _from_aside(path: Path) -> str:
+    """Return what a link has to say one folder further down."""
+    target = os.readlink(path)
+    name = os.path.normpath(target)
+    goes_along = name in HOOKS and (
+        os.path.lexists(path.parent / ASIDE / name) or _is_to_be_put_aside(path.parent / name)
+    )
+    return target if os.path.isabs(target) or goes_along else _UP + target
+
+
+def _link_neighbours(folder: Path) -> None:
+    """Let hooks that are put aside find what they find beside themselves, such as `$0.d`."""
+    for path in folder.parent.iterdir():
+        link = folder / path.name
+        if path.name not in (*HOOKS, ASIDE) and path.suffix not in (".sample", ".tmp"):
+            with contextlib.suppress(OSError):  # it is there, or links are not allowed here
+                link.symlink_to(_UP + path.name)
+
+
+def _clear(folder: Path) -> None:
+    """Remove the folder of what was put aside, unless something is still in it."""
+    if any(os.path.lexists(folder / hook) for hook in HOOKS):
+        return
+    for path in folder.iterdir():
+        if path.is_symlink() and os.readlink(path) == _UP + path.name:
+            path.unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
 def _is_same(path: Path, other: Path) -> bool:
     if path.is_symlink() or other.is_symlink():
-        return path.is_symlink() and other.is_symlink() and os.readlink(path) == os.readlink(other)
+        return path.is_symlink() and other.is_symlink() and os.readlink(other) == _from_aside(path)
     return files.read(path) == files.read(other)
 
 
