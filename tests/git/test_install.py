@@ -258,6 +258,20 @@ def test_committed_attributes_stay(plain: Clone) -> None:
     assert "" == plain.git("status", "--porcelain").stdout
 
 
+@pytest.mark.parametrize("place", ["../linked", "linked"], ids=["beside", "inside"])
+def test_the_attributes_of_another_work_tree_stay(plain: Clone, place: str) -> None:
+    """Uninstalling in one work tree changes no file in another, wherever that lies."""
+    linked = Clone((plain.path / place).resolve())
+    plain.git("worktree", "add", "-q", "-b", "linked", str(linked.path))
+    linked.taskstore("git", "install")
+    linked.commit("install")
+    plain.taskstore("git", "install")
+    (left,) = plain.json("git", "uninstall")["left"]
+    assert left.startswith("the attributes in ")
+    assert "" == linked.git("status", "--porcelain").stdout
+    assert not (plain.directory / ".gitattributes").exists()
+
+
 @pytest.mark.parametrize(
     ("tool", "file", "place"),
     [

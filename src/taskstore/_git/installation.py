@@ -11,6 +11,7 @@ from taskstore._git import attributes, driver, files, hooks, launcher
 from taskstore._git.repository import Repository
 from taskstore._git.state import State, digest
 from taskstore._git.status import hooks_dir, hooks_owner
+from taskstore.errors import GitError
 
 __all__ = ["Done", "install", "uninstall"]
 
@@ -111,7 +112,8 @@ def _write_hooks(repository: Repository, state: State, done: Done, *, force: boo
 def uninstall(repository: Repository, directory: Path) -> Done:
     """Take out of a clone what was installed in it, and put back what was there.
 
-    Attributes that are committed stay: they are the repository's, and harmless.
+    Attributes that are committed stay: they are the repository's, and harmless. Those in another
+    work tree stay too, committed or not.
 
     Raises:
         GitError: Git refused.
@@ -151,17 +153,25 @@ def _restore_attributes(repository: Repository, directory: Path, state: State, d
     written = {str(directory): False, **state.attributes}
     for store, had_no_end in written.items():
         path = Path(store) / attributes.FILE
-        if _is_committed(repository, path):
-            if attributes.holds(files.read(path)):
-                done.left.append("the attributes of the logs, which are committed")
+        if not attributes.holds(files.read(path)):
+            continue
+        if not _is_here(repository, path.parent):
+            done.left.append(f"the attributes in {store}, which is in another work tree")
+        elif _is_committed(repository, path):
+            done.left.append("the attributes of the logs, which are committed")
         elif attributes.take_out(Path(store), had_no_end=had_no_end):
             done.changed.append("the attributes of the logs")
 
 
-def _is_committed(repository: Repository, path: Path) -> bool:
+def _is_here(repository: Repository, store: Path) -> bool:
+    """Say whether a store is in this work tree; another one may lie in the folders of this."""
     try:
-        name = repository.name_of(path)
-    except ValueError:
+        found = Repository.find(store)
+    except GitError:
         return False
-    found = repository.git.ask("cat-file", "blob", f"HEAD:{name}")
+    return found is not None and found.git_dir == repository.git_dir
+
+
+def _is_committed(repository: Repository, path: Path) -> bool:
+    found = repository.git.ask("cat-file", "blob", f"HEAD:{repository.name_of(path)}")
     return found.status == 0 and attributes.holds(found.data)
