@@ -300,6 +300,17 @@ def test_hooks_that_a_tool_owns_are_left_to_it(
     assert plain.json("git", "status")["ok"]
 
 
+def test_what_to_add_for_a_tool_is_printed_for_people(plain: Clone) -> None:
+    """The lines go to stdout, to be piped; which file they belong to is told on lines of stderr."""
+    plain.write("", ".pre-commit-config.yaml")
+    done = plain.run("git", "install")
+    rows = done.stderr.splitlines()
+    start = rows.index("add to .pre-commit-config.yaml:")
+    assert "" == rows[start - 1] == rows[start + 1]
+    assert rows[start + 2].startswith("then run: pre-commit install --hook-type pre-commit")
+    assert done.stdout.startswith("  - repo: local\n    hooks:\n")
+
+
 def test_the_line_for_other_tools_works_as_a_hook(plain: Clone) -> None:
     """The printed line refuses a marker where we are installed, and is nothing where we are not."""
     plain.write("", ".husky/_/h")

@@ -121,13 +121,15 @@ def _show_lines(status: GitStatus) -> None:
         return
     files = dict.fromkeys(item["file"] for item in to_add)
     for file in files:
-        note(f"\nadd to {file}:")
+        note("")
+        note(f"add to {file}:")
         for item in to_add:
             if item["file"] == file:
                 for row in item["text"].split("\n"):
                     write(visible(row))
     if status.owner.after:
-        note(f"\nthen run: {status.owner.after}")
+        note("")
+        note(f"then run: {status.owner.after}")
 
 
 @command.command("uninstall", short_help="Take out what was installed.")
