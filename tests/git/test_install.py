@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -297,6 +298,20 @@ def test_hooks_that_a_tool_owns_are_left_to_it(
         path = plain.path / item["file"]
         old = path.read_text() if path.exists() else ""
         plain.write(old + item["text"] + "\n", item["file"])
+    assert plain.json("git", "status")["ok"]
+
+
+@pytest.mark.parametrize("suffix", ["toml", "json"])
+def test_lines_for_lefthook_have_the_form_of_its_file(plain: Clone, suffix: str) -> None:
+    """What is printed for a lefthook.toml or .json can be put there, and is recognised then."""
+    file = f"lefthook.{suffix}"
+    plain.write("", file)
+    text = plain.taskstore("git", "install")
+    plain.write(text if suffix == "toml" else f"{{{text}}}", file)
+    parse = tomllib.loads if suffix == "toml" else json.loads
+    found = parse(plain.read(file))
+    assert set(HOOKS) == set(found)
+    assert found["post-merge"]["commands"]["taskstore"]["run"].endswith("hook post-merge")
     assert plain.json("git", "status")["ok"]
 
 
