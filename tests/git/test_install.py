@@ -240,6 +240,20 @@ def test_a_hook_that_refuses_still_refuses(plain: Clone) -> None:
     plain.git("commit", "-qm", "no", status=1)
 
 
+def test_a_folder_in_the_place_of_a_hook_stops_no_other(plain: Clone) -> None:
+    """What cannot be a hook is told and left, and the others are put in and taken out."""
+    (plain.path / ".git/hooks/post-checkout").mkdir()
+    before = snapshot(plain)
+    found = plain.json("git", "install")
+    assert 1 == len(found["left"])
+    assert found["left"][0].startswith("the hook post-checkout: ")
+    assert {hook: hook != "post-checkout" for hook in HOOKS} == (
+        found["status"]["hooks"]["installed"]
+    )
+    assert [] == plain.json("git", "uninstall")["left"]
+    assert before == snapshot(plain)
+
+
 def test_lines_that_were_added_to_a_hook_later_stay(plain: Clone) -> None:
     """Uninstalling takes our lines alone out of a hook that somebody has changed since."""
     plain.taskstore("git", "install")

@@ -103,6 +103,9 @@ def _write_hooks(repository: Repository, state: State, done: Done, *, force: boo
                 f"the hook {hook}: {error.filename} is there already, {error.strerror}"
             )
             continue
+        except OSError as error:
+            done.left.append(f"the hook {hook}: {error}")
+            continue
         if changed:
             done.changed.append(f"the hook {hook}")
         if str(path) not in state.hooks:
@@ -123,8 +126,11 @@ def uninstall(repository: Repository, directory: Path) -> Done:
     state = State.load(repository.common_dir)
     place = hooks_dir(repository)
     for path in {*map(Path, state.hooks), *(place / hook for hook in hooks.HOOKS)}:
-        if hooks.take_out(path):
-            done.changed.append(f"the hook {path.name}")
+        try:
+            if hooks.take_out(path):
+                done.changed.append(f"the hook {path.name}")
+        except OSError as error:
+            done.left.append(f"the hook {path.name}: {error}")
     for folder in map(Path, state.folders):
         with contextlib.suppress(OSError):
             folder.rmdir()  # unless somebody uses it
