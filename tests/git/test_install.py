@@ -395,7 +395,7 @@ def test_a_submodule_is_a_clone_of_its_own(plain: Clone, tmp_path: Path) -> None
     assert {name for name in before if not name.startswith((".git/modules", "sub/"))} == outside
 
 
-@pytest.mark.parametrize("broken", [None, "#!/bin/sh\nexit 1\n", "#!/bin/sh\nexit 127\n"])
+@pytest.mark.parametrize("broken", [None, *(f"#!/bin/sh\nexit {n}\n" for n in (0, 1, 127))])
 def test_a_missing_environment_never_blocks(plain: Clone, broken: str | None) -> None:
     """Without a working Python git commits, switches, merges by lines, and shows differences."""
     plain.taskstore("git", "install")
@@ -414,6 +414,24 @@ def test_a_missing_environment_never_blocks(plain: Clone, broken: str | None) ->
     assert ("Theirs", "Ours") == (plain.plans()["a"]["title"], plain.plans()["b"]["title"])
     (finding,) = plain.json("doctor", status=1)["findings"] if broken is None else [None]
     assert finding is None or "driver" == finding["code"]
+
+
+def test_a_python_that_ends_before_it_merges_drops_neither_side(
+    plain: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An import that ends the program with success is no merge: git merges by lines."""
+    plain.taskstore("git", "install")
+    plain.commit("install")
+    plain.git("switch", "-qc", "other")
+    plain.change("a", title="Theirs")
+    plain.git("switch", "-q", "main")
+    plain.change("b", title="Ours")
+    place = plain.path.parent / "ending"
+    script_at(place / "taskstore/__init__.py", "raise SystemExit(0)\n")
+    with monkeypatch.context() as patched:
+        patched.setenv("PYTHONPATH", str(place))
+        plain.git("merge", "-q", "other")
+    assert ("Theirs", "Ours") == (plain.plans()["a"]["title"], plain.plans()["b"]["title"])
 
 
 def test_a_lost_script_never_blocks(plain: Clone) -> None:
