@@ -126,6 +126,40 @@ def test_uninstalling_restores_every_byte(plain: Clone, prepare: Callable[[Clone
     assert before == snapshot(plain)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '[merge "union"] name = mine # kept\n',
+        '[merge "union"]\n\tdriver = one ; 1\n# and\n\tdriver = "two"\n[a]\n\tb = c\n',
+        '[diff "taskstore"]\n\ttextconv = cat\n[diff "taskstore"]\n\ttextconv=tac\n\tbinary = 1\n',
+    ],
+    ids=["none", "comment", "twice", "sections"],
+)
+def test_settings_that_others_change_meanwhile_are_kept(plain: Clone, text: str) -> None:
+    """Values, comments and changes of git's configuration since the installation stay."""
+    config = plain.path / ".git/config"
+    before = config.read_text() + text
+    config.write_text(before)
+    plain.taskstore("git", "install")
+    plain.git("config", "x.y", "z")
+    plain.git("config", "--unset", "merge.union.driver", "taskstore/run")
+    assert plain.json("git", "install")["status"]["ok"]
+    plain.taskstore("git", "uninstall")
+    assert before + "[x]\n\ty = z\n" == config.read_text()
+
+
+def test_a_setting_that_an_older_version_replaced_is_written_back(plain: Clone) -> None:
+    """Where ours took the place of a value, that value is there again."""
+    plain.taskstore("git", "install")
+    state = plain.path / ".git/taskstore/state.json"
+    kept = json.loads(state.read_text())
+    state.write_text(json.dumps({**kept, "settings": {"merge.union.driver": "mine"}}))
+    plain.git("config", "x.y", "z")
+    plain.taskstore("git", "uninstall")
+    assert "mine\n" == plain.git("config", "--get-all", "merge.union.driver").stdout
+
+
 def test_a_fresh_clone_merges_with_what_is_installed(plain: Clone, tmp_path: Path) -> None:
     """In a fresh clone one command makes git merge by record, and drops neither side."""
     plain.taskstore("git", "install")
