@@ -269,6 +269,63 @@ def test_a_conflict_that_git_merged_anew_is_staged(clone: Clone) -> None:
     assert (merged, f"M  {LOG}\n") == (clone.read(), clone.git("status", "--porcelain").stdout)
 
 
+@pytest.mark.parametrize("deleted_here", [True, False])
+def test_a_log_that_one_side_deleted_keeps_what_the_other_changed(
+    clone: Clone, deleted_here: bool
+) -> None:
+    """Of a deleted log the records stay that the other side changed, and what came since."""
+    clone.put("0", title="Changed too")
+    clone.commit("three")
+    clone.git("switch", "-qc", "changed")
+    clone.change("0", title="Changed")
+    text = clone.read()
+    clone.git("switch", "-q", "main")
+    delete_log(clone, text)
+    if not deleted_here:
+        clone.git("merge", "--abort")
+        clone.git("switch", "-q", "other")
+        clone.git("merge", "-q", "main", status=1)
+    (finding,) = (i for i in clone.json("doctor", status=1)["findings"] if i["code"] == "conflict")
+    assert "one side deleted and the other changed" in finding["message"]
+    assert "all that the other side has" in finding["meaning"]
+    clone.put("late", title="Late")
+    assert [LOG] == [item["name"] for item in clone.json("doctor", "--fix")["merged"]]
+    assert {"0": "Changed", "late": "Late"} == {
+        id: row["title"] for id, row in clone.plans().items()
+    }
+    clone.git("commit", "-qm", "merged")
+    assert "" == clone.git("status", "--porcelain").stdout
+
+
+def delete_log(clone: Clone, theirs: str) -> None:
+    """Leave a log in conflict that is deleted here and changed there."""
+    clone.git("switch", "-qc", "other")
+    clone.write(theirs)
+    clone.commit("theirs")
+    clone.git("switch", "-q", "main")
+    clone.git("rm", "-q", LOG)
+    clone.git("commit", "-qm", "delete")
+    clone.git("merge", "-q", "other", status=1)
+
+
+def test_a_log_that_one_side_deleted_and_the_other_wrote_anew_is_gone(clone: Clone) -> None:
+    """Where no record was changed, the deletion of a log is what is left."""
+    delete_log(clone, clone.read().replace('"a",', '"a", '))
+    clone.taskstore("doctor", "--fix")
+    assert not (clone.path / LOG).exists()
+    clone.git("commit", "-qm", "merged")
+    assert {} == clone.plans()
+
+
+def test_a_deleted_log_that_somebody_works_at_is_left_alone(clone: Clone) -> None:
+    """A person who has begun to choose lines of a deleted log is not disturbed."""
+    delete_log(clone, clone.read() + line("c", 5, title="C"))
+    kept = clone.read().splitlines(keepends=True)[1]
+    clone.write(kept)
+    assert {"conflict"} == codes(clone.json("doctor", "--fix", status=1))
+    assert kept == clone.read()
+
+
 def test_a_field_that_a_person_decides_stays_undecided(clone: Clone) -> None:
     """A conflict under the policy `fail` is merged but for that field, and not staged."""
     clone.write('[merge.plans]\ntitle = "fail"\n', ".taskstore/config.toml")

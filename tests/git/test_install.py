@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,6 +126,40 @@ def test_uninstalling_restores_every_byte(plain: Clone, prepare: Callable[[Clone
     assert before == snapshot(plain)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '[merge "union"] name = mine # kept\n',
+        '[merge "union"]\n\tdriver = one ; 1\n# and\n\tdriver = "two"\n[a]\n\tb = c\n',
+        '[diff "taskstore"]\n\ttextconv = cat\n[diff "taskstore"]\n\ttextconv=tac\n\tbinary = 1\n',
+    ],
+    ids=["none", "comment", "twice", "sections"],
+)
+def test_settings_that_others_change_meanwhile_are_kept(plain: Clone, text: str) -> None:
+    """Values, comments and changes of git's configuration since the installation stay."""
+    config = plain.path / ".git/config"
+    before = config.read_text() + text
+    config.write_text(before)
+    plain.taskstore("git", "install")
+    plain.git("config", "x.y", "z")
+    plain.git("config", "--unset", "merge.union.driver", "taskstore/run")
+    assert plain.json("git", "install")["status"]["ok"]
+    plain.taskstore("git", "uninstall")
+    assert before + "[x]\n\ty = z\n" == config.read_text()
+
+
+def test_a_setting_that_an_older_version_replaced_is_written_back(plain: Clone) -> None:
+    """Where ours took the place of a value, that value is there again."""
+    plain.taskstore("git", "install")
+    state = plain.path / ".git/taskstore/state.json"
+    kept = json.loads(state.read_text())
+    state.write_text(json.dumps({**kept, "settings": {"merge.union.driver": "mine"}}))
+    plain.git("config", "x.y", "z")
+    plain.taskstore("git", "uninstall")
+    assert "mine\n" == plain.git("config", "--get-all", "merge.union.driver").stdout
+
+
 def test_a_fresh_clone_merges_with_what_is_installed(plain: Clone, tmp_path: Path) -> None:
     """In a fresh clone one command makes git merge by record, and drops neither side."""
     plain.taskstore("git", "install")
@@ -239,6 +274,20 @@ def test_a_hook_that_refuses_still_refuses(plain: Clone) -> None:
     plain.git("commit", "-qm", "no", status=1)
 
 
+def test_a_folder_in_the_place_of_a_hook_stops_no_other(plain: Clone) -> None:
+    """What cannot be a hook is told and left, and the others are put in and taken out."""
+    (plain.path / ".git/hooks/post-checkout").mkdir()
+    before = snapshot(plain)
+    found = plain.json("git", "install")
+    assert 1 == len(found["left"])
+    assert found["left"][0].startswith("the hook post-checkout: ")
+    assert {hook: hook != "post-checkout" for hook in HOOKS} == (
+        found["status"]["hooks"]["installed"]
+    )
+    assert [] == plain.json("git", "uninstall")["left"]
+    assert before == snapshot(plain)
+
+
 def test_lines_that_were_added_to_a_hook_later_stay(plain: Clone) -> None:
     """Uninstalling takes our lines alone out of a hook that somebody has changed since."""
     plain.taskstore("git", "install")
@@ -297,6 +346,20 @@ def test_hooks_that_a_tool_owns_are_left_to_it(
         path = plain.path / item["file"]
         old = path.read_text() if path.exists() else ""
         plain.write(old + item["text"] + "\n", item["file"])
+    assert plain.json("git", "status")["ok"]
+
+
+@pytest.mark.parametrize("suffix", ["toml", "json"])
+def test_lines_for_lefthook_have_the_form_of_its_file(plain: Clone, suffix: str) -> None:
+    """What is printed for a lefthook.toml or .json can be put there, and is recognised then."""
+    file = f"lefthook.{suffix}"
+    plain.write("", file)
+    text = plain.taskstore("git", "install")
+    plain.write(text if suffix == "toml" else f"{{{text}}}", file)
+    parse = tomllib.loads if suffix == "toml" else json.loads
+    found = parse(plain.read(file))
+    assert set(HOOKS) == set(found)
+    assert found["post-merge"]["commands"]["taskstore"]["run"].endswith("hook post-merge")
     assert plain.json("git", "status")["ok"]
 
 
@@ -366,7 +429,7 @@ def test_a_submodule_is_a_clone_of_its_own(plain: Clone, tmp_path: Path) -> None
     assert {name for name in before if not name.startswith((".git/modules", "sub/"))} == outside
 
 
-@pytest.mark.parametrize("broken", [None, "#!/bin/sh\nexit 1\n", "#!/bin/sh\nexit 127\n"])
+@pytest.mark.parametrize("broken", [None, *(f"#!/bin/sh\nexit {n}\n" for n in (0, 1, 127))])
 def test_a_missing_environment_never_blocks(plain: Clone, broken: str | None) -> None:
     """Without a working Python git commits, switches, merges by lines, and shows differences."""
     plain.taskstore("git", "install")
@@ -385,6 +448,24 @@ def test_a_missing_environment_never_blocks(plain: Clone, broken: str | None) ->
     assert ("Theirs", "Ours") == (plain.plans()["a"]["title"], plain.plans()["b"]["title"])
     (finding,) = plain.json("doctor", status=1)["findings"] if broken is None else [None]
     assert finding is None or "driver" == finding["code"]
+
+
+def test_a_python_that_ends_before_it_merges_drops_neither_side(
+    plain: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An import that ends the program with success is no merge: git merges by lines."""
+    plain.taskstore("git", "install")
+    plain.commit("install")
+    plain.git("switch", "-qc", "other")
+    plain.change("a", title="Theirs")
+    plain.git("switch", "-q", "main")
+    plain.change("b", title="Ours")
+    place = plain.path.parent / "ending"
+    script_at(place / "taskstore/__init__.py", "raise SystemExit(0)\n")
+    with monkeypatch.context() as patched:
+        patched.setenv("PYTHONPATH", str(place))
+        plain.git("merge", "-q", "other")
+    assert ("Theirs", "Ours") == (plain.plans()["a"]["title"], plain.plans()["b"]["title"])
 
 
 def test_a_lost_script_never_blocks(plain: Clone) -> None:

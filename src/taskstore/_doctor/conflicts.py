@@ -2,7 +2,8 @@
 
 Git calls the merge driver in every merge but one: that of several branches at once, an octopus. It
 then merges by lines, leaves conflict markers, and keeps the three versions in the index. The same
-is left where a driver could not run.
+is left where a driver could not run. Nor does git call it for a log that one side deleted and the
+other changed: it leaves the changed one, and a person to choose between all of it and nothing.
 """
 
 from __future__ import annotations
@@ -56,20 +57,34 @@ def resolve(repository: Repository, *, lock_timeout: float = 30.0) -> list[Resol
     """
     done = []
     for log in objects.unmerged(repository):
-        path = repository.top / log.name
-        lock = directory_lock(Layout(path.parent))
-        try:
-            with lock.hold(lock_timeout):
-                merged = _merged(repository, log, path)
-                if merged is None:
-                    continue
-                files.write(path, merged.data)
-        finally:
-            lock.close()
+        merged = _write(repository, log, lock_timeout)
+        if merged is None:
+            continue
         if not merged.is_left:
-            repository.git.run("add", "--", log.name)
+            # A log that nothing is left of is gone, as on the side that deleted it.
+            call = ("rm", "--cached", "-q") if log.is_deleted and not merged.data else ("add",)
+            repository.git.run(*call, "--", log.name)
         done.append(Resolved(log.name, merged.is_left, lines_of(merged)))
     return done
+
+
+def _write(repository: Repository, log: Unmerged, lock_timeout: float) -> Merged | None:
+    path = repository.top / log.name
+    if log.ours is None and log.theirs is None and not path.exists():
+        return Merged(b"")  # both have renamed it
+    lock = directory_lock(Layout(path.parent))
+    try:
+        with lock.hold(lock_timeout):
+            merged = _merged(repository, log, path)
+            if merged is None:
+                return None
+            if log.is_deleted and not merged.data:
+                files.remove(path)
+            else:
+                files.write(path, merged.data)
+    finally:
+        lock.close()
+    return merged
 
 
 def _merged(repository: Repository, log: Unmerged, path: Path) -> Merged | None:
@@ -80,16 +95,17 @@ def _merged(repository: Repository, log: Unmerged, path: Path) -> Merged | None:
     config = path.parent / "config.toml"
     text = (files.read(config) or b"").decode(errors="replace")
     merged = merge_logs(base, ours, theirs, parse_policies(text, str(config)).of(path.stem))
-    lines = _lines(files.read(path) or b"")
-    done, left = _lines(merged.data), _lines(objects.line_merge(repository, ours, base, theirs))
-    if lines[: len(done)] == done:
-        if merged.is_left:
-            return None  # merged as far as it goes
-        appended = lines[len(done) :]
-    elif lines[: len(left)] == left:
-        appended = lines[len(left) :]
+    lines, done = _lines(files.read(path) or b""), _lines(merged.data)
+    if log.is_deleted:
+        left = _lines(ours or theirs)
+        known = [left, done]  # what is merged may be how the other begins
     else:
-        return None
+        left = _lines(objects.line_merge(repository, ours, base, theirs))
+        known = [done, left]
+    found = next((begin for begin in known if lines[: len(begin)] == begin), None)
+    if found is None or (found is done and merged.is_left):
+        return None  # a person has begun to decide, or it is merged as far as it goes
+    appended = lines[len(found) :]
     return attrs.evolve(merged, data=merged.data + b"".join([b"%b\n" % raw for raw in appended]))
 
 

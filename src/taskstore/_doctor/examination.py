@@ -94,8 +94,9 @@ def mend(
 ) -> Examination:
     """Mend what is safe to mend, and look again.
 
-    No line of a log is removed, nothing that a person wrote is overwritten, and the index gains
-    nothing but logs whose conflict has been merged.
+    No line of a log is removed but by the merge of a conflict, as one side removed it; nothing that
+    a person wrote is overwritten, and the index gains nothing but logs whose conflict has been
+    merged.
 
     Raises:
         TaskstoreError: Something could not be mended.

@@ -156,11 +156,13 @@ def _line_ends(directory: Path, repository: Repository) -> Iterator[Finding]:
 
 def _conflicts(repository: Repository) -> Iterator[Finding]:
     for log in objects.unmerged(repository):
+        why = ", which one side deleted and the other changed" if log.is_deleted else ""
+        what = "all that the other side has" if log.is_deleted else "the lines of both sides"
         yield Finding(
             "conflict",
             ERROR,
-            f"a merge left {shown(log.name)} in conflict",
-            "the store reads the lines of both sides, and git waits for a decision",
+            f"a merge left {shown(log.name)} in conflict{why}",
+            f"the store reads {what}, and git waits for a decision",
             f"{_FIX}; where it was edited since, edit it to its end and git add",
             is_safe=True,
         )

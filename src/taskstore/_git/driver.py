@@ -5,10 +5,13 @@ Attributes travel with a clone, settings do not: each clone needs them once.
 
 from __future__ import annotations
 
+import os
+import re
+
 from taskstore._git.launcher import FOLDER, NAME
 from taskstore._git.repository import Repository
 
-__all__ = ["SETTINGS", "install", "set_to", "wrong"]
+__all__ = ["SETTINGS", "install", "take_out", "wrong"]
 
 # Git runs both in a shell, in the work tree, wherever that has been moved to meanwhile.
 _RUN = f'run="$(git rev-parse --git-common-dir)/{FOLDER}/{NAME}"'
@@ -33,34 +36,61 @@ def wrong(repository: Repository) -> dict[str, str | None]:
     return {name: value for name, value in found.items() if value != SETTINGS[name]}
 
 
-def install(repository: Repository) -> dict[str, str | None]:
-    """Write the settings of this clone; return those that were written, with what stood there."""
-    before = {}
-    for name, wanted in SETTINGS.items():
-        old = own(repository, name)
-        if old != wanted:
-            before[name] = old
-            set_to(repository, name, wanted)
-    return before
+def install(repository: Repository) -> dict[str, bool]:
+    """Write the settings of this clone.
 
+    Values that stand there stay: of several the last one holds, and that is ours.
 
-def own(repository: Repository, name: str) -> str | None:
-    """Return what the clone's own configuration says, whatever others say."""
-    answer = repository.git.ask("config", "--local", "-z", "--get", name)
-    return (
-        answer.data.removesuffix(b"\0").decode(errors="surrogateescape")
-        if answer.status == 0
-        else None
-    )
-
-
-def set_to(repository: Repository, name: str, value: str | None) -> None:
-    """Set or, with None, unset a setting of the clone's own configuration.
+    Returns:
+        The settings that were written, and whether any values of them stood there.
 
     Raises:
         GitError: Git refused.
     """
-    if value is None:
-        repository.git.run("config", "--local", "--unset-all", name)
-    else:
-        repository.git.run("config", "--local", "--replace-all", name, value)
+    written = {}
+    for name, wanted in SETTINGS.items():
+        values = _own(repository, name)
+        if values[-1:] != [wanted]:
+            take_out(repository, name)
+            written[name] = bool(values)
+            repository.git.run("config", "--local", "--add", name, wanted)
+    return written
+
+
+def take_out(repository: Repository, name: str, before: str | None = None) -> bool:
+    """Take our values of a setting out of the clone's own configuration.
+
+    Args:
+        repository: The clone.
+        name: The setting.
+        before: What ours took the place of; None where it took none.
+
+    Returns:
+        Whether there was one.
+
+    Raises:
+        GitError: Git refused.
+    """
+    values = _own(repository, name)
+    found = {value for value in values if _is_ours(name, value)}
+    for value in found:
+        pattern = f"^{_SPECIAL.sub(_ESCAPED, value)}$"
+        repository.git.run("config", "--local", "--unset-all", name, pattern)
+    if before is not None and found == set(values) != set():
+        repository.git.run("config", "--local", "--add", name, before)
+    return bool(found)
+
+
+def _own(repository: Repository, name: str) -> list[str]:
+    """Return what the clone's own configuration says, whatever others say."""
+    answer = repository.git.ask("config", "--local", "-z", "--get-all", name)
+    return [os.fsdecode(value) for value in answer.data.split(b"\0")[:-1]]
+
+
+def _is_ours(name: str, value: str) -> bool:
+    """Say whether a value is ours, also of another version."""
+    return value == SETTINGS[name] or _RUN in value
+
+
+_SPECIAL = re.compile(r"[][\\.^$*+?(){}|]")
+_ESCAPED = r"\\\g<0>"

@@ -52,6 +52,8 @@ def block(hook: str, *, is_new: bool) -> bytes:
 
 def is_in(path: Path) -> bool:
     """Say whether a hook runs our lines: they are in it, and git will run it."""
+    if path.is_dir():
+        return False
     data = files.read(path)
     name = path.name.encode()
     return data is not None and b"hook %b " % name in data and _START in data and _may_run(path)
@@ -98,7 +100,7 @@ def take_out(path: Path) -> bool:
 
     What was there before us is then there again, with its bytes and permissions.
     """
-    data = files.read(path)
+    data = None if path.is_dir() else files.read(path)
     found = None if data is None else _BLOCK.search(data)
     if data is None or found is None:
         return False

@@ -67,14 +67,17 @@ def _write_settings(repository: Repository, state: State, done: Done) -> None:
     config = repository.common_dir / "config"
     before = files.read(config) or b""
     is_first = not state.settings
+    is_changed = digest(config) != state.config_after
     written = driver.install(repository)
     if not written:
         return
     if is_first:
-        state.settings = written
         # Git can take out what it put in, but not restore how it looked before.
         if any(written.values()) or not before.endswith(b"\n") or b"union" in before:
             state.config = before.decode("latin-1")
+    elif is_changed:
+        state.config = None  # by somebody else, since we kept it
+    state.settings = {**dict.fromkeys(written), **state.settings}
     state.config_after = digest(config)
     done.changed.append("the merge driver")
 
@@ -103,6 +106,9 @@ def _write_hooks(repository: Repository, state: State, done: Done, *, force: boo
                 f"the hook {hook}: {error.filename} is there already, {error.strerror}"
             )
             continue
+        except OSError as error:
+            done.left.append(f"the hook {hook}: {error}")
+            continue
         if changed:
             done.changed.append(f"the hook {hook}")
         if str(path) not in state.hooks:
@@ -123,8 +129,11 @@ def uninstall(repository: Repository, directory: Path) -> Done:
     state = State.load(repository.common_dir)
     place = hooks_dir(repository)
     for path in dict.fromkeys([*(place / hook for hook in hooks.HOOKS), *map(Path, state.hooks)]):
-        if hooks.take_out(path):
-            done.changed.append(f"the hook {path.name}")
+        try:
+            if hooks.take_out(path):
+                done.changed.append(f"the hook {path.name}")
+        except OSError as error:
+            done.left.append(f"the hook {path.name}: {error}")
     for folder in map(Path, state.folders):
         with contextlib.suppress(OSError):
             folder.rmdir()  # unless somebody uses it
@@ -141,12 +150,10 @@ def _restore_settings(repository: Repository, state: State) -> bool:
     if state.config is not None and digest(config) == state.config_after:
         files.write(config, state.config.encode("latin-1"))
         return True
-    was_there = False
-    for name, wanted in driver.SETTINGS.items():
-        if driver.own(repository, name) == wanted:
-            was_there = True
-            driver.set_to(repository, name, state.settings.get(name))
-    return was_there
+    found = [
+        driver.take_out(repository, name, state.settings.get(name)) for name in driver.SETTINGS
+    ]
+    return any(found)
 
 
 def _restore_attributes(repository: Repository, directory: Path, state: State, done: Done) -> None:

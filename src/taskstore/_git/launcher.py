@@ -25,7 +25,8 @@ NAME = "run"
 """The script's name in it."""
 
 # An exit status of ours is 100 more on its way through, since Python itself exits with 1 when it
-# cannot start, or cannot import a module.
+# cannot start, or cannot import a module; and with 0 something that is no Python, or was ended
+# before it came to us.
 _PROGRAM = """\
 import sys
 try:
@@ -35,7 +36,7 @@ except ImportError:
 try:
     main(prog_name="taskstore")
 except SystemExit as end:
-    sys.exit(100 + end.code if end.code in (1, 2) else end.code)
+    sys.exit(100 + (end.code or 0) if end.code in (None, 0, 1, 2) else end.code)
 """
 
 _SCRIPT = """\
@@ -56,8 +57,7 @@ if test -x "$python"; then
     status=$?
 fi
 case $status in
-    0) exit 0 ;;
-    101 | 102) exit $((status - 100)) ;;
+    100 | 101 | 102) exit $((status - 100)) ;;
 esac
 # The environment is gone or broken: git goes on without it.
 case $kind in

@@ -47,6 +47,11 @@ class Unmerged:
     ours: str | None
     theirs: str | None
 
+    @property
+    def is_deleted(self) -> bool:
+        """Whether a side has deleted it that the ancestor had."""
+        return self.base is not None and (self.ours is None or self.theirs is None)
+
 
 def is_log(name: str) -> bool:
     """Say whether a file in a store directory can be a log, by its name."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,7 +29,6 @@ class Owner:
     file: str
     after: str
     _render: Callable[[str], str]
-    _head: str = ""
 
     def lacking(self, top: Path) -> list[str]:
         """Return the hooks that do not call us yet."""
@@ -46,7 +47,9 @@ class Owner:
             text = (top / self.place(hook)).read_text(encoding="utf-8", errors="replace")
         except OSError:
             return False
-        return any(f'taskstore/run" hook {hook}' in row for row in text.splitlines())
+        # In JSON a quotation mark has a backslash.
+        call = re.compile(rf'taskstore/run\\?" hook {hook}\b')
+        return any(call.search(row) for row in text.splitlines())
 
 
 def find(top: Path, hooks_dir: Path) -> Owner | None:
@@ -61,7 +64,8 @@ def find(top: Path, hooks_dir: Path) -> Owner | None:
     generated = _generator(hooks_dir)
     found = [name for name in _LEFTHOOK if (top / name).is_file()]
     if found or generated == "lefthook":
-        return Owner("lefthook", (found or ["lefthook.yml"])[0], "lefthook install", _lefthook)
+        file = (found or ["lefthook.yml"])[0]
+        return Owner("lefthook", file, "lefthook install", _LEFTHOOK_TEXTS[Path(file).suffix])
     if (top / _PRE_COMMIT).is_file() or generated == "pre-commit":
         kinds = " ".join(f"--hook-type {hook}" for hook in HOOKS)
         return Owner("pre-commit", _PRE_COMMIT, f"pre-commit install {kinds}", _pre_commit)
@@ -91,8 +95,26 @@ def _generator(hooks_dir: Path) -> str | None:
     return None
 
 
-def _lefthook(hook: str) -> str:
+def _lefthook_yaml(hook: str) -> str:
     return f"{hook}:\n  commands:\n    taskstore:\n      run: '{line(hook)}'"
+
+
+def _lefthook_toml(hook: str) -> str:
+    return f"[{hook}.commands.taskstore]\nrun = '{line(hook)}'"
+
+
+def _lefthook_json(hook: str) -> str:
+    """Return a member of the outermost object."""
+    value = {"commands": {"taskstore": {"run": line(hook)}}}
+    return f"{json.dumps(hook)}: {json.dumps(value, indent=2)}"
+
+
+_LEFTHOOK_TEXTS = {
+    ".yml": _lefthook_yaml,
+    ".yaml": _lefthook_yaml,
+    ".toml": _lefthook_toml,
+    ".json": _lefthook_json,
+}
 
 
 def _pre_commit(hook: str) -> str:

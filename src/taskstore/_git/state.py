@@ -20,7 +20,7 @@ class State:
     """What was there before.
 
     Attributes:
-        settings: Of each setting that was written, what stood there; None for nothing.
+        settings: Of each setting that was written, what it took the place of; None for nothing.
         config: The configuration as it was, byte for byte, if ours can be taken out of it by
             putting this back.
         config_after: The digest of the configuration as we left it.

@@ -38,7 +38,7 @@ def command(store_path: Path | None, fix: bool, modules: tuple[str, ...], as_jso
 
     Without --fix nothing is changed. With it, what is safe is mended: what is missing is installed,
     the cache is made anew from the logs, what a crash left is settled, and logs that a merge left
-    in conflict are merged by record and staged. No line of a log is removed.
+    in conflict are merged by record and staged. No line of a log is removed, but in such a merge.
 
     Exit status: 0 nothing has to be done; 1 something has; 3 no store, or one of a newer version;
     4 another program was in the way.

@@ -123,10 +123,11 @@ def _show_lines(status: GitStatus) -> None:
     for file in files:
         note("")
         note(f"add to {file}:")
-        for item in to_add:
-            if item["file"] == file:
-                for row in item["text"].split("\n"):
-                    write(visible(row))
+        # What is added to an object of JSON is a list of members.
+        between = ",\n" if file.endswith(".json") else "\n"
+        text = between.join(item["text"] for item in to_add if item["file"] == file)
+        for row in text.split("\n"):
+            write(visible(row))
     if status.owner.after:
         note("")
         note(f"then run: {status.owner.after}")
