@@ -50,7 +50,7 @@ def signature(function: Any) -> list[tuple[str, Any, Any]]:
 
 def test_it_has_the_calls_of_the_store() -> None:
     """Every public call of a store is there, with the same parameters."""
-    apart = {"attach", "detach", "engine", "models", "read_only"}
+    apart = {"engine", "models", "read_only"}
     names = {name for name in dir(Store) if not name.startswith("_")} - apart
     assert names == {name for name in dir(AsyncStore) if not name.startswith("_")} - {"blocking"}
     different = [

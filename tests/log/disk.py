@@ -37,10 +37,10 @@ class Tap:
             patch.setattr(files, name, self._wrap(name, getattr(files, name)))
 
     def _wrap(self, name: Any, real: Any) -> Any:
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
             self.count += 1
             self.before(self.count, name, arguments)
-            return real(*arguments)
+            return real(*arguments, **options)
 
         return call
 

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -59,17 +60,22 @@ class Ledger:
 @pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="no fork")
 def test_killed_at_any_instant(tmp_path: Path, capsys: Any) -> None:
     """No acknowledged row is lost, none is there by half, and the log and the tables agree."""
+    kill_again_and_again(tmp_path, capsys, committer.commit_all_the_time)
+
+
+def kill_again_and_again(tmp_path: Path, capsys: Any, target: Callable[..., None]) -> None:
+    """Run an application, kill it, and look at what it has left; many times."""
     seed = random.randrange(2**32)
     with capsys.disabled():
-        print(f"\nkill test of mirrored models: {ROUNDS} rounds, seed {seed}")
+        print(f"\nkill test of {target.__module__}: {ROUNDS} rounds, seed {seed}")
     chance = random.Random(seed)
     folder = tmp_path / "app"
     with cloned(folder):
         pass
-    server.set_forkserver_preload(["tests.mirror.committer"])
+    server.set_forkserver_preload([target.__module__])
     ledger, alive = Ledger(), list[int]()
     for _ in range(ROUNDS):
-        run_and_kill(folder, chance, ledger, alive)
+        run_and_kill(folder, chance, ledger, alive, target)
         with cloned(folder) as clone:
             assert [] == clone.store.sync().problems
             clone.check()
@@ -79,12 +85,18 @@ def test_killed_at_any_instant(tmp_path: Path, capsys: Any) -> None:
     assert sum(ledger.born.values()) > ROUNDS
 
 
-def run_and_kill(folder: Path, chance: random.Random, ledger: Ledger, alive: list[int]) -> None:
+def run_and_kill(
+    folder: Path,
+    chance: random.Random,
+    ledger: Ledger,
+    alive: list[int],
+    target: Callable[..., None],
+) -> None:
     """Run the application for a while, kill it, and hear what it had to say."""
     ours, theirs = server.Pipe(duplex=False)
     first = max(ledger.born, default=0) + 1
     writer = server.Process(
-        target=committer.commit_all_the_time,
+        target=target,
         args=(folder, theirs, first, alive, chance.randrange(2**32)),
     )
     writer.start()

@@ -15,7 +15,7 @@ import taskstore
 pytestmark = pytest.mark.public
 
 # What most programs that import the package do not need.
-HEAVY = {"alembic", "cattrs", "click", "mako", "rich"}
+HEAVY = {"alembic", "cattrs", "click", "mako", "pytest", "rich"}
 
 LOADED = """
 import json, sys, threading
@@ -77,6 +77,13 @@ def test_the_package_is_loaded_when_it_is_used(tmp_path: Path) -> None:
     assert set() == loaded & (HEAVY | {"attrs", "filelock", "msgspec", "sqlalchemy"})
 
 
+def test_the_plugin_for_pytest_loads_nothing_but_pytest(tmp_path: Path) -> None:
+    """What every run of pytest loads imports no other package, and costs next to nothing."""
+    code = LOADED.replace("from taskstore import *", "import taskstore.testing")
+    loaded = set(json.loads(run(code, tmp_path))["modules"])
+    assert set() == loaded & ((HEAVY - {"pytest"}) | {"attrs", "filelock", "msgspec", "sqlalchemy"})
+
+
 def test_every_public_name_is_found() -> None:
     """Each public name is an attribute of the package, and listed by dir()."""
     assert [] == [name for name in taskstore.__all__ if not hasattr(taskstore, name)]
@@ -92,7 +99,7 @@ def test_public_modules_are_attributes_of_the_package(tmp_path: Path) -> None:
 
 
 def test_the_import_loads_only_what_every_program_needs(tmp_path: Path) -> None:
-    """Importing every public name imports no Alembic, cattrs, click or rich."""
+    """Importing every public name imports no Alembic, cattrs, click, pytest or rich."""
     loaded = json.loads(run(LOADED, tmp_path))["modules"]
     assert set() == HEAVY & set(loaded)
 

@@ -37,6 +37,7 @@ LAYERS: dict[str, set[str]] = {
     "_watch": PURE | {"_log", "_store"},
     "cli": STORE | {"_merge", "_diff", "_git", "_doctor", "_survey", "_exchange", "_watch"},
     "__main__": {"cli"},
+    "testing": STORE | {"_aio"},
     "": STORE | {"_aio"},
 }
 
@@ -59,6 +60,7 @@ CONFINED = {
     "cattrs": {"_records"},
     "click": {"cli"},
     "rich": {"cli"},
+    "pytest": {"testing"},
 }
 
 

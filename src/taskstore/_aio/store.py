@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Generator, Iterable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import Engine
 
@@ -22,6 +23,12 @@ from taskstore._log.layout import Layout
 from taskstore._records.ids import now_ms
 from taskstore._store.store import LOCK_TIMEOUT, Store
 from taskstore._store.sync import Progress
+from taskstore.errors import UntrackedWriteError
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from taskstore._aio.engines import AsyncEngineHooks
 
 _THREADS = 8
 """How many calls run at once outside of transactions; writers wait for one another anyway."""
@@ -39,6 +46,7 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls):
         """Wrap a store; use `AsyncStore.open`."""
         self._store = store
         self._threads = threads
+        self._hooks: AsyncEngineHooks | None = None
         self._blocks = Blocks()
 
     @classmethod
@@ -47,7 +55,7 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls):
         path: str | os.PathLike[str] = Layout.NAME,
         *,
         types: Iterable[type[Any]] = (),
-        engine: Engine | None = None,
+        engine: Engine | AsyncEngine | None = None,
         read_only: bool = False,
         create: bool = True,
         mirrors: Iterable[Any] = (),
@@ -61,8 +69,16 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls):
         """Open a store: `async with AsyncStore.open(...) as store`, or `await` it.
 
         The arguments and the errors, raised when it is awaited, are those of `Store.open`. The
-        engine is a synchronous one; the clock is called in threads, and who is to hear of the
-        progress in the event loop.
+        clock is called in threads, and who is to hear of the progress in the event loop.
+
+        The engine may be one of `create_async_engine`, for `sqlite+aiosqlite` and a file. Then the
+        store's own calls use a second, synchronous engine on that file, which is set up like a
+        connection of the first as to foreign keys, recursive triggers, synchronous and the time
+        to wait for locks. SQL functions and collations of the application's it does not have.
+
+        Raises:
+            UntrackedWriteError: besides what `Store.open` says, the asyncio engine is for another
+                driver, or for a database in memory.
         """
         options: dict[str, Any] = {
             "types": types,
@@ -89,12 +105,48 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls):
         try:
             await self._threads.close()
         finally:
+            hooks, self._hooks = self._hooks, None
+            if hooks is not None:
+                hooks.remove()
             self._store.close()
+            if hooks is not None:
+                self._store.engine.dispose()
 
     @property
     def blocking(self) -> Store:
         """The store behind this one, for code that runs in a thread; its calls block."""
         return self._store
+
+    def attach(self, target: Any) -> None:
+        """Hook an application's own session or factory of sessions; see `Store.attach`.
+
+        Sessions of asyncio need the asyncio engine that was given to `open`. An
+        `async_sessionmaker`, or that of an `async_scoped_session`, makes sessions with another
+        `sync_session_class` from then on, a subclass of its own; those that it has made are not
+        hooked. A single `AsyncSession` is hooked itself. Files are used in the threads of the
+        driver's connections, and a cancelled commit is done to its end.
+
+        Raises:
+            UntrackedWriteError: it is bound to another engine, or the store has no asyncio engine
+                and it is for asyncio.
+        """
+        self._store._context.check_open()
+        if not _is_for_asyncio(target):
+            self._store.attach(target)
+        elif self._hooks is None:
+            raise UntrackedWriteError(
+                statement=f"attach to {target!r}",
+                remedy="give AsyncStore.open the asyncio engine: engine=create_async_engine(...)",
+            )
+        else:
+            self._hooks.attach(target)
+
+    def detach(self, target: Any) -> None:
+        """Take the hook off again, and give a factory back the class of sessions that it had."""
+        if not _is_for_asyncio(target):
+            self._store.detach(target)
+        elif self._hooks is not None:
+            self._hooks.detach(target)
 
     @property
     def path(self) -> Path:
@@ -150,10 +202,26 @@ class Opening:
         await self._opened.close()
 
     async def _open(self) -> AsyncStore:
+        engine: Any = self._options.get("engine")
+        if not hasattr(engine, "sync_engine"):
+            return await self._opened_on(engine)
+        from taskstore._aio.engines import AsyncEngineHooks, engine_beside  # few have one
+
+        second = await engine_beside(engine)
+        try:
+            opened = await self._opened_on(second)
+        except BaseException:
+            second.dispose()
+            raise
+        opened._hooks = AsyncEngineHooks(opened._store._context, engine)
+        opened._hooks.install()
+        return opened
+
+    async def _opened_on(self, engine: Engine | None) -> AsyncStore:
         threads = Threads(_THREADS)
         opened: list[Store] = []
         told = in_loop(self._options.get("on_progress"))
-        options = {**self._options, "on_progress": told}
+        options = {**self._options, "engine": engine, "on_progress": told}
         try:
             await threads.run(lambda: opened.append(self._make(**options)))
         except BaseException:
@@ -163,3 +231,11 @@ class Opening:
             threads.release()
             raise
         return self._kind(opened[0], threads)
+
+
+def _is_for_asyncio(target: Any) -> bool:
+    if "sqlalchemy.ext.asyncio" not in sys.modules:
+        return False
+    from taskstore._aio.engines import is_for_asyncio
+
+    return is_for_asyncio(target)

@@ -20,6 +20,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
+from taskstore._cache.bridge import driver_cursor
+
 __all__ = ["ACTING", "Link", "Links", "dangling", "enforced", "quoted", "referring"]
 
 ACTING = ("CASCADE", "SET NULL", "SET DEFAULT")
@@ -65,7 +67,7 @@ class Links:
         return [link for link in found if link.child.lower() == table.lower()]
 
     def _look(self, connection: Connection) -> None:
-        cursor = connection.connection.cursor()
+        cursor = driver_cursor(connection)
         try:
             [version] = cursor.execute("PRAGMA schema_version").fetchone()
             if version != self._schema:
@@ -77,7 +79,7 @@ class Links:
 
 def enforced(connection: Connection) -> bool:
     """Whether the database enforces foreign keys on this connection."""
-    cursor = connection.connection.cursor()
+    cursor = driver_cursor(connection)
     try:
         return bool(cursor.execute("PRAGMA foreign_keys").fetchone()[0])
     finally:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.engine import Connection
 
+from taskstore._cache.bridge import driver_cursor
 from taskstore._mirror.links import quoted
 from taskstore._mirror.shape import Mirror, Row, Shape
 from taskstore.errors import InvalidRecordError
@@ -120,7 +121,7 @@ def ids_in(connection: Connection, mirror: Mirror) -> Iterator[list[str]]:
 
 def any_row(connection: Connection, mirror: Mirror) -> bool:
     """Whether there is any row."""
-    cursor = connection.connection.cursor()
+    cursor = driver_cursor(connection)
     sql = f"SELECT 1 FROM {quoted(mirror.table.name)} LIMIT 1"  # noqa: S608 - quoted
     try:
         # Asked in every transaction, so not by way of a compiled statement.

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 from sqlalchemy import ClauseElement, inspect, select
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.orm import (
     InstanceState,
     Mapper,
@@ -18,6 +18,7 @@ from sqlalchemy.orm import (
 )
 from sqlalchemy.orm.util import identity_key
 
+from taskstore._cache.bridge import driver_cursor
 from taskstore._cache.rows import Rows, Stored
 from taskstore._format.lines import raw_fields
 from taskstore._mirror.affected import Affected
@@ -58,8 +59,9 @@ class MirrorPlan:
 class MirrorFlush:
     """The part of the session hook that is about mirrored models."""
 
-    def __init__(self, context: StoreContext) -> None:
+    def __init__(self, context: StoreContext, dialect: Dialect) -> None:
         self._context = context
+        self._dialect = dialect
         self._mirrors = context.mirrors
 
     def mapper_of(self, touched: Iterable[Any]) -> Mapper[Any] | None:
@@ -73,7 +75,7 @@ class MirrorFlush:
         """Whether a flush concerns the store: a class that is not mirrored may live elsewhere."""
         if mapper is not None and self._mirrors.of(mapper) is not None:
             return True
-        return connection.dialect is self._context.engine.dialect
+        return connection.dialect is self._dialect
 
     def _is_near(self, mapper: Mapper[Any]) -> bool:
         """Whether rows of a class that is not mirrored may be parents of some that are."""
@@ -153,7 +155,7 @@ class MirrorFlush:
             new = _new_id(state, mirror)
             if new is not None:
                 ids.add(new)
-        cursor = connection.connection.cursor()
+        cursor = driver_cursor(connection)
         try:
             rows = Rows(cursor, self._context.models)
             return {

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import closing
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
+from taskstore._cache.bridge import away
 from taskstore._cache.rows import Rows
 from taskstore._format.lines import LineError, decode_envelope
 from taskstore._log import files
@@ -65,22 +68,29 @@ def check_there(context: StoreContext, unit: Unit, mirror: Mirror) -> None:
 
 def vouches(context: StoreContext, connection: Connection, mirror: Mirror) -> bool:
     """Whether the log of a mirrored table can be taken for the one of its rows."""
-    found = stat_log(context, mirror.collection)
-    cursor = connection.connection.cursor()
-    try:
-        rows = Rows(cursor, context.models)
-        known = rows.fingerprint(mirror.collection)
-        if found is not None and found.st_size and looks_fresh(known, found):
-            return True
-        if not any_row(connection, mirror):
-            return True
-        return found is not None and _has_any(context, rows, mirror.collection)
-    finally:
-        cursor.close()
+    if away(connection, lambda driver: _is_fresh(context, driver, mirror.collection)):
+        return True
+    if not any_row(connection, mirror):
+        return True
+    return away(connection, lambda driver: _has_any(context, driver, mirror.collection))
 
 
-def _has_any(context: StoreContext, rows: Rows, collection: str) -> bool:
+def _is_fresh(context: StoreContext, driver: Any, collection: str) -> bool:
+    """Whether a log has something, and looks as it did when it was read."""
+    found = stat_log(context, collection)
+    if found is None or not found.st_size:
+        return False
+    with closing(driver.cursor()) as cursor:
+        return looks_fresh(Rows(cursor, context.models).fingerprint(collection), found)
+
+
+def _has_any(context: StoreContext, driver: Any, collection: str) -> bool:
     """Whether a log has a line of any record that it held; any record, if it held none."""
+    with closing(driver.cursor()) as cursor:
+        return _has_any_of(context, Rows(cursor, context.models), collection)
+
+
+def _has_any_of(context: StoreContext, rows: Rows, collection: str) -> bool:
     held = rows.counts(collection)[0] > 0
     path = context.layout.log_path(collection)
     with access(path):

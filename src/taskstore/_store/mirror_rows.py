@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 from sqlalchemy.engine import Connection
 
+from taskstore._cache.bridge import driver_cursor
 from taskstore._cache.rows import Rows, Stored
 from taskstore._format.lines import raw_fields
 from taskstore._mirror.reading import read_rows
@@ -82,7 +83,7 @@ class Reconciler:
 
     def _some(self, mirror: Mirror, ids: Sequence[str]) -> int:
         collection = mirror.collection
-        with closing(self.connection.connection.cursor()) as cursor:
+        with closing(driver_cursor(self.connection)) as cursor:
             rows = Rows(cursor, self.context.models)
             origins = [
                 self.origins[collection, id] for id in ids if (collection, id) in self.origins

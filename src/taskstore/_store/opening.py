@@ -24,8 +24,8 @@ from taskstore.errors import (
 )
 
 _REMEDY_ASYNC = (
-    "the log is written by blocking calls: use AsyncStore, or a synchronous engine whose sessions "
-    "run in threads (asyncio.to_thread)"
+    "the log is written by blocking calls: use AsyncStore.open(..., engine=...) and its attach, or "
+    "a synchronous engine whose sessions run in threads (asyncio.to_thread)"
 )
 
 

@@ -14,9 +14,10 @@ from weakref import WeakKeyDictionary
 
 import attrs
 from sqlalchemy import event, inspect
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction, attributes
 
+from taskstore._cache.bridge import driver_cursor
 from taskstore._cache.rows import Rows, Stored
 from taskstore._format.lines import raw_fields
 from taskstore._store.changes import Changes, Key
@@ -59,7 +60,7 @@ class SessionHook:
         self._flushes: WeakKeyDictionary[Session, _Flush] = WeakKeyDictionary()
         models = context.models
         self._tracked: type[Any] = models.StoredRecord
-        self._mirrored = _mirror_flush(context)
+        self._mirrored = _mirror_flush(context, transactions.engine.dialect)
         self._derived = (
             models.RecordIndex,
             models.RecordIndexField,
@@ -103,7 +104,7 @@ class SessionHook:
         flush = _Flush(connection, self._context.clock())
         if self._mirrored is not None and near is not None:
             flush.mirrored = self._mirrored.plan(session, connection, unit, touched)
-        with closing(connection.connection.cursor()) as cursor:
+        with closing(driver_cursor(connection)) as cursor:
             self._plan(session, flush, Rows(cursor, self._context.models), unit)
         self._flushes[session] = flush
         unit.flushing = True
@@ -113,7 +114,7 @@ class SessionHook:
         return self._mirrored is not None and self._mirrored.is_ours(connection, near)
 
     def _check_connection(self, connection: Connection) -> None:
-        if connection.dialect is not self._context.engine.dialect:
+        if connection.dialect is not self._transactions.engine.dialect:
             raise UntrackedWriteError(
                 statement=f"a flush on {connection.engine!r}",
                 remedy="bind the session to the store's engine (Store.engine)",
@@ -217,7 +218,7 @@ class SessionHook:
             return
         unit = self._transactions.unit(flush.connection)
         unit.flushing = False
-        with closing(flush.connection.connection.cursor()) as cursor:
+        with closing(driver_cursor(flush.connection)) as cursor:
             rows = Rows(cursor, self._context.models)
             _check_stored(rows, flush)
             unit.changes.mark_born(flush.new)
@@ -263,12 +264,12 @@ class SessionHook:
             )
 
 
-def _mirror_flush(context: StoreContext) -> MirrorFlush | None:
+def _mirror_flush(context: StoreContext, dialect: Dialect) -> MirrorFlush | None:
     if not context.mirrors:
         return None
     from taskstore._store.mirror_flush import MirrorFlush  # most stores mirror nothing
 
-    return MirrorFlush(context)
+    return MirrorFlush(context, dialect)
 
 
 def _version(draft: Draft, before: Stored | None, origin: Stored | None, now_ms: int) -> Version:

@@ -47,13 +47,13 @@ class StatementHook:
     def install(self) -> None:
         """Listen."""
         for name in _EVENTS:
-            event.listen(self._context.engine, name, getattr(self, f"_{name}"))
+            event.listen(self._transactions.engine, name, getattr(self, f"_{name}"))
 
     def remove(self) -> None:
         """Listen no more; installed or not."""
         for name in _EVENTS:
-            if event.contains(self._context.engine, name, getattr(self, f"_{name}")):
-                event.remove(self._context.engine, name, getattr(self, f"_{name}"))
+            if event.contains(self._transactions.engine, name, getattr(self, f"_{name}")):
+                event.remove(self._transactions.engine, name, getattr(self, f"_{name}"))
 
     def _before_cursor_execute(
         self,

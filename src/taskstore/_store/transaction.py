@@ -15,9 +15,10 @@ from weakref import WeakSet
 
 import attrs
 from sqlalchemy import event
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
+from taskstore._cache.bridge import BridgedConnection, driver_cursor, driver_of
 from taskstore._cache.guard import GuardedConnection, permit_writes
 from taskstore._cache.rows import Rows
 from taskstore._cache.sqlite import WRITE_OPTION, before_begin, begin_as_writer
@@ -79,10 +80,15 @@ def mark_pending(connection: Connection) -> None:
 
 
 class TransactionHook:
-    """One engine's transactions, each with its `Unit`."""
+    """One engine's transactions, each with its `Unit`.
 
-    def __init__(self, context: StoreContext) -> None:
+    Attributes:
+        engine: the engine; that of the store unless another one for the same database is given.
+    """
+
+    def __init__(self, context: StoreContext, engine: Engine | None = None) -> None:
         self._context = context
+        self.engine = engine if engine is not None else context.engine
         self._key = f"taskstore-unit-{id(self)}"
         self._originals: dict[str, Callable[..., Any]] = {}
         self._open: WeakSet[Unit] = WeakSet()
@@ -90,14 +96,15 @@ class TransactionHook:
 
     def install(self) -> None:
         """Wrap the transaction methods of the engine's dialect."""
-        dialect = self._context.engine.dialect
+        dialect = self.engine.dialect
         for name in _WRAPPED:
             self._originals[name] = getattr(dialect, name)
             setattr(dialect, name, getattr(self, f"_{name}"))
         # Who waits for the gate must not hold a database lock yet.
-        before_begin(self._context.engine, self._begin)
-        event.listen(self._context.engine, "invalidate", self._invalidate)
-        event.listen(self._context.engine, "checkin", self._checkin)
+        before_begin(self.engine, self._begin)
+        event.listen(self.engine, "invalidate", self._invalidate)
+        event.listen(self.engine, "checkin", self._checkin)
+        event.listen(self.engine, "detach", self._detach)
 
     def remove(self) -> None:
         """Put everything back as it was.
@@ -108,16 +115,17 @@ class TransactionHook:
         """
         if self._context.own_engine:
             return
-        event.remove(self._context.engine, "begin", self._begin)
-        event.remove(self._context.engine, "invalidate", self._invalidate)
-        event.remove(self._context.engine, "checkin", self._checkin)
+        event.remove(self.engine, "begin", self._begin)
+        event.remove(self.engine, "invalidate", self._invalidate)
+        event.remove(self.engine, "checkin", self._checkin)
+        event.remove(self.engine, "detach", self._detach)
         self._removing = True
         self._unwrap_when_idle()
 
     def _unwrap_when_idle(self) -> None:
         if any(unit.changes or unit.holds_gate for unit in list(self._open)):
             return
-        dialect = self._context.engine.dialect
+        dialect = self.engine.dialect
         for name in _WRAPPED:
             # The originals are methods of the class: without ours they show again.
             if vars(dialect).get(name) == getattr(self, f"_{name}"):
@@ -149,9 +157,8 @@ class TransactionHook:
                 remedy="use a session with transactions",
             )
         # A raw COMMIT may have ended the transaction that took the lock.
-        driver: Any = connection.connection.dbapi_connection
-        if not unit.locked or not driver.in_transaction:
-            with closing(connection.connection.cursor()) as cursor:
+        if not unit.locked or not driver_of(connection.connection).in_transaction:
+            with closing(driver_cursor(connection)) as cursor:
                 try:
                     Rows(cursor, self._context.models).lock()
                 except sqlite3.OperationalError as error:
@@ -209,48 +216,63 @@ class TransactionHook:
             self._finish(unit, info)
 
     def _commit(self, dbapi_connection: Any) -> None:
-        driver = dbapi_connection.dbapi_connection
+        driver = driver_of(dbapi_connection)
         if isinstance(driver, GuardedConnection):
             driver.pending = False
         self._originals["do_commit"](dbapi_connection)
-        if driver.in_transaction:
-            raise UntrackedWriteError(
-                statement="a commit that the driver did not carry out",
-                remedy="create the engine without the driver's autocommit=True",
-            )
+        _check_committed(driver)
 
     def _write_and_commit(self, unit: Unit, dbapi_connection: Any) -> None:
-        context = self._context
-        context.check_open()
+        self._context.check_open()
         batch = unit.changes.batch()
         if not batch:
             self._commit(dbapi_connection)
             return
-        cursor = dbapi_connection.cursor()
-        try:
-            with context.log_lock.hold(context.lock_timeout):
-                rows = Rows(cursor, context.models)
-                known = {name: rows.fingerprint(name) for name in batch}
-                appended = context.writer.append(batch, known)
+        driver = driver_of(dbapi_connection)
+        if isinstance(driver, BridgedConnection):
+            # The log lock is taken and given back by one thread, which is not the event loop's.
+            driver.run(
+                lambda inner: self._append(unit, batch, inner, _committing(inner), inner.rollback)
+            )
+            return
+        self._append(
+            unit,
+            batch,
+            dbapi_connection,
+            lambda: self._commit(dbapi_connection),
+            lambda: self._originals["do_rollback"](dbapi_connection),
+        )
+
+    def _append(
+        self,
+        unit: Unit,
+        batch: dict[str, list[bytes]],
+        driver: Any,
+        commit: Callable[[], None],
+        rollback: Callable[[], None],
+    ) -> None:
+        context = self._context
+        with closing(driver.cursor()) as cursor, context.log_lock.hold(context.lock_timeout):
+            rows = Rows(cursor, context.models)
+            known = {name: rows.fingerprint(name) for name in batch}
+            appended = context.writer.append(batch, known)
+            try:
+                for name, fingerprint in appended.fingerprints.items():
+                    unit.fingerprints[name] = fingerprint
+                    if fingerprint is None and known[name] is None:
+                        # Rows without a trace of their log would outlive it.
+                        fingerprint = NOTHING_READ
+                    if fingerprint is not None:
+                        rows.put_fingerprint(name, fingerprint, context.clock())
+                commit()
+            except BaseException as error:
                 try:
-                    for name, fingerprint in appended.fingerprints.items():
-                        unit.fingerprints[name] = fingerprint
-                        if fingerprint is None and known[name] is None:
-                            # Rows without a trace of their log would outlive it.
-                            fingerprint = NOTHING_READ
-                        if fingerprint is not None:
-                            rows.put_fingerprint(name, fingerprint, context.clock())
-                    self._commit(dbapi_connection)
-                except BaseException as error:
-                    try:
-                        self._originals["do_rollback"](dbapi_connection)
-                    finally:
-                        # Whatever becomes of the database: the caller is told of a failure.
-                        appended.take_back(f"{type(error).__name__}: {error}")
-                    raise
-                appended.retire()
-        finally:
-            cursor.close()
+                    rollback()
+                finally:
+                    # Whatever becomes of the database: the caller is told of a failure.
+                    appended.take_back(f"{type(error).__name__}: {error}")
+                raise
+            appended.retire()
 
     def _do_rollback(self, dbapi_connection: Any) -> None:
         try:
@@ -259,7 +281,7 @@ class TransactionHook:
             self._discard(_info(dbapi_connection))
 
     def _do_savepoint(self, connection: Connection, name: str) -> None:
-        driver: Any = connection.connection.dbapi_connection
+        driver = driver_of(connection.connection)
         if not driver.in_transaction:
             # The release of a savepoint without a transaction around it is a commit.
             if driver.isolation_level is None:
@@ -298,9 +320,13 @@ class TransactionHook:
     def _checkin(self, driver: Any, record: Any) -> None:
         # An error at the wrong moment, as in a listener to the commit, has SQLAlchemy believe
         # that all is done.
-        if driver is not None and driver.in_transaction:
+        if driver is not None and driver_of(record).in_transaction:
             driver.rollback()
         self._discard(record.info)
+
+    def _detach(self, driver: Any, record: Any) -> None:
+        # It has taken a copy of this along, unless it is garbage.
+        record.info.pop(self._key, None)
 
     def _finish(self, unit: Unit, info: dict[str, Any]) -> None:
         """The transaction is committed: what it learned is true for all."""
@@ -328,6 +354,22 @@ class TransactionHook:
         if unit.holds_gate:
             unit.holds_gate = False
             self._context.gate.release()
+
+
+def _committing(driver: Any) -> Callable[[], None]:
+    def commit() -> None:
+        driver.commit()
+        _check_committed(driver)
+
+    return commit
+
+
+def _check_committed(driver: Any) -> None:
+    if driver.in_transaction:
+        raise UntrackedWriteError(
+            statement="a commit that the driver did not carry out",
+            remedy="create the engine without the driver's autocommit=True",
+        )
 
 
 def _info(dbapi_connection: Any) -> dict[str, Any]:

@@ -1,0 +1,194 @@
+"""An application's asyncio engine, which is followed, and a second one beside it.
+
+The store's own calls are made in threads, where an asyncio engine is of no use. They have a
+synchronous engine on the same file; what the application's sessions write on their own is followed
+by hooks that share the store's locks, log writer and state.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from sqlalchemy import URL, create_engine, event
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_scoped_session,
+    async_sessionmaker,
+)
+
+from taskstore._cache.bridge import away
+from taskstore._store.context import StoreContext
+from taskstore._store.session_hook import SessionHook
+from taskstore._store.statement_hook import StatementHook
+from taskstore._store.transaction import TransactionHook
+from taskstore.errors import UntrackedWriteError
+
+_SHARED_PRAGMAS = ("busy_timeout", "foreign_keys", "recursive_triggers", "synchronous")
+"""What a connection is told by its application, and ours must be told as well."""
+
+_CLASS = "sync_session_class"
+
+
+async def engine_beside(engine: AsyncEngine) -> Engine:
+    """Return a synchronous engine on the database of an asyncio one.
+
+    Raises:
+        UntrackedWriteError: it is not of aiosqlite, or its database is in memory.
+    """
+    if engine.dialect.name != "sqlite" or engine.dialect.driver != "aiosqlite":
+        raise UntrackedWriteError(
+            statement=f"a store on {engine!r}",
+            remedy="give it an engine for sqlite+aiosqlite, or none",
+        )
+    async with engine.connect() as connection:
+        path, pragmas = await connection.run_sync(_look)
+    if not path:
+        raise UntrackedWriteError(
+            statement=f"a store on {engine!r}, whose database is in memory",
+            remedy="give it an engine on a file: the store's own calls use it in threads",
+        )
+    # What columns of JSON hold must not depend on who writes them.
+    dialect: Any = engine.dialect
+    second = create_engine(
+        URL.create("sqlite", database=path),
+        json_serializer=dialect._json_serializer,
+        json_deserializer=dialect._json_deserializer,
+    )
+
+    @event.listens_for(second, "connect")
+    def connect(driver: Any, record: Any) -> None:
+        for name, value in pragmas.items():
+            driver.execute(f"PRAGMA {name} = {value}")
+
+    return second
+
+
+def _look(connection: Connection) -> tuple[str, dict[str, int]]:
+    """The file of a database, and how its connections are set up."""
+    return away(connection, _looked)
+
+
+def _looked(driver: Any) -> tuple[str, dict[str, int]]:
+    files = {name: path for _, name, path in driver.execute("PRAGMA database_list")}
+    pragmas = {
+        name: int(driver.execute(f"PRAGMA {name}").fetchone()[0]) for name in _SHARED_PRAGMAS
+    }
+    return files["main"], pragmas
+
+
+@attrs.define(eq=False)
+class _Attached:
+    """What was hooked for a target, and how to undo it.
+
+    Attributes:
+        target: what was given to `attach`.
+        factory: whose class of sessions was replaced, if it is a factory.
+        before: that class, where the factory had been given one.
+        hooked: what the hook listens on.
+    """
+
+    target: Any
+    factory: async_sessionmaker[Any] | None
+    before: Any
+    hooked: Any
+
+
+class AsyncEngineHooks:
+    """The hooks of one store on an asyncio engine and its sessions.
+
+    Args:
+        context: the store.
+        engine: the application's.
+    """
+
+    def __init__(self, context: StoreContext, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._transactions = TransactionHook(context, engine.sync_engine)
+        self._statements = StatementHook(context, self._transactions)
+        self._hook = SessionHook(context, self._transactions)
+        self._attached: list[_Attached] = []
+
+    def install(self) -> None:
+        """Follow the engine's transactions and statements."""
+        self._transactions.install()
+        self._statements.install()
+
+    def remove(self) -> None:
+        """Take everything off again."""
+        for known in list(self._attached):
+            self.detach(known.target)
+        self._statements.remove()
+        self._transactions.remove()
+
+    def attach(self, target: Any) -> None:
+        """Hook an asyncio session or a factory of such; once, if called twice.
+
+        Raises:
+            UntrackedWriteError: it is bound to another engine, or cannot be hooked.
+        """
+        if any(known.target is target for known in self._attached):
+            return
+        self._check(target)
+        if isinstance(target, AsyncSession):
+            self._hook.attach(target.sync_session)
+            self._attached.append(_Attached(target, None, None, target.sync_session))
+            return
+        factory = _factory_of(target)
+        before = factory.kw.get(_CLASS)
+        base = before or factory.class_.sync_session_class
+        # Listeners on the class that is there would hear of other applications' sessions.
+        hooked = type(f"Attached{base.__name__}", (base,), {})
+        self._hook.attach(hooked)
+        factory.configure(**{_CLASS: hooked})
+        self._attached.append(_Attached(target, factory, before, hooked))
+
+    def detach(self, target: Any) -> None:
+        """Take the hook off again, and give a factory the class of sessions that it had."""
+        for known in self._attached:
+            if known.target is target:
+                self._attached.remove(known)
+                self._hook.detach(known.hooked)
+                _restore(known)
+                return
+
+    def _check(self, target: Any) -> None:
+        factory = _factory_of(target)
+        if factory is None and not isinstance(target, AsyncSession):
+            raise UntrackedWriteError(
+                statement=f"attach to {target!r}",
+                remedy="give an AsyncSession, an async_sessionmaker or an async_scoped_session",
+            )
+        bind = target.bind if factory is None else factory.kw.get("bind")
+        sync = getattr(bind, "sync_engine", None) or getattr(bind, "engine", None)
+        dialect = getattr(sync, "dialect", None)
+        if bind is not None and dialect is not self._engine.sync_engine.dialect:
+            raise UntrackedWriteError(
+                statement=f"attach to a session that is bound to {bind!r}",
+                remedy="bind it to the asyncio engine that was given to AsyncStore.open",
+            )
+
+
+def is_for_asyncio(target: Any) -> bool:
+    """Whether something is a session of asyncio, a class of them, or a factory."""
+    kinds = (AsyncSession, async_sessionmaker, async_scoped_session)
+    return isinstance(target, kinds) or (
+        isinstance(target, type) and issubclass(target, AsyncSession)
+    )
+
+
+def _factory_of(target: Any) -> Any:
+    found = target.session_factory if isinstance(target, async_scoped_session) else target
+    return found if isinstance(found, async_sessionmaker) else None
+
+
+def _restore(known: _Attached) -> None:
+    # Somebody else may have configured it since.
+    if known.factory is None or known.factory.kw.get(_CLASS) is not known.hooked:
+        return
+    if known.before is None:
+        del known.factory.kw[_CLASS]
+    else:
+        known.factory.configure(**{_CLASS: known.before})
