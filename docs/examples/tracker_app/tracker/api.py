@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, HTTPException
+from fastapi import Depends, FastAPI, HTTPException, Request
 from pydantic import BaseModel
 from sqlalchemy import create_engine, event, select
 from sqlalchemy.orm import Session, sessionmaker
@@ -61,6 +61,15 @@ def found(session: Session, id: str) -> Task:
     return task
 
 
+def begun(request: Request) -> Iterator[Session]:
+    """A session for a request, in the application's database."""
+    yield from request.app.state.begin()
+
+
+# Committed before the answer is sent, which tells that it is.
+Begun = Annotated[Session, Depends(begun, scope="function")]
+
+
 def create_app(root: str | Path = ".") -> FastAPI:
     """The application, with its database in a folder that Alembic has been at."""
     db = create_engine(f"sqlite:///{Path(root) / 'tracker.db'}")
@@ -81,14 +90,13 @@ def create_app(root: str | Path = ".") -> FastAPI:
         db.dispose()
 
     app = FastAPI(title="Tracker", lifespan=lifespan)
-    # Committed before the answer is sent, which tells that it is.
-    add_routes(app, Depends(begin, scope="function"))
+    app.state.begin = begin
+    add_routes(app)
     return app
 
 
-def add_routes(app: FastAPI, begin: Any) -> None:
+def add_routes(app: FastAPI) -> None:
     """Give the application its endpoints."""
-    Begun = Annotated[Session, begin]  # noqa: N806 - a type
 
     @app.post("/people")
     def add_person(person: PersonIn, session: Begun) -> dict[str, str]:
