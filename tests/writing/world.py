@@ -143,6 +143,9 @@ def opened(folder: Path, kind: str) -> Iterator[World]:
     """A world: with the store's own cache, or with the engine of an application."""
     directory = folder / ".taskstore"
     shutil.copytree(_template(kind), folder, dirs_exist_ok=True)
+    # What is older than this world need not be looked at by each collection of garbage.
+    gc.collect()
+    gc.freeze()
     engine = None if kind == "own" else create_engine(f"sqlite:///{folder / 'application.db'}")
     with Store.open(directory, types=[Plan], engine=engine) as store:
         sessions = sessionmaker(store.engine)
