@@ -102,6 +102,12 @@ def facts(results: Iterable[Result]) -> list[str]:
     """What was found beside the times, as sentences."""
     found = []
     for result in results:
+        if result.row.adds:
+            added = (result.each_ms() - result.each_ms("base")) * 1000
+            found.append(
+                f"{result.row.work}: {added:.0f} us of processor time more for each row "
+                f"(floor: {result.each_ms('base') * 1000:.0f})"
+            )
         for name, text in _FACTS.items():
             value = result.figure("ours", name)
             if value is not None:

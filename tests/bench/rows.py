@@ -7,7 +7,7 @@ from typing import Literal
 
 import attrs
 
-from tests.bench import crowd, single
+from tests.bench import crowd, mirror, single
 from tests.bench.scene import Scene
 
 Side = Callable[[Scene], None]
@@ -29,7 +29,8 @@ class Row:
         mebibytes: the most anonymous memory that its process may have at a time.
         facts: the most that some of its facts may be.
         clock: which time counts: the wall's or the processor's.
-        grows: whether its time must not grow with the log.
+        grows: whether its time may grow with the log.
+        adds: whether the floor is the same work without the store, and the difference counts.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Row:
     facts: Mapping[str, float] = attrs.field(factory=dict)
     clock: Literal["seconds", "cpu"] = "seconds"
     grows: bool = True
+    adds: bool = False
 
 
 _ROWS = (
@@ -131,6 +133,36 @@ _ROWS = (
         single.attached,
         single.unattached_driver,
         clock="cpu",
+    ),
+    Row(
+        "mirror-add",
+        "add a tenth as many rows of a mirrored model in an attached session",
+        "the same session without the hook",
+        "",
+        mirror.add_attached,
+        mirror.add_bare,
+        clock="cpu",
+        adds=True,
+    ),
+    Row(
+        "mirror-change",
+        "change a tenth as many rows of a mirrored model in an attached session",
+        "the same session without the hook",
+        "",
+        mirror.change_attached,
+        mirror.change_bare,
+        clock="cpu",
+        adds=True,
+    ),
+    Row(
+        "mirror-delete",
+        "delete a tenth as many rows of a mirrored model in an attached session",
+        "the same session without the hook",
+        "",
+        mirror.delete_attached,
+        mirror.delete_bare,
+        clock="cpu",
+        adds=True,
     ),
     Row(
         "list",

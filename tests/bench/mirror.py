@@ -1,0 +1,134 @@
+"""The rows about an application's own models: its session with the hook, and without it."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import create_engine, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from taskstore import Store, mirrored
+from tests.bench.data import FIRST_MS, plan
+from tests.bench.scene import STORE, Scene, settled
+
+
+class Base(DeclarativeBase):
+    """The application's base."""
+
+
+@mirrored("tasks")
+class Task(Base):
+    """The application's model."""
+
+    __tablename__ = "tasks"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    title: Mapped[str]
+    status: Mapped[str]
+    priority: Mapped[int]
+    body: Mapped[str]
+    updated_at: Mapped[datetime.datetime]
+
+
+@contextmanager
+def _session(scene: Scene, *, attached: bool) -> Iterator[Session]:
+    """A session on the application's database, with or without a store attached to it."""
+    engine = create_engine(f"sqlite:///{scene.place / 'application.db'}")
+    Base.metadata.create_all(engine)
+    if not attached:
+        with Session(engine) as session:
+            yield session
+    else:
+        path = scene.place / STORE
+        with (
+            Store.open(path, engine=engine, mirrors=[Task], migrate=True) as store,
+            Session(engine) as session,
+        ):
+            store.attach(session)
+            yield session
+    engine.dispose()
+
+
+def _tasks(scene: Scene) -> list[Task]:
+    first = datetime.datetime.fromtimestamp(FIRST_MS / 1000, datetime.UTC).replace(tzinfo=None)
+    return [
+        Task(
+            id=made.id,
+            title=made.title,
+            status=made.status,
+            priority=made.priority,
+            body=made.body,
+            updated_at=first,
+        )
+        for made in map(plan, range(scene.tenth))
+    ]
+
+
+def _add(scene: Scene, *, attached: bool) -> None:
+    tasks = _tasks(scene)
+    with _session(scene, attached=attached) as session:
+        settled(scene.place)
+        with scene.timed():
+            session.add_all(tasks)
+            session.commit()
+    scene.facts["each"] = len(tasks)
+
+
+def _change(scene: Scene, *, attached: bool) -> None:
+    tasks = _tasks(scene)
+    with _session(scene, attached=attached) as session:
+        session.add_all(tasks)
+        session.commit()
+        found = session.scalars(select(Task)).all()
+        settled(scene.place)
+        with scene.timed():
+            for task in found:
+                task.status = "changed"
+            session.commit()
+    scene.facts["each"] = len(tasks)
+
+
+def _delete(scene: Scene, *, attached: bool) -> None:
+    tasks = _tasks(scene)
+    with _session(scene, attached=attached) as session:
+        session.add_all(tasks)
+        session.commit()
+        found = session.scalars(select(Task)).all()
+        settled(scene.place)
+        with scene.timed():
+            for task in found:
+                session.delete(task)
+            session.commit()
+    scene.facts["each"] = len(tasks)
+
+
+def add_attached(scene: Scene) -> None:
+    """Add rows in an attached session."""
+    _add(scene, attached=True)
+
+
+def add_bare(scene: Scene) -> None:
+    """Add them in a session of nobody's."""
+    _add(scene, attached=False)
+
+
+def change_attached(scene: Scene) -> None:
+    """Change one column of loaded rows in an attached session."""
+    _change(scene, attached=True)
+
+
+def change_bare(scene: Scene) -> None:
+    """Change it in a session of nobody's."""
+    _change(scene, attached=False)
+
+
+def delete_attached(scene: Scene) -> None:
+    """Delete loaded rows in an attached session."""
+    _delete(scene, attached=True)
+
+
+def delete_bare(scene: Scene) -> None:
+    """Delete them in a session of nobody's."""
+    _delete(scene, attached=False)
