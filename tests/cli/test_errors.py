@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 from collections.abc import Callable
@@ -206,6 +207,20 @@ def test_a_reader_that_has_gone_ends_it_quietly(arguments: list[str], folder: Pa
         os.close(write)
     assert b"" == done.stderr
     assert 141 == done.returncode
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["list", "plans"], ["get", "plans", "plan-001", "--json"], ["export", "plans"], ["sync"]],
+)
+def test_a_closed_stdout_is_an_error_for_who_prints(arguments: list[str], folder: Path) -> None:
+    """With stdout closed, data that cannot be printed are not lost in silence."""
+    line = shlex.join([*CALL, *arguments]) + " >&-"
+    done = subprocess.run(
+        ["/bin/sh", "-c", line], cwd=folder, env=environment(), capture_output=True, check=False
+    )
+    assert 3 == done.returncode
+    assert done.stderr.decode().startswith("Error: 'stdout': it is closed")
 
 
 def test_ctrl_c_ends_a_watch(folder: Path) -> None:

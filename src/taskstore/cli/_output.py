@@ -7,6 +7,7 @@ what is in a record must not steer the terminal, nor split a line.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -28,6 +29,7 @@ __all__ = [
     "note",
     "progress",
     "size",
+    "standard_output",
     "ticked",
     "to_terminal",
     "visible",
@@ -101,11 +103,20 @@ def as_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def standard_output() -> TextIO:
+    """Return stdout.
+
+    Raises:
+        OSError: it is closed.
+    """
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "it is closed, and there is something to print", "stdout")
+    return sys.stdout
+
+
 def write(text: str) -> None:
     """Write a line of data to stdout."""
-    stream = sys.stdout
-    if stream is not None:
-        stream.write(f"{text}\n")
+    standard_output().write(f"{text}\n")
 
 
 def write_json(value: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
@@ -19,7 +18,14 @@ from taskstore.cli._arguments import (
     sorts_of,
     where_option,
 )
-from taskstore.cli._output import VisibleStream, note, progress, ticked, to_terminal
+from taskstore.cli._output import (
+    VisibleStream,
+    note,
+    progress,
+    standard_output,
+    ticked,
+    to_terminal,
+)
 from taskstore.cli._store import check_collection, uses_store
 
 if TYPE_CHECKING:
@@ -102,11 +108,12 @@ def _opened(path: Path | None) -> Iterator[TextIO]:
     """Open the output without translation of newlines; a file gets its name when it is whole."""
     if path is None:
         # What is written in between stays in order.
-        sys.stdout.flush()
+        stdout = standard_output()
+        stdout.flush()
         if to_terminal():
-            yield cast("TextIO", VisibleStream(sys.stdout))
+            yield cast("TextIO", VisibleStream(stdout))
             return
-        with open(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="") as stream:
+        with open(os.dup(stdout.fileno()), "w", encoding="utf-8", newline="") as stream:
             yield stream
         return
     if path.exists() and not path.is_file():
