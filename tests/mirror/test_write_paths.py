@@ -249,6 +249,27 @@ def listener_sql(clone: Clone) -> None:
         session.commit()
 
 
+@path("rows that a later listener inserts in bulk", REFUSED)
+def bulk_before_flush(clone: Clone) -> None:
+    """A listener that was there after the store's."""
+    with clone.sessions() as session:
+        event.listen(session, "before_flush", lambda s, *_: s.bulk_insert_mappings(Person, [ROW]))
+        session.add(Person(id="d", name="four"))
+        session.commit()
+
+
+@path("rows that a later listener updates in bulk", REFUSED)
+def bulk_update_before_flush(clone: Clone) -> None:
+    """Another one."""
+    change = {"id": "a", "name": "other"}
+    with clone.sessions() as session:
+        event.listen(
+            session, "before_flush", lambda s, *_: s.bulk_update_mappings(Person, [change])
+        )
+        session.add(Person(id="d", name="four"))
+        session.commit()
+
+
 @path("a record of the collection", REFUSED)
 def as_record(clone: Clone) -> None:
     clone.store.create({"id": "c", "name": "three"}, collection="people")

@@ -537,6 +537,27 @@ def sql_after_flush(world: World) -> None:
         session.commit()
 
 
+@path("rows that a later listener inserts in bulk", REFUSED)
+def bulk_before_flush(world: World) -> None:
+    with world.sessions() as session:
+        event.listen(
+            session, "before_flush", lambda s, *_: s.bulk_insert_mappings(StoredRecord, [ROW])
+        )
+        session.add(row("d"))
+        session.commit()
+
+
+@path("rows that an earlier listener saves in bulk after the flush", REFUSED)
+def bulk_after_flush(world: World) -> None:
+    with Session(world.engine) as session:
+        event.listen(
+            session, "after_flush", lambda s, _: s.bulk_save_objects([StoredRecord(**ROW)])
+        )
+        world.store.attach(session)
+        session.add(row("d"))
+        session.commit()
+
+
 def raising(owner: str, name: str) -> None:
     """Enter a listener that raises on the way to the commit."""
 

@@ -107,7 +107,7 @@ class SessionHook:
         with closing(driver_cursor(connection)) as cursor:
             self._plan(session, flush, Rows(cursor, self._context.models), unit)
         self._flushes[session] = flush
-        unit.flushing = True
+        _mark_execution(context, unit)
 
     def _concerns(self, connection: Connection, near: Any) -> bool:
         """Whether a flush without records is the store's business."""
@@ -217,7 +217,6 @@ class SessionHook:
         if flush is None:
             return
         unit = self._transactions.unit(flush.connection)
-        unit.flushing = False
         with closing(driver_cursor(flush.connection)) as cursor:
             rows = Rows(cursor, self._context.models)
             _check_stored(rows, flush)
@@ -270,6 +269,24 @@ def _mirror_flush(context: StoreContext, dialect: Dialect) -> MirrorFlush | None
     from taskstore._store.mirror_flush import MirrorFlush  # most stores mirror nothing
 
     return MirrorFlush(context, dialect)
+
+
+def _mark_execution(context: UOWTransaction, unit: Unit) -> None:
+    """Have the unit know when the unit of work sends its statements.
+
+    No event tells. Listeners to the flush run before and after that, and may call the session's
+    bulk methods, whose statements look the same and whose rows are in no plan.
+    """
+    execute = context.execute
+
+    def marked() -> None:
+        unit.flushing = True
+        try:
+            execute()
+        finally:
+            unit.flushing = False
+
+    context.execute = marked  # type: ignore[method-assign]
 
 
 def _version(draft: Draft, before: Stored | None, origin: Stored | None, now_ms: int) -> Version:

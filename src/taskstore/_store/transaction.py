@@ -53,7 +53,7 @@ class Unit:
             is gone or must be looked at again.
         holds_gate: whether the gate is to be released at the end.
         locked: whether the database's write lock was taken.
-        flushing: whether a flush runs whose changes go to the log.
+        flushing: whether the statements of a flush run whose changes go to the log.
         mirroring: whether mirrored tables are being written below the unit of work.
         relations: association rows that the present flush has written, to be looked at after it.
         missing: for each mirrored collection that was looked at, how many rows stand beside a
