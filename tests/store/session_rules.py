@@ -46,6 +46,8 @@ class Sessions(Writes):
         with self.world.session(self.pick(name)) as (session, view):
             if is_live(view, key):
                 return
+            # The ORM itself cannot add a row in place of one whose new key is not flushed yet.
+            session.flush()
             if not isinstance(record, dict):
                 session.add(StoredRecord.from_record(record))
             elif whole:

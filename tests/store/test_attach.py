@@ -88,6 +88,7 @@ def listeners(factory: sessionmaker[Session]) -> dict[str, int]:
             "before_flush",
             "after_flush",
             "after_flush_postexec",
+            "deleted_to_persistent",
             "do_orm_execute",
             "after_begin",
         )

@@ -214,3 +214,20 @@ def test_a_row_forgets_what_the_store_wrote_in_a_savepoint_that_is_rolled_back(
             session.add(StoredRecord.from_record(Plan("c", title="new")))
         assert "new" == store.get_one(Plan, "c").title
         assert 3 == (directory / "plans.jsonl").read_text().count("\n")
+
+
+def test_a_row_whose_deletion_is_rolled_back_says_what_is_stored(directory: Path) -> None:
+    """Also where the store had written it inside of the savepoint, before it was deleted."""
+    with Store.open(directory, types=[Plan]) as store:
+        store.create(Plan("a", title="old"))
+        with store.transaction() as session:
+            row = session.get_one(StoredRecord, ("plans", "a"))
+            with session.begin_nested() as nested:
+                store.patch(Plan, "a", title="inner")
+                assert "inner" == row.data["title"]
+                session.delete(row)
+                session.flush()
+                nested.rollback()
+            assert "old" == row.data["title"]
+            row.id = "b"
+        assert "old" == store.get_one(Plan, "b").title

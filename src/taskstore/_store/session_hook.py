@@ -34,7 +34,13 @@ if TYPE_CHECKING:
 READ_ONLY = "taskstore_read_only"
 """The key of `Session.info` that makes a session one for reading."""
 
-SESSION_EVENTS = ("before_flush", "after_flush", "after_flush_postexec", "do_orm_execute")
+SESSION_EVENTS = (
+    "before_flush",
+    "after_flush",
+    "after_flush_postexec",
+    "deleted_to_persistent",
+    "do_orm_execute",
+)
 """What the hook listens to; it has a method for each."""
 
 
@@ -244,6 +250,15 @@ class SessionHook:
     def after_flush_postexec(self, session: Session, context: UOWTransaction) -> None:
         """Forget the plan of a flush that is over."""
         self._flushes.pop(session, None)
+
+    def deleted_to_persistent(self, session: Session, row: Any) -> None:
+        """Have a row that a rollback brings back read what is stored.
+
+        SQLAlchemy expires only what the session itself has changed since the savepoint. What the
+        store's own calls have written is told to rows that are in the session, which this was not.
+        """
+        if isinstance(row, self._tracked) or self._context.mirrors.of(inspect(row).mapper):
+            session.expire(row)
 
     def do_orm_execute(self, state: ORMExecuteState) -> None:
         """Refuse a bulk statement on our tables."""
