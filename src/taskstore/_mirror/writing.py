@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 
 from taskstore._mirror.reading import key_condition
 from taskstore._mirror.shape import Field, Mirror, Row, Shape
+from taskstore._mirror.values import variant_of
 
 __all__ = ["condition_of", "delete_row", "insert_rows", "stamp_rows", "update_rows"]
 
@@ -127,7 +128,7 @@ def _values(columns: Sequence[tuple[Any, str]], row: Row) -> dict[str, Any]:
 
 
 def _type(column: Any) -> Any:
-    if type(column.type) is JSON and column.nullable:
+    if type(variant_of(column.type, "sqlite")) is JSON and column.nullable:
         # null is SQL's, as where a row is made without a value.
         return JSON(none_as_null=True)
     return column.type
