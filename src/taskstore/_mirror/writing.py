@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, Table, bindparam, delete, insert, update
+from sqlalchemy import (
+    JSON,
+    ColumnClause,
+    ColumnElement,
+    Table,
+    TableClause,
+    bindparam,
+    delete,
+    insert,
+    update,
+)
 from sqlalchemy.engine import Connection
 
 from taskstore._mirror.reading import key_condition
 from taskstore._mirror.shape import Field, Mirror, Row, Shape
 from taskstore._mirror.values import variant_of
 
-__all__ = ["condition_of", "delete_row", "insert_rows", "stamp_rows", "update_rows"]
+__all__ = ["condition_of", "delete_row", "insert_rows", "reinsert_row", "stamp_rows", "update_rows"]
 
 
 def insert_rows(connection: Connection, mirror: Mirror, rows: Sequence[Row]) -> None:
@@ -77,6 +87,30 @@ def delete_row(connection: Connection, mirror: Mirror, row: Row) -> None:
     for table in reversed(row.shape.tables):
         columns = _key_columns(mirror, row.shape, table)
         connection.execute(delete(table).where(key_condition(columns, key)))
+
+
+def reinsert_row(
+    connection: Connection, mirror: Mirror, row: Row, removed: Mapping[str, Any]
+) -> None:
+    """Insert a row again that was removed from the only table that it has.
+
+    Args:
+        connection: to write to.
+        mirror: whose row it is.
+        row: what it is to be.
+        removed: what it was, by the names of all columns; what `row` does not name is kept.
+    """
+    [source] = row.shape.tables
+    columns = _columns(mirror, row.shape, source, row)
+    values = _values(columns, row)
+    new = {column.name: values[f"v_{column.key}"] for column, _ in columns}
+    types = {column.name: _type(column) for column, _ in columns}
+    target = TableClause(source.name, *(ColumnClause(name, types.get(name)) for name in removed))
+    statement = insert(target).values(
+        {name: bindparam(f"v_{n}", type_=types.get(name)) for n, name in enumerate(removed)}
+    )
+    parameters = {f"v_{n}": new.get(name, old) for n, (name, old) in enumerate(removed.items())}
+    _execute(connection, statement, [parameters])
 
 
 def condition_of(mirror: Mirror, shape: Shape, table: Table, row: Row) -> ColumnElement[bool]:
