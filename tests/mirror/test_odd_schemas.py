@@ -232,3 +232,51 @@ def test_a_code_that_is_a_key(tmp_path: Path) -> None:
         assert () == one.store.sync().mirrored
         assert [["y"], ["y"]] == codes(one, Person, Task)
         one.check()
+
+
+@pytest.mark.parametrize("action", ["NO ACTION", "CASCADE"])
+def test_subclasses_that_name_their_key_otherwise(tmp_path: Path, action: str) -> None:
+    """Rows in joined tables are inserted, updated and deleted by whatever their key is called."""
+    base = new_base()
+
+    @mirrored("staff")
+    class Employee(base):
+        __tablename__ = "staff"
+        id: Mapped[str] = mapped_column(primary_key=True)
+        updated_at: Mapped[int]
+        kind: Mapped[str]
+        __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "employee"}  # noqa: RUF012
+
+    class Manager(Employee):
+        __tablename__ = "managers"
+        manager_id: Mapped[str] = mapped_column(
+            ForeignKey("staff.id", ondelete=action), primary_key=True
+        )
+        car: Mapped[str | None] = mapped_column(unique=True)
+        __mapper_args__ = {"polymorphic_identity": "manager"}  # noqa: RUF012
+
+    class Director(Manager):
+        __tablename__ = "directors"
+        director_id: Mapped[str] = mapped_column(
+            ForeignKey("managers.manager_id", ondelete=action), primary_key=True
+        )
+        jet: Mapped[str | None]
+        __mapper_args__ = {"polymorphic_identity": "director"}  # noqa: RUF012
+
+    line = {"kind": "director", "updated_at": FUTURE}
+    with cloned(tmp_path / "one", [Employee], base) as one:
+        with one.sessions.begin() as session:
+            session.add_all([Director(id="1", car="a", jet="x"), Director(id="2", car="b")])
+        with cloned(tmp_path / "two", [Employee], base) as two:
+            two.take(one)
+            assert () == two.store.sync().mirrored
+            two.append("staff", line | {"id": "1", "car": "b", "jet": "y"})
+            two.append("staff", line | {"id": "2", "car": "a", "jet": "z"})
+            two.append("staff", line | {"id": "3", "car": "c", "jet": "w"})
+            assert () == two.store.sync().mirrored
+            found = [(row.director_id, row.car, row.jet) for row in two.rows(Director)]
+            assert [("1", "b", "y"), ("2", "a", "z"), ("3", "c", "w")] == found
+            two.append("staff", {"id": "1", "deleted": True, "updated_at": FUTURE + 1})
+            assert () == two.store.sync().mirrored
+            assert ["2", "3"] == [row.id for row in two.rows(Employee)]
+            two.check()
