@@ -14,6 +14,7 @@ from sqlalchemy import (
     column,
     exists,
     literal,
+    literal_column,
     not_,
     select,
     table,
@@ -105,10 +106,9 @@ def referring(
     names = {*link.columns, *(one.name for one in columns)}
     types = {one.name: one.type for one in columns}
     child = table(link.child, *(column(name, types.get(name)) for name in names)).alias()
-    by_name = {one.name.lower(): one for one in parent.columns}
     joined = and_(
         *(
-            child.c[own] == by_name[other.lower()]
+            child.c[own] == _column_of(parent, other)
             for own, other in zip(link.columns, link.referred, strict=True)
         )
     )
@@ -122,8 +122,7 @@ def dangling(
 ) -> bool:
     """Whether rows of a child that meet a condition refer to rows that are not there."""
     parent = table(link.parent, *(column(name) for name in link.referred)).alias()
-    by_name = {one.name.lower(): one for one in child.columns}
-    own = [by_name[name.lower()] for name in link.columns]
+    own = [_column_of(child, name) for name in link.columns]
     match = and_(*(one == parent.c[other] for one, other in zip(own, link.referred, strict=True)))
     there = exists(select(literal(1)).select_from(parent).where(match).correlate(child))
     statement = (
@@ -133,6 +132,15 @@ def dangling(
         .limit(1)
     )
     return connection.execute(statement).first() is not None
+
+
+def _column_of(table: Any, name: str) -> ColumnElement[Any]:
+    """The column of a table that has a name, which its model may not have."""
+    for one in table.columns:
+        if one.name.lower() == name.lower():
+            found: ColumnElement[Any] = one
+            return found
+    return literal_column(f"{quoted(table.name)}.{quoted(name)}")
 
 
 def quoted(name: str) -> str:

@@ -7,55 +7,40 @@ other in circles and exchange unique values. What is still refused is a problem,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any
 
 import attrs
-from sqlalchemy import Table, UniqueConstraint, literal_column, text, update
+from sqlalchemy import Table, text
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, StatementError
+from sqlalchemy.exc import StatementError
 from sqlalchemy.sql.ddl import sort_tables_and_constraints
 
-from taskstore._mirror.links import ACTING, Link, Links, dangling, enforced, quoted, referring
+from taskstore._mirror.attempts import (
+    RolledBackError,
+    deferring,
+    is_refusal,
+    reason_of,
+    savepoint,
+)
+from taskstore._mirror.effects import Effects
+from taskstore._mirror.links import Links, dangling, enforced, quoted
+from taskstore._mirror.parking import Parking
 from taskstore._mirror.references import parents_first
-from taskstore._mirror.shape import Mirror, Row
-from taskstore._mirror.writing import condition_of, delete_row, insert_rows, update_rows
+from taskstore._mirror.shape import Row
+from taskstore._mirror.wishes import Key, Wish
+from taskstore._mirror.writing import (
+    condition_of,
+    delete_row,
+    insert_rows,
+    reinsert_row,
+    update_rows,
+)
+from taskstore.errors import InvalidRecordError
 
 __all__ = ["Projector", "Wish"]
-
-Key = tuple[str, str]
-
-
-@attrs.frozen(eq=False)
-class Wish:
-    """What a row is to become.
-
-    Attributes:
-        mirror: whose row it is.
-        id: its id.
-        row: what it is to be; None for no row.
-        current: what it is; None for no row.
-    """
-
-    mirror: Mirror
-    id: str
-    row: Row | None
-    current: Row | None
-
-    @property
-    def key(self) -> Key:
-        """Collection and id."""
-        return self.mirror.collection, self.id
-
-    @property
-    def kind(self) -> str:
-        """One of "update", "delete" and "insert"."""
-        if self.row is None:
-            return "delete"
-        return "insert" if self.current is None else "update"
 
 
 @attrs.define
@@ -71,11 +56,13 @@ class Projector:
     connection: Connection
     links: Links
     refused: dict[Key, str] = attrs.field(factory=dict)
-    _enforced: bool = False
+    _effects: Effects = attrs.field(init=False)
+    _parking: Parking = attrs.field(init=False)
 
     def run(self, wishes: Iterable[Wish]) -> dict[Key, str]:
         """Grant wishes; return why the others were refused."""
-        self._enforced = enforced(self.connection)
+        self._effects = Effects(self.connection, self.links, enforced(self.connection))
+        self._parking = Parking(self.connection, self._effects, self._attempt)
         pending = _in_order(list(wishes))
         pending = self._batches(pending)
         for _ in range(2):
@@ -91,61 +78,58 @@ class Projector:
             some = list(group)
             if kind == "insert":
                 some = parents_first(some, _row_of)
+            elif kind == "update":
+                moving = [wish for wish in some if self._effects.moved(wish)]
+                left += moving
+                some = [wish for wish in some if wish not in moving]
+            if not some:
+                continue
             if kind == "delete" or not self._attempt(partial(_write, self.connection, some), some):
                 left += [wish for wish in some if not self._one(wish)]
         return left
 
     def _one(self, wish: Wish) -> bool:
-        if wish.row is not None:
-            return self._attempt(partial(_write, self.connection, [wish]), [wish])
-        reason = self._why_not_deleted(wish, ())
+        reason = None
+        if wish.row is None:
+            reason = self._effects.why_not_deleted(wish, ())
+        return self._allowed(wish, reason) and self._try(wish)
+
+    def _try(self, wish: Wish) -> bool:
+        if not self._allowed(wish, self._effects.why_not_moved(wish)):
+            return False
+        removed = self._parking.removed.get(wish.key)
+        if removed is not None:
+            assert wish.row is not None
+            work = partial(reinsert_row, self.connection, wish.mirror, wish.row, removed)
+        else:
+            work = partial(_write, self.connection, [wish])
+        return self._attempt(work, [wish])
+
+    def _allowed(self, wish: Wish, reason: str | None) -> bool:
         if reason is not None:
             self.refused[wish.key] = reason
-            return False
-        return self._attempt(partial(_write, self.connection, [wish]), [wish])
+        return reason is None
 
     def _attempt(self, work: Callable[[], object], wishes: Sequence[Wish]) -> bool:
         try:
-            with _savepoint(self.connection, "taskstore_attempt_rows"):
+            with savepoint(self.connection, "taskstore_attempt_rows"):
                 work()
         except (StatementError, OverflowError) as error:
-            if not _is_constraint(error):
+            if not is_refusal(error):
                 raise
-            reason = _reason(error)
+            reason = reason_of(error)
             for wish in wishes:
                 self.refused[wish.key] = reason
             return False
+        except RolledBackError as error:
+            raise InvalidRecordError(
+                collection=wishes[0].mirror.collection,
+                id=wishes[0].id if len(wishes) == 1 else None,
+                reason=f"the database ends the whole transaction over it ({error}), so that no row "
+                "can be brought up to date: let its trigger RAISE(ABORT), or its constraint say "
+                "ON CONFLICT ABORT, where they say ROLLBACK",
+            ) from error
         return True
-
-    def _why_not_deleted(self, wish: Wish, doomed: Sequence[Wish]) -> str | None:
-        """Say which rows a deletion would change behind everybody's back."""
-        assert wish.current is not None
-        if not self._enforced:
-            return None
-        shape = wish.current.shape
-        own = {table.name for table in shape.tables}
-        for table in shape.tables:
-            for link in self.links.to(self.connection, table.name):
-                inherits = link.child in own and link.child != table.name
-                if link.on_delete not in ACTING or inherits:
-                    continue
-                condition = condition_of(wish.mirror, shape, table, wish.current)
-                if self._is_referred(link, table, condition, doomed):
-                    return (
-                        f"rows of {link.child!r} refer to it, and the database would change them "
-                        f"(ON DELETE {link.on_delete}): delete or change those rows first"
-                    )
-        return None
-
-    def _is_referred(self, link: Link, table: Any, condition: Any, doomed: Sequence[Wish]) -> bool:
-        """Whether rows refer to a row by a foreign key, other than rows that go as well."""
-        going = [wish for wish in doomed if wish.mirror.table.name == link.child]
-        if not going:
-            return bool(referring(self.connection, link, table, condition))
-        mirror = going[0].mirror
-        columns = [field.column for field in mirror.key_fields]
-        found = referring(self.connection, link, table, condition, columns)
-        return not {mirror.id_of(row) for row in found} <= {wish.id for wish in going}
 
     def _deferred(self, pending: list[Wish]) -> list[Wish]:
         """Try what is left together, with foreign keys deferred and unique values parked."""
@@ -153,7 +137,7 @@ class Projector:
         while pending:
             bad: list[Wish] = []
             try:
-                with _savepoint(self.connection, "taskstore_deferred"), self._deferring():
+                with savepoint(self.connection, "taskstore_deferred"), deferring(self.connection):
                     bad = self._together(pending)
                     if bad:
                         raise _RefusedError
@@ -162,43 +146,28 @@ class Projector:
                 pending = [wish for wish in pending if wish not in bad]
             else:
                 break
+            finally:
+                self._parking.removed.clear()
         return left
 
     def _together(self, pending: list[Wish]) -> list[Wish]:
-        bad = []
         doomed = [wish for wish in pending if wish.row is None]
-        for wish in doomed:
-            reason = self._why_not_deleted(wish, doomed)
-            if reason is not None:
-                self.refused[wish.key] = reason
-                bad.append(wish)
-        if bad:
-            return bad
-        for wish in pending:
-            if wish.kind == "update":
-                self._park(wish)
         bad = [
             wish
-            for wish in pending
-            if not self._attempt(partial(_write, self.connection, [wish]), [wish])
+            for wish in doomed
+            if not self._allowed(wish, self._effects.why_not_deleted(wish, doomed))
         ]
+        if bad:
+            return bad
+        self._parking = Parking(self.connection, self._effects, self._attempt)
+        for wish in pending:
+            if wish.kind == "update":
+                self._parking.park(wish)
+        moving = [wish for wish in pending if self._effects.moved(wish)]
+        still = [wish for wish in pending if wish not in moving]
+        # Children before what they refer to: then there is nothing for the database to follow.
+        bad = [wish for wish in (*still, *reversed(moving)) if not self._try(wish)]
         return bad or [wish for wish in pending if self._dangles(wish)]
-
-    def _park(self, wish: Wish) -> None:
-        """Free the unique values of a row that is about to get others."""
-        assert wish.current is not None
-        for table in wish.current.shape.tables:
-            columns = _unique_columns(table) & _settable(wish, table)
-            if columns:
-                condition = condition_of(wish.mirror, wish.current.shape, table, wish.current)
-                parked: dict[str, Any] = {
-                    name: literal_column("randomblob(16)") for name in columns
-                }
-                # A CHECK or a STRICT table may refuse: then the row is tried as it is.
-                self._attempt(
-                    partial(self.connection.execute, update(table).where(condition).values(parked)),
-                    [wish],
-                )
 
     def _dangles(self, wish: Wish) -> bool:
         """Whether a row was left that refers, or is referred to, by nothing but hope."""
@@ -226,35 +195,9 @@ class Projector:
                 return True
         return False
 
-    @contextmanager
-    def _deferring(self) -> Iterator[None]:
-        cursor = self.connection.connection.cursor()
-        try:
-            cursor.execute("PRAGMA defer_foreign_keys = ON")
-            yield
-        finally:
-            cursor.execute("PRAGMA defer_foreign_keys = OFF")
-            cursor.close()
-
 
 class _RefusedError(Exception):
     """Ends an attempt whose savepoint is to be undone."""
-
-
-@contextmanager
-def _savepoint(connection: Connection, name: str) -> Iterator[None]:
-    cursor = connection.connection.cursor()
-    try:
-        cursor.execute(f"SAVEPOINT {name}")
-        try:
-            yield
-        except BaseException:
-            cursor.execute(f"ROLLBACK TO {name}")
-            raise
-        finally:
-            cursor.execute(f"RELEASE {name}")
-    finally:
-        cursor.close()
 
 
 def _row_of(wish: Wish) -> Row:
@@ -301,34 +244,3 @@ def _alike(wish: Wish) -> tuple[str, str, Any]:
         return wish.mirror.collection, wish.kind, None
     shape = wish.mirror.shapes.index(wish.row.shape)
     return wish.mirror.collection, wish.kind, (shape, tuple(sorted(wish.row.values)))
-
-
-def _settable(wish: Wish, table: Any) -> set[str]:
-    """The names of the columns that an update of the row writes."""
-    assert wish.row is not None
-    fields = wish.row.shape.fields
-    return {
-        column.name
-        for name in wish.row.values
-        if name not in wish.mirror.key
-        for column in fields[name].columns
-        if column.table is table
-    }
-
-
-def _unique_columns(table: Any) -> set[str]:
-    found = {column.name for column in table.columns if column.unique}
-    for one in (*table.constraints, *table.indexes):
-        if isinstance(one, UniqueConstraint) or getattr(one, "unique", False):
-            found |= {column.name for column in one.columns}
-    return found
-
-
-def _is_constraint(error: BaseException) -> bool:
-    """Whether it is the row that is refused, and not the database that is in trouble."""
-    return not isinstance(error, DBAPIError) or isinstance(error, IntegrityError | InterfaceError)
-
-
-def _reason(error: BaseException) -> str:
-    cause = getattr(error, "orig", None) or error
-    return f"the database refuses it: {cause}"

@@ -15,6 +15,7 @@ from taskstore._format.names import check_collection_name
 from taskstore._mirror.declare import Declaration, declaration_of
 from taskstore._mirror.shape import Field, Mirror, Shape
 from taskstore._mirror.values import codec_for
+from taskstore._mirror.writing import key_columns
 from taskstore.errors import InvalidDeclarationError, InvalidNameError
 
 __all__ = ["resolve"]
@@ -197,7 +198,20 @@ class _Resolver:
             shapes.append(Shape(one, identity, _tables(one), one.persist_selectable, fields))
         key = tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
         checked = self._key(key, shapes[0].fields, local, mapper.local_table)
-        return self._made(tuple(shapes), checked, version, discriminator)
+        made = self._made(tuple(shapes), checked, version, discriminator)
+        for shape in shapes:
+            self._check_key_columns(made, shape)
+        return made
+
+    def _check_key_columns(self, mirror: Mirror, shape: Shape) -> None:
+        for table in shape.tables:
+            try:
+                key_columns(mirror, shape, table)
+            except LookupError as error:
+                raise self.fail(
+                    f"joined inheritance needs the key in each table, and {error}: give it a "
+                    "primary key that is a foreign key to that of its base"
+                ) from None
 
     def _made(
         self,
@@ -331,7 +345,10 @@ class _Resolver:
 
 
 def _tables(mapper: Mapper[Any]) -> tuple[Table, ...]:
-    return tuple(table for table in mapper.tables if isinstance(table, Table))
+    """The tables of a class, those of the classes that it inherits from first."""
+    line = reversed(list(mapper.iterate_to_root()))
+    tables = dict.fromkeys(table for one in line for table in one.tables)
+    return tuple(table for table in tables if isinstance(table, Table))
 
 
 def _is_unique(table: Any, column: Column[Any]) -> bool:

@@ -81,12 +81,14 @@ class Row:
         shape: its class.
         values: its values by attribute, without the version.
         version: the value of its version column; None where there is none.
+        flaw: why it cannot be read, and has the values of its key alone; "" if it can.
     """
 
     id: str
     shape: Shape
     values: dict[str, Any]
     version: Any = None
+    flaw: str = ""
 
     def encoded(self) -> dict[str, bytes]:
         """Return its values as JSON.

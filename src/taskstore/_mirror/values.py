@@ -22,7 +22,7 @@ from sqlalchemy.engine import Dialect
 
 from taskstore._format.lines import encode_value
 
-__all__ = ["Codec", "codec_for"]
+__all__ = ["Codec", "codec_for", "variant_of"]
 
 _MOST = 2**63
 
@@ -53,8 +53,10 @@ class Codec:
             return b"null"
         try:
             return encode_value(self.encode(value))
-        except (TypeError, AttributeError, LookupError) as error:
-            raise ValueError(f"{value!r} cannot be carried: {error}") from None
+        except ValueError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a type of the application's own raises anything
+            raise ValueError(f"{_shown(value)} cannot be carried: {error}") from None
 
     def value(self, raw: bytes) -> Any:
         """Return the value of JSON bytes.
@@ -70,7 +72,7 @@ class Codec:
             return None
         try:
             return self.decode(found)
-        except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
+        except Exception as error:  # noqa: BLE001 - as above
             raise ValueError(f"{_shown(found)} does not fit the column: {error}") from None
 
     def canonical(self, raw: bytes) -> bytes | None:
@@ -83,10 +85,16 @@ class Codec:
 
 def codec_for(type_: types.TypeEngine[Any], dialect: Dialect) -> Codec | None:
     """Return how a type's values travel; None where they cannot."""
+    type_ = variant_of(type_, dialect.name)
     for kind, make in _MAKERS:
         if isinstance(type_, kind):
             return make(type_, dialect)
     return None
+
+
+def variant_of(type_: types.TypeEngine[Any], dialect: str) -> types.TypeEngine[Any]:
+    """Return what a type is in a dialect: another one, if it was given by `with_variant`."""
+    return type_._variant_mapping.get(dialect, type_)
 
 
 def _shown(value: Any) -> str:

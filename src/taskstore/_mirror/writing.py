@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, Table, bindparam, delete, insert, update
+from sqlalchemy import (
+    JSON,
+    ColumnClause,
+    ColumnElement,
+    Table,
+    TableClause,
+    bindparam,
+    delete,
+    insert,
+    update,
+)
 from sqlalchemy.engine import Connection
 
 from taskstore._mirror.reading import key_condition
 from taskstore._mirror.shape import Field, Mirror, Row, Shape
+from taskstore._mirror.values import variant_of
 
-__all__ = ["condition_of", "delete_row", "insert_rows", "stamp_rows", "update_rows"]
+__all__ = [
+    "condition_of",
+    "delete_row",
+    "insert_rows",
+    "key_columns",
+    "reinsert_row",
+    "stamp_rows",
+    "update_rows",
+]
 
 
 def insert_rows(connection: Connection, mirror: Mirror, rows: Sequence[Row]) -> None:
@@ -29,7 +48,7 @@ def update_rows(connection: Connection, mirror: Mirror, rows: Sequence[Row]) -> 
     """Update rows of one shape that have the same attributes; what is not named stays."""
     shape = rows[0].shape
     for table in shape.tables:
-        keys = _key_columns(mirror, shape, table)
+        keys = key_columns(mirror, shape, table)
         columns = [
             (column, name)
             for column, name in _columns(mirror, shape, table, rows[0])
@@ -57,7 +76,7 @@ def stamp_rows(connection: Connection, mirror: Mirror, versions: Sequence[tuple[
     """Write the version column of some rows alone: ids and values."""
     assert mirror.version is not None
     table: Table = mirror.version.column.table
-    keys = _key_columns(mirror, mirror.base, table)
+    keys = key_columns(mirror, mirror.base, table)
     sets: dict[str, Any] = {
         column.key: column for column in table.columns if column.onupdate is not None
     }
@@ -74,14 +93,38 @@ def delete_row(connection: Connection, mirror: Mirror, row: Row) -> None:
     """Delete a row from all its tables, children first."""
     key = [row.values[name] for name in mirror.key]
     for table in reversed(row.shape.tables):
-        columns = _key_columns(mirror, row.shape, table)
+        columns = key_columns(mirror, row.shape, table)
         connection.execute(delete(table).where(key_condition(columns, key)))
+
+
+def reinsert_row(
+    connection: Connection, mirror: Mirror, row: Row, removed: Mapping[str, Any]
+) -> None:
+    """Insert a row again that was removed from the only table that it has.
+
+    Args:
+        connection: to write to.
+        mirror: whose row it is.
+        row: what it is to be.
+        removed: what it was, by the names of all columns; what `row` does not name is kept.
+    """
+    [source] = row.shape.tables
+    columns = _columns(mirror, row.shape, source, row)
+    values = _values(columns, row)
+    new = {column.name: values[f"v_{column.key}"] for column, _ in columns}
+    types = {column.name: _type(column) for column, _ in columns}
+    target = TableClause(source.name, *(ColumnClause(name, types.get(name)) for name in removed))
+    statement = insert(target).values(
+        {name: bindparam(f"v_{n}", type_=types.get(name)) for n, name in enumerate(removed)}
+    )
+    parameters = {f"v_{n}": new.get(name, old) for n, (name, old) in enumerate(removed.items())}
+    _execute(connection, statement, [parameters])
 
 
 def condition_of(mirror: Mirror, shape: Shape, table: Table, row: Row) -> ColumnElement[bool]:
     """Return the condition that a row of a table is this one."""
     return key_condition(
-        _key_columns(mirror, shape, table), [row.values[name] for name in mirror.key]
+        key_columns(mirror, shape, table), [row.values[name] for name in mirror.key]
     )
 
 
@@ -89,11 +132,28 @@ def _execute(connection: Connection, statement: Any, parameters: list[dict[str, 
     connection.execute(statement, parameters)
 
 
-def _key_columns(mirror: Mirror, shape: Shape, table: Table) -> list[Any]:
-    return [
-        next(column for column in shape.fields[name].columns if column.table is table)
-        for name in mirror.key
-    ]
+def key_columns(mirror: Mirror, shape: Shape, table: Table) -> list[Any]:
+    """Return the columns of the key in one of the tables of a class.
+
+    Raises:
+        LookupError: the table has none for a part of the key.
+    """
+    return [_key_column(shape, name, table) for name in mirror.key]
+
+
+def _key_column(shape: Shape, name: str, table: Table) -> Any:
+    """A column of a key; a subclass may call its own otherwise, and only refer to it."""
+    known: list[Any] = list(shape.fields[name].columns)
+    for one in shape.tables:
+        known += [
+            column
+            for column in one.primary_key.columns
+            if column not in known and any(column.references(other) for other in known)
+        ]
+    for column in known:
+        if column.table is table:
+            return column
+    raise LookupError(f"{table.name!r} has no column for {name!r}")
 
 
 def _bound(columns: Sequence[Any]) -> ColumnElement[bool]:
@@ -104,14 +164,15 @@ def _bound(columns: Sequence[Any]) -> ColumnElement[bool]:
 
 def _columns(mirror: Mirror, shape: Shape, table: Table, row: Row) -> list[tuple[Any, str]]:
     """The columns of a table that a row has values for, each with its attribute."""
-    found = [
-        (column, name)
+    found: dict[Any, str] = {
+        column: name
         for name, field in shape.fields.items()
         if name in row.values
         for column in field.columns
         if column.table is table
-    ]
-    return found + _version_column(mirror.version, table)
+    }
+    found.update(zip(key_columns(mirror, shape, table), mirror.key, strict=True))
+    return [*found.items(), *_version_column(mirror.version, table)]
 
 
 def _version_column(version: Field | None, table: Table) -> list[tuple[Any, str]]:
@@ -127,7 +188,7 @@ def _values(columns: Sequence[tuple[Any, str]], row: Row) -> dict[str, Any]:
 
 
 def _type(column: Any) -> Any:
-    if type(column.type) is JSON and column.nullable:
+    if type(variant_of(column.type, "sqlite")) is JSON and column.nullable:
         # null is SQL's, as where a row is made without a value.
         return JSON(none_as_null=True)
     return column.type

@@ -36,7 +36,10 @@ class MirrorCalls:
 
         Raises:
             InvalidDeclarationError: it is not mirrored by this store.
-            InvalidRecordError: a row has a value that cannot be carried.
+
+        Warns:
+            RecordSkippedWarning: a row has no id, or a value that cannot be read or carried. It is
+                left out, and stays as it is.
         """
         self._context.check_open()
         mirror = self._context.mirrors.named(type)

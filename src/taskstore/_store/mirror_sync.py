@@ -130,7 +130,7 @@ class MirrorSync:
             ids = list(dict.fromkeys([*ids, *pages]))
         for some in _chunks(ids):
             stored = self.rows.stored(mirror.collection, some)
-            current = read_rows(self.connection, mirror, some)
+            current = read_rows(self.connection, mirror, some, lenient=True)
             for id in some:
                 try:
                     wish = wish_for(mirror, id, stored.get(id), current.get(id), id in given_up)
@@ -166,6 +166,8 @@ def wish_for(
 
 def equals(mirror: Mirror, row: Row, current: Row) -> bool:
     """Whether a row is what a line asks for, as far as the line says something."""
+    if current.flaw:
+        return False
     fields = row.shape.fields
     for name, value in row.values.items():
         try:

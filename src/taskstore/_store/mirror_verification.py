@@ -32,9 +32,12 @@ class MirrorVerification:
             refused = self.rows.problems(mirror.collection)
             self.problems += problems_of(self.context, mirror, refused)
             seen: set[str] = set()
-            for page in ids_in(self.connection, mirror):
+            flaws: list[str] = []
+            for page in ids_in(self.connection, mirror, flaws):
                 seen.update(page)
                 yield from self._page(mirror, page, refused)
+            for flaw in flaws:
+                self._flawed(mirror, None, flaw)
             for id, line in self.rows.lines(mirror.collection):
                 if id not in seen and id not in refused:
                     yield Difference(mirror.collection, id, "row", line, None)
@@ -44,14 +47,18 @@ class MirrorVerification:
     ) -> Iterator[Difference]:
         collection = mirror.collection
         stored = self.rows.stored(collection, page)
-        current = read_rows(self.connection, mirror, page)
+        current = read_rows(self.connection, mirror, page, lenient=True)
         for id in page:
             known, row = stored.get(id), current.get(id)
             if id in refused or row is None:
                 continue
-            if known is None:
+            if row.flaw:
+                self._flawed(mirror, id, row.flaw)
+            elif known is None:
                 self._unlogged(mirror, id)
-            elif known.line is None:
+            if known is None:
+                continue
+            if known.line is None:
                 yield Difference(collection, id, "row", None, row.values)
             else:
                 try:
@@ -61,6 +68,10 @@ class MirrorVerification:
                     is_same = False
                 if not is_same:
                     yield Difference(collection, id, "row", known.line, row.values)
+
+    def _flawed(self, mirror: Mirror, id: str | None, flaw: str) -> None:
+        path = str(self.context.layout.log_path(mirror.collection))
+        self.problems.append(Problem(mirror.collection, path, None, flaw, id))
 
     def _unlogged(self, mirror: Mirror, id: str) -> None:
         path = str(self.context.layout.log_path(mirror.collection))

@@ -160,4 +160,4 @@ class ConditionFailedError(TaskstoreError):
 
 
 class RecordSkippedWarning(UserWarning):
-    """Rows that do not fit their record class were left out of a count."""
+    """Rows that do not fit their record class were left out of a count or an export."""

@@ -1,0 +1,40 @@
+"""What rows of mirrored tables are to become."""
+
+from __future__ import annotations
+
+import attrs
+
+from taskstore._mirror.shape import Mirror, Row
+
+__all__ = ["Key", "Wish"]
+
+Key = tuple[str, str]
+
+
+@attrs.frozen(eq=False)
+class Wish:
+    """What a row is to become.
+
+    Attributes:
+        mirror: whose row it is.
+        id: its id.
+        row: what it is to be; None for no row.
+        current: what it is; None for no row.
+    """
+
+    mirror: Mirror
+    id: str
+    row: Row | None
+    current: Row | None
+
+    @property
+    def key(self) -> Key:
+        """Collection and id."""
+        return self.mirror.collection, self.id
+
+    @property
+    def kind(self) -> str:
+        """One of "update", "delete" and "insert"."""
+        if self.row is None:
+            return "delete"
+        return "insert" if self.current is None else "update"
