@@ -21,8 +21,9 @@ def export_rows(context: StoreContext, connection: Connection, unit: Unit, mirro
     count = 0
     for page in ids_in(connection, mirror):
         cursor = connection.connection.cursor()
-        stored = Rows(cursor, context.models).stored(mirror.collection, page)
+        rows = Rows(cursor, context.models)
+        stored, kept = rows.stored(mirror.collection, page), rows.never_logged(mirror.collection)
         cursor.close()
-        some = [id for id in page if id not in stored or not has_log]
+        some = [id for id in page if id not in stored or id in kept or not has_log]
         count += run.run((mirror.collection, id) for id in some)
     return count

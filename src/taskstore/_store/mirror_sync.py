@@ -30,11 +30,15 @@ class _Touched:
         changed: ids that were written or buried.
         removed: ids of live records that the log held, and does not any more.
         held: how many live records there were before.
+        known: the ids that the log had named before; None while the cache can be asked.
+        new: the ids among those changed that it had not.
     """
 
     changed: dict[str, None] = attrs.field(factory=dict)
     removed: dict[str, None] = attrs.field(factory=dict)
     held: int = 0
+    known: set[str] | None = None
+    new: set[str] = attrs.field(factory=set)
 
 
 @attrs.define
@@ -56,21 +60,30 @@ class MirrorSync:
     prune: bool = False
     _touched: dict[str, _Touched] = attrs.field(factory=dict)
     _dropped: dict[str, list[str]] = attrs.field(factory=dict)
+    _strange: dict[str, set[str]] = attrs.field(factory=dict)
 
     def begin(self, collection: str, *, force: bool) -> None:
         """Before the log of a collection is looked at."""
         if collection not in self.context.mirrors.by_collection:
             return
         self.rows.on_change = self._note
-        self._touched[collection] = _Touched(held=self.rows.counts(collection)[0])
+        live, dead = self.rows.counts(collection)
+        touched = self._touched[collection] = _Touched(held=live)
         if force:
-            self._dropped[collection] = [id for id, _ in self.rows.lines(collection)]
+            stored = list(self.rows.in_order(collection))
+            self._dropped[collection] = [id for id, known in stored if not known.deleted]
+            touched.known = {id for id, _ in stored}
+        elif not live and not dead:
+            touched.known = set()
 
     def _note(self, collection: str, changed: Iterable[str], removed: Iterable[str]) -> None:
         touched = self._touched.get(collection)
         if touched is None:
             return
-        touched.changed.update(dict.fromkeys(changed))
+        ids = list(changed)
+        touched.changed.update(dict.fromkeys(ids))
+        known = touched.known if touched.known is not None else self.rows.stored(collection, ids)
+        touched.new.update(id for id in ids if id not in known)
         gone = list(removed)
         if gone:
             stored = self.rows.stored(collection, gone)
@@ -114,14 +127,20 @@ class MirrorSync:
         for mirror in self.context.mirrors:
             collection = mirror.collection
             reasons = {id: why for (of, id), why in unfit.items() if of == collection}
-            if reasons != self.rows.problems(collection):
-                self.rows.set_problems(collection, reasons)
+            never_logged = self._strange.get(collection, set()) & reasons.keys()
+            if (reasons, never_logged) != (
+                self.rows.problems(collection),
+                self.rows.never_logged(collection),
+            ):
+                self.rows.set_problems(collection, reasons, never_logged)
             problems += problems_of(self.context, mirror, reasons)
         return tuple(problems)
 
     def _wishes(self, mirror: Mirror, unfit: dict[tuple[str, str], str]) -> Iterator[Wish]:
         touched = self._touched.get(mirror.collection) or _Touched()
         again = self.rows.problems(mirror.collection)
+        strange = set() if self.prune else touched.new | self.rows.never_logged(mirror.collection)
+        self._strange[mirror.collection] = strange
         ids = list(touched.changed | touched.removed | dict.fromkeys(again))
         given_up = {*touched.removed, *again}
         if self.prune:
@@ -133,7 +152,14 @@ class MirrorSync:
             current = read_rows(self.connection, mirror, some)
             for id in some:
                 try:
-                    wish = wish_for(mirror, id, stored.get(id), current.get(id), id in given_up)
+                    wish = wish_for(
+                        mirror,
+                        id,
+                        stored.get(id),
+                        current.get(id),
+                        is_given_up=id in given_up,
+                        is_strange=id in strange,
+                    )
                 except ValueError as error:
                     unfit[mirror.collection, id] = str(error)
                 else:
@@ -142,12 +168,27 @@ class MirrorSync:
 
 
 def wish_for(
-    mirror: Mirror, id: str, stored: Stored | None, current: Row | None, is_given_up: bool
+    mirror: Mirror,
+    id: str,
+    stored: Stored | None,
+    current: Row | None,
+    *,
+    is_given_up: bool,
+    is_strange: bool,
 ) -> Wish | None:
     """What is to become of a row; None if it may stay as it is.
 
+    Args:
+        mirror: whose row it is.
+        id: its id.
+        stored: what the log says of it; None for nothing.
+        current: the row that is there; None for none.
+        is_given_up: whether a row of which the log says nothing goes.
+        is_strange: whether the log has never held the row that is there.
+
     Raises:
-        ValueError: its line does not fit the model. The message is the reason alone.
+        ValueError: its line does not fit the model, or the row is one that the log has never held,
+            and differs. The message is the reason alone.
     """
     if stored is not None and stored.line is not None:
         row = mirror.decoded(id, raw_fields(stored.line))
@@ -158,14 +199,29 @@ def wish_for(
                 )
             if equals(mirror, row, current):
                 return None
+            if is_strange and not _is_older(mirror, row, current):
+                raise ValueError(_kept(mirror, "differs from its line"))
         return Wish(mirror, id, row, current)
-    if current is None or (stored is None and not is_given_up):
+    if current is None or (stored is None and (is_strange or not is_given_up)):
         return None
+    if is_strange:
+        raise ValueError(_kept(mirror, "was deleted elsewhere"))
     return Wish(mirror, id, None, current)
 
 
 def equals(mirror: Mirror, row: Row, current: Row) -> bool:
     """Whether a row is what a line asks for, as far as the line says something."""
+    if not _same_values(row, current):
+        return False
+    if mirror.version is None or row.version == current.version:
+        return True
+    try:
+        return mirror.order_of(row.version) == mirror.order_of(current.version)
+    except ValueError:
+        return False
+
+
+def _same_values(row: Row, current: Row) -> bool:
     fields = row.shape.fields
     for name, value in row.values.items():
         try:
@@ -173,12 +229,25 @@ def equals(mirror: Mirror, row: Row, current: Row) -> bool:
                 return False
         except ValueError:
             return False
-    if mirror.version is None or row.version == current.version:
-        return True
+    return True
+
+
+def _is_older(mirror: Mirror, row: Row, current: Row) -> bool:
+    """Whether a row is what its line says, under an older version."""
+    if not _same_values(row, current):
+        return False
     try:
-        return mirror.order_of(row.version) == mirror.order_of(current.version)
+        asked, there = mirror.order_of(row.version), mirror.order_of(current.version)
     except ValueError:
         return False
+    return there is None or (asked is not None and there < asked)
+
+
+def _kept(mirror: Mirror, what: str) -> str:
+    return (
+        f"the row that is there was never logged here, {what}, and is kept: "
+        f"store.export({mirror.name}) writes it, store.sync(prune=True) takes what the logs say"
+    )
 
 
 def problems_of(
