@@ -213,6 +213,43 @@ def test_a_wrong_directory(tmp_path: Path) -> None:
         assert ["p", "q"] == people(one)
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_a_wrong_directory_with_a_common_key(tmp_path: Path, force: bool) -> None:
+    """Another project's log, which happens to use one of our keys, is not taken for ours."""
+    with cloned(tmp_path / "one") as one, one.sessions.begin() as session:
+        session.add_all([Person(id=id, name=id) for id in ("bug", "ui", "db")])
+    with cloned(tmp_path / "two") as two, two.sessions.begin() as session:
+        session.add_all([Person(id="bug", name="theirs"), Person(id="other", name="other")])
+    shutil.copytree(tmp_path / "two" / ".taskstore", tmp_path / "one" / "filled")
+    there = (tmp_path / "one" / "filled" / "people.jsonl").read_bytes()
+    with cloned(tmp_path / "one", directory="filled") as one:
+        with pytest.raises(MissingLogError):
+            one.store.sync(force=force)
+        with pytest.raises(MissingLogError), one.sessions.begin() as session:
+            session.get_one(Person, "bug").name = "mine"
+        assert ["bug", "db", "ui"] == sorted({row.name for row in one.rows(Person)})
+        assert there == one.log("people").read_bytes()
+    with cloned(tmp_path / "one") as one:
+        assert [] == one.store.sync(force=force).problems
+        one.check()
+        assert ["bug", "db", "ui"] == people(one)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_log_whose_older_lines_are_known(one: Clone, force: bool) -> None:
+    """A log is ours that changes one record and lacks the other, if it shows a line of theirs."""
+    with one.sessions.begin() as session:
+        session.add(Person(id="p", name="p"))
+    before = one.log("people").read_bytes()
+    with one.sessions.begin() as session:
+        session.add(Person(id="q", name="q"))
+    one.log("people").write_bytes(before)
+    one.append("people", {"id": "p", "name": "again", "updated_at": 2**42})
+    assert [] == one.store.sync(force=force).problems
+    assert {"p": "again"} == {row.id: row.name for row in one.rows(Person)}
+    one.check()
+
+
 def test_a_database_from_a_backup(tmp_path: Path) -> None:
     """An older database gets what the log has since, and keeps its rows."""
     with cloned(tmp_path / "one") as one:

@@ -14,7 +14,7 @@ from taskstore._mirror.projecting import Projector, Wish
 from taskstore._mirror.reading import any_row, ids_in, read_rows
 from taskstore._mirror.shape import Mirror, Row
 from taskstore._store.context import StoreContext
-from taskstore._store.mirror_guard import count_rows, missing_error
+from taskstore._store.mirror_guard import count_rows, has_line_of, missing_error
 from taskstore._store.mirror_rows import mirroring
 from taskstore._store.report import SyncReport
 from taskstore._store.transaction import Unit
@@ -30,15 +30,17 @@ class _Touched:
         changed: ids that were written or buried.
         removed: ids of live records that the log held, and does not any more.
         held: how many live records there were before.
-        known: the ids that the log had named before; None while the cache can be asked.
+        known: what the cache had of each id; None while it can be asked.
         new: the ids among those changed that it had not.
+        before: the orders of live records before they were changed.
     """
 
     changed: dict[str, None] = attrs.field(factory=dict)
     removed: dict[str, None] = attrs.field(factory=dict)
     held: int = 0
-    known: set[str] | None = None
+    known: Mapping[str, Stored] | None = None
     new: set[str] = attrs.field(factory=set)
+    before: dict[str, int] = attrs.field(factory=dict)
 
 
 @attrs.define
@@ -70,11 +72,16 @@ class MirrorSync:
         live, dead = self.rows.counts(collection)
         touched = self._touched[collection] = _Touched(held=live)
         if force:
-            stored = list(self.rows.in_order(collection))
-            self._dropped[collection] = [id for id, known in stored if not known.deleted]
-            touched.known = {id for id, _ in stored}
+            touched.known = {
+                # Without its line, which may be long.
+                id: Stored(None if known.deleted else "", known.order_us)
+                for id, known in self.rows.in_order(collection)
+            }
+            self._dropped[collection] = [
+                id for id, known in touched.known.items() if not known.deleted
+            ]
         elif not live and not dead:
-            touched.known = set()
+            touched.known = {}
 
     def _note(self, collection: str, changed: Iterable[str], removed: Iterable[str]) -> None:
         touched = self._touched.get(collection)
@@ -83,7 +90,11 @@ class MirrorSync:
         ids = list(changed)
         touched.changed.update(dict.fromkeys(ids))
         known = touched.known if touched.known is not None else self.rows.stored(collection, ids)
-        touched.new.update(id for id in ids if id not in known)
+        for id in ids:
+            if id not in known:
+                touched.new.add(id)
+            elif not known[id].deleted:
+                touched.before[id] = known[id].order_us
         gone = list(removed)
         if gone:
             stored = self.rows.stored(collection, gone)
@@ -101,11 +112,23 @@ class MirrorSync:
             return False
         touched = self._touched[collection]
         is_empty = not any(self.rows.counts(collection))
-        lost_all = 0 < touched.held <= len(touched.removed)
-        if not (is_empty or lost_all) or not any_row(self.connection, mirror):
+        if not (is_empty or self._is_another(collection, touched)):
+            return False
+        if not any_row(self.connection, mirror):
             return False
         self._touched[collection] = _Touched()
         return True
+
+    def _is_another(self, collection: str, touched: _Touched) -> bool:
+        """Whether a log lacks records that were there, and has no line of those that it has.
+
+        A common id alone says little: keys that people choose are the same in many projects.
+        """
+        if not touched.removed:
+            return False
+        if len(touched.removed.keys() | touched.before.keys()) < touched.held:
+            return False
+        return not has_line_of(self.context, collection, touched.before)
 
     def _note_dropped(self, collection: str) -> None:
         """Of what was dropped before the log was read anew: what did not come back?"""
