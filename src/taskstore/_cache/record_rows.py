@@ -231,6 +231,14 @@ class RecordRows(IndexRows):
             ),
         )
 
+    def note_never_logged(self, collection: str, ids: Iterable[str], reason: str) -> None:
+        """Note ids whose rows, if a mirrored table has any, were there before their lines."""
+        self._write_many(
+            f"INSERT OR IGNORE INTO {self._mirror_problems} "
+            "(collection, id, reason, never_logged) VALUES (?, ?, ?, 1)",
+            ((collection, id, reason) for id in sorted(ids)),
+        )
+
     def settle_problems(self, collection: str, ids: Iterable[str]) -> None:
         """Forget the problems of some ids: the row has been written anew."""
         if self.problems(collection):

@@ -20,6 +20,7 @@ from taskstore._store.report import SyncReport
 from taskstore._store.transaction import Unit
 
 _AT_ONCE = 500
+_ELSEWHERE = "it came while a store was open that does not mirror the table"
 
 
 @attrs.define
@@ -33,6 +34,7 @@ class _Touched:
         known: what the cache had of each id; None while it can be asked.
         new: the ids among those changed that it had not.
         before: the orders of live records before they were changed.
+        doubtful: whether a row that is newer than its line counts as one that was never logged.
     """
 
     changed: dict[str, None] = attrs.field(factory=dict)
@@ -41,6 +43,7 @@ class _Touched:
     known: Mapping[str, Stored] | None = None
     new: set[str] = attrs.field(factory=set)
     before: dict[str, int] = attrs.field(factory=dict)
+    doubtful: bool = False
 
 
 @attrs.define
@@ -63,10 +66,45 @@ class MirrorSync:
     _touched: dict[str, _Touched] = attrs.field(factory=dict)
     _dropped: dict[str, list[str]] = attrs.field(factory=dict)
     _strange: dict[str, set[str]] = attrs.field(factory=dict)
+    _elsewhere: frozenset[str] = frozenset()
+
+    def catch_up(self) -> None:
+        """Bring tables to what the cache has, where that was not done as their models are now.
+
+        Without this, a column that was added would stay empty where its lines had come before, and
+        the next edit of the row would write that to the log.
+        """
+        digests = self.context.mirrors.digests
+        states = self.rows.mirror_states()
+        self._elsewhere = frozenset(states.keys() - digests.keys())
+        late = [name for name in digests if states.get(name) != digests[name]]
+        if not late:
+            return
+        for collection in late:
+            self._touched[collection] = self._all_of(collection, states.get(collection))
+        prune, self.prune = self.prune, False
+        self.project()
+        self.prune = prune
+        self._touched.clear()
+        for collection in late:
+            self.rows.set_mirror_state(collection, digests[collection])
+
+    def _all_of(self, collection: str, state: str | None) -> _Touched:
+        """All that the cache has, for a table that was in some state; None for never looked at."""
+        touched = _Touched(doubtful=True)
+        for id, known in self.rows.in_order(collection):
+            # Where only the model has changed, each deletion has reached the table: a row that is
+            # there has come since.
+            if not known.deleted or not state:
+                touched.changed[id] = None
+        if state is None:
+            touched.new = touched.changed.keys() - self.rows.problems(collection).keys()
+        return touched
 
     def begin(self, collection: str, *, force: bool) -> None:
         """Before the log of a collection is looked at."""
-        if collection not in self.context.mirrors.by_collection:
+        self.rows.on_change = None
+        if collection not in {*self.context.mirrors.by_collection, *self._elsewhere}:
             return
         self.rows.on_change = self._note
         live, dead = self.rows.counts(collection)
@@ -157,6 +195,8 @@ class MirrorSync:
             ):
                 self.rows.set_problems(collection, reasons, never_logged)
             problems += problems_of(self.context, mirror, reasons)
+        for collection in self._elsewhere & self._touched.keys():
+            self.rows.note_never_logged(collection, self._touched[collection].new, _ELSEWHERE)
         return tuple(problems)
 
     def _wishes(self, mirror: Mirror, unfit: dict[tuple[str, str], str]) -> Iterator[Wish]:
@@ -174,14 +214,18 @@ class MirrorSync:
             stored = self.rows.stored(mirror.collection, some)
             current = read_rows(self.connection, mirror, some)
             for id in some:
+                known, row = stored.get(id), current.get(id)
+                is_strange = id in strange or (touched.doubtful and _is_newer(mirror, known, row))
+                if is_strange:
+                    self._strange[mirror.collection].add(id)
                 try:
                     wish = wish_for(
                         mirror,
                         id,
-                        stored.get(id),
-                        current.get(id),
+                        known,
+                        row,
                         is_given_up=id in given_up,
-                        is_strange=id in strange,
+                        is_strange=is_strange,
                     )
                 except ValueError as error:
                     unfit[mirror.collection, id] = str(error)
@@ -264,6 +308,17 @@ def _is_older(mirror: Mirror, row: Row, current: Row) -> bool:
     except ValueError:
         return False
     return there is None or (asked is not None and there < asked)
+
+
+def _is_newer(mirror: Mirror, stored: Stored | None, current: Row | None) -> bool:
+    """Whether a row is newer than what the log says of it."""
+    if stored is None or current is None or mirror.version is None:
+        return False
+    try:
+        there = mirror.order_of(current.version)
+    except ValueError:
+        return True
+    return there is not None and there > stored.order_us
 
 
 def _kept(mirror: Mirror, what: str) -> str:
