@@ -5,10 +5,10 @@ One revision of the application takes ours along::
     import taskstore.migrations
 
     def upgrade() -> None:
-        taskstore.migrations.upgrade(op, "0005")
+        taskstore.migrations.upgrade(op, "0006")
 
     def downgrade() -> None:
-        taskstore.migrations.downgrade(op, "base", since="0005")
+        taskstore.migrations.downgrade(op, "base", since="0006")
 
 and its `env.py` keeps autogenerate away from our tables::
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     # What is mapped is a subclass; a type checker reads the columns from the class itself.
     from taskstore._cache.models import (
         MirrorProblem,
+        MirrorState,
         RecordIndex,
         RecordIndexField,
         StoredRecord,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     )
 else:
     MirrorProblem = DEFAULT.MirrorProblem
+    MirrorState = DEFAULT.MirrorState
     RecordIndex = DEFAULT.RecordIndex
     RecordIndexField = DEFAULT.RecordIndexField
     StoredRecord = DEFAULT.StoredRecord
@@ -31,6 +33,7 @@ else:
 __all__ = [
     "DEFAULT",
     "MirrorProblem",
+    "MirrorState",
     "Models",
     "RecordIndex",
     "RecordIndexField",

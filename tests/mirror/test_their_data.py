@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -65,13 +66,80 @@ def test_rows_that_were_never_logged_are_kept(tmp_path: Path) -> None:
         fill(tmp_path / "one")
         with cloned(tmp_path / "one") as one:
             one.take(two)
-            assert [] == one.store.sync().problems
+            assert ["p"] == [problem.id for problem in one.store.sync().problems]
             assert ["p", "q", "r", "x"] == people(one)
             report = one.store.verify()
-            assert (True, ["q", "r"]) == (report.ok, [p.id for p in report.problems])
-            assert 2 == one.store.export(Person)
+            assert (True, ["p", "q", "r"]) == (report.ok, [p.id for p in report.problems])
+            assert 3 == one.store.export(Person)
             one.check()
             assert () == one.store.verify().problems
+
+
+@contextmanager
+def adopted(folder: Path) -> Iterator[Clone]:
+    """A database whose rows were there before, and a log in which they changed elsewhere."""
+    fill(folder)
+    with closing(sqlite3.connect(folder / "app.db")) as database:
+        database.execute("INSERT INTO people (id, name, updated_at) VALUES ('s', 's', 1000)")
+        database.execute("UPDATE people SET name = 'mine', updated_at = 9000 WHERE id = 'p'")
+        database.commit()
+    (folder / ".taskstore").mkdir()
+    with (folder / ".taskstore" / "people.jsonl").open("w") as log:
+        log.write('{"id":"p","name":"p","nick":null,"updated_at":2000}\n')
+        log.write('{"id":"q","deleted":true,"updated_at":2000}\n')
+        log.write('{"id":"r","name":"theirs","updated_at":2000}\n')
+        log.write('{"id":"s","name":"s","updated_at":2000}\n')
+        log.write('{"id":"t","name":"t","updated_at":2000}\n')
+    with cloned(folder) as clone:
+        yield clone
+
+
+KEPT = {"p": ("mine", 9000), "q": ("q", 1000), "r": ("r", 1000), "s": ("s", 2000), "t": ("t", 2000)}
+
+
+def named(clone: Clone) -> dict[str, tuple[str, int]]:
+    """The names and versions of the people there are."""
+    return {row.id: (row.name, row.updated_at) for row in clone.rows(Person)}
+
+
+def test_a_second_populated_database(tmp_path: Path) -> None:
+    """What was never logged here outlives an open, syncs and a repair, and is reported."""
+    with adopted(tmp_path / "one") as one:
+        for force in (False, True, False):
+            assert KEPT == named(one)
+            problems = one.store.sync(force=force).problems
+            assert ["p", "q", "r"] == [problem.id for problem in problems]
+            assert all("store.export(Person)" in problem.reason for problem in problems)
+        one.append("people", {"id": "q", "deleted": True, "updated_at": 3000})
+        one.append("people", {"id": "p", "name": "again", "updated_at": 10000})
+        assert ["p", "q", "r"] == [problem.id for problem in one.store.sync().problems]
+    with cloned(tmp_path / "one") as one:
+        one.store.verify(repair=True)
+        assert KEPT == named(one)
+
+
+def test_a_second_populated_database_is_exported(tmp_path: Path) -> None:
+    """An export writes over the log what was kept, and settles it."""
+    with adopted(tmp_path / "one") as one:
+        assert 3 == one.store.export(Person)
+        assert [] == one.store.sync().problems
+        assert {id: name for id, (name, _) in KEPT.items()} == {
+            id: line["name"] for id, line in one.told("people").items()
+        }
+        one.check()
+        one.append("people", {"id": "q", "deleted": True, "updated_at": 2**42})
+        assert [] == one.store.sync().problems
+        assert ["p", "r", "s", "t"] == people(one)
+
+
+def test_a_second_populated_database_is_pruned(tmp_path: Path) -> None:
+    """Asked to, a sync takes what the log says instead."""
+    with adopted(tmp_path / "one") as one:
+        assert [] == one.store.sync(prune=True).problems
+        assert {"p": "p", "r": "theirs", "s": "s", "t": "t"} == {
+            id: name for id, (name, _) in named(one).items()
+        }
+        one.check()
 
 
 @pytest.mark.parametrize("how", ["removed", "empty", "blank", "alien", "garbage"])
@@ -143,6 +211,43 @@ def test_a_wrong_directory(tmp_path: Path) -> None:
         assert [] == one.store.sync().problems
         one.check()
         assert ["p", "q"] == people(one)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_wrong_directory_with_a_common_key(tmp_path: Path, force: bool) -> None:
+    """Another project's log, which happens to use one of our keys, is not taken for ours."""
+    with cloned(tmp_path / "one") as one, one.sessions.begin() as session:
+        session.add_all([Person(id=id, name=id) for id in ("bug", "ui", "db")])
+    with cloned(tmp_path / "two") as two, two.sessions.begin() as session:
+        session.add_all([Person(id="bug", name="theirs"), Person(id="other", name="other")])
+    shutil.copytree(tmp_path / "two" / ".taskstore", tmp_path / "one" / "filled")
+    there = (tmp_path / "one" / "filled" / "people.jsonl").read_bytes()
+    with cloned(tmp_path / "one", directory="filled") as one:
+        with pytest.raises(MissingLogError):
+            one.store.sync(force=force)
+        with pytest.raises(MissingLogError), one.sessions.begin() as session:
+            session.get_one(Person, "bug").name = "mine"
+        assert ["bug", "db", "ui"] == sorted({row.name for row in one.rows(Person)})
+        assert there == one.log("people").read_bytes()
+    with cloned(tmp_path / "one") as one:
+        assert [] == one.store.sync(force=force).problems
+        one.check()
+        assert ["bug", "db", "ui"] == people(one)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_log_whose_older_lines_are_known(one: Clone, force: bool) -> None:
+    """A log is ours that changes one record and lacks the other, if it shows a line of theirs."""
+    with one.sessions.begin() as session:
+        session.add(Person(id="p", name="p"))
+    before = one.log("people").read_bytes()
+    with one.sessions.begin() as session:
+        session.add(Person(id="q", name="q"))
+    one.log("people").write_bytes(before)
+    one.append("people", {"id": "p", "name": "again", "updated_at": 2**42})
+    assert [] == one.store.sync(force=force).problems
+    assert {"p": "again"} == {row.id: row.name for row in one.rows(Person)}
+    one.check()
 
 
 def test_a_database_from_a_backup(tmp_path: Path) -> None:

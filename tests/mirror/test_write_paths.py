@@ -289,7 +289,7 @@ def as_stored_record(clone: Clone) -> None:
 @path("a problem that nobody found", REFUSED)
 def as_problem(clone: Clone) -> None:
     with clone.sessions.begin() as session:
-        session.add(MirrorProblem(collection="people", id="a", reason="none"))
+        session.add(MirrorProblem(collection="people", id="a", reason="none", never_logged=False))
 
 
 @path("AUTOCOMMIT", REFUSED)

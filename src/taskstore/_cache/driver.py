@@ -53,6 +53,7 @@ class Statements:
             self._metadata,
             self._tombstones,
             self._mirror_problems,
+            self._mirror_states,
         ) = _tables(models.prefix)
 
     def lock(self) -> None:
@@ -162,6 +163,7 @@ def _tables(prefix: str) -> tuple[str, ...]:
         "sync_metadata",
         "tombstones",
         "mirror_problems",
+        "mirror_states",
     )
     return tuple(_quoted(prefix + name) for name in names)
 

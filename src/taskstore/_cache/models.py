@@ -29,6 +29,7 @@ from taskstore._cache.record_face import RecordFace
 __all__ = [
     "DEFAULT",
     "MirrorProblem",
+    "MirrorState",
     "Models",
     "RecordIndex",
     "RecordIndexField",
@@ -220,15 +221,38 @@ class MirrorProblem(_Mapped):
         collection: The collection's name.
         id: The record's id.
         reason: Why the database refused it, or why its line does not fit the model.
+        never_logged: Whether a row is there that was never logged, and is kept.
     """
 
     collection: Mapped[str] = mapped_column(Text, primary_key=True)
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     reason: Mapped[str] = mapped_column(Text)
+    never_logged: Mapped[bool] = mapped_column(Boolean)
 
     @declared_attr.directive
     def __tablename__(cls) -> str:
         return f"{cls.__taskstore_prefix__}mirror_problems"
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return ({"sqlite_with_rowid": False},)
+
+
+class MirrorState(_Mapped):
+    """That a mirrored table was brought to what the cache has of its collection.
+
+    Attributes:
+        collection: The collection's name.
+        digest: Of the attributes that the table had then; empty where the collection was written
+            since by a store that does not mirror it, or has other attributes.
+    """
+
+    collection: Mapped[str] = mapped_column(Text, primary_key=True)
+    digest: Mapped[str] = mapped_column(Text)
+
+    @declared_attr.directive
+    def __tablename__(cls) -> str:
+        return f"{cls.__taskstore_prefix__}mirror_states"
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:
@@ -250,6 +274,7 @@ class Models:
     SyncMetadata: type[SyncMetadata]
     Tombstone: type[Tombstone]
     MirrorProblem: type[MirrorProblem]
+    MirrorState: type[MirrorState]
     prefix: str
     metadata: MetaData
 
@@ -282,6 +307,7 @@ class Models:
             self.SyncMetadata,
             self.Tombstone,
             self.MirrorProblem,
+            self.MirrorState,
         )
 
 
@@ -306,6 +332,7 @@ def build_models(
         SyncMetadata,
         Tombstone,
         MirrorProblem,
+        MirrorState,
     )
     mapped: dict[str, Any] = {}
     for mixin in mixins:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from taskstore._cache.index_rows import IndexRows
@@ -203,18 +203,72 @@ class RecordRows(IndexRows):
             )
         )
 
-    def set_problems(self, collection: str, reasons: Mapping[str, str]) -> None:
-        """Note all that a mirrored table does not hold as the log has it."""
+    def never_logged(self, collection: str) -> set[str]:
+        """Return the ids of rows of a mirrored table that were never logged, and differ."""
+        found = self._read(
+            f"SELECT id FROM {self._mirror_problems} WHERE collection = ? AND never_logged",
+            (collection,),
+        )
+        return {id for (id,) in found}
+
+    def set_problems(
+        self, collection: str, reasons: Mapping[str, str], never_logged: Container[str] = ()
+    ) -> None:
+        """Note all that a mirrored table does not hold as the log has it.
+
+        Args:
+            collection: The collection.
+            reasons: Why, by id.
+            never_logged: Those whose row was never logged.
+        """
         self._write(f"DELETE FROM {self._mirror_problems} WHERE collection = ?", (collection,))
         self._write_many(
-            f"INSERT INTO {self._mirror_problems} (collection, id, reason) VALUES (?, ?, ?)",
-            ((collection, id, reason) for id, reason in sorted(reasons.items())),
+            f"INSERT INTO {self._mirror_problems} (collection, id, reason, never_logged) "
+            "VALUES (?, ?, ?, ?)",
+            (
+                (collection, id, reason, id in never_logged)
+                for id, reason in sorted(reasons.items())
+            ),
+        )
+
+    def note_never_logged(self, collection: str, ids: Iterable[str], reason: str) -> None:
+        """Note ids whose rows, if a mirrored table has any, were there before their lines."""
+        self._write_many(
+            f"INSERT OR IGNORE INTO {self._mirror_problems} "
+            "(collection, id, reason, never_logged) VALUES (?, ?, ?, 1)",
+            ((collection, id, reason) for id in sorted(ids)),
         )
 
     def settle_problems(self, collection: str, ids: Iterable[str]) -> None:
         """Forget the problems of some ids: the row has been written anew."""
         if self.problems(collection):
             self._delete(self._mirror_problems, collection, ids)
+
+    def mirror_states(self) -> dict[str, str]:
+        """Return the digests of the attributes that mirrored tables were brought along with."""
+        return dict(self._read(f"SELECT collection, digest FROM {self._mirror_states}"))
+
+    def set_mirror_state(self, collection: str, digest: str) -> None:
+        """Note that a mirrored table was brought to what the cache has of its collection."""
+        self._write(
+            f"INSERT OR REPLACE INTO {self._mirror_states} (collection, digest) VALUES (?, ?)",
+            (collection, digest),
+        )
+
+    def unsettle_mirror(self, collection: str, digest: str) -> None:
+        """Note that a collection is written by a store that mirrors it with some attributes.
+
+        A table that was brought along with others, or that is not mirrored there, is to be
+        compared with all records again.
+
+        Args:
+            collection: The collection.
+            digest: Of the attributes; empty where the store does not mirror it.
+        """
+        self._write(
+            f"UPDATE {self._mirror_states} SET digest = '' WHERE collection = ? AND digest <> ?",
+            (collection, digest),
+        )
 
     def fingerprint(self, collection: str) -> Fingerprint | None:
         """Return what was recorded of a collection's log; None where nothing can be relied on."""

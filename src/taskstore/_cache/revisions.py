@@ -28,7 +28,7 @@ __all__ = ["BASE", "HEAD", "REVISIONS", "adopt", "detect", "move", "read_revisio
 BASE = "base"
 """Where there is nothing of ours."""
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 """The revisions of the schema, oldest first."""
 
 HEAD = REVISIONS[-1]
@@ -74,10 +74,12 @@ def detect(connection: Connection, models: Models) -> str | None:
     if not columns >= _RECORDS:
         return None
     if "updated_at_us" in columns:
-        newest = f"{prefix}mirror_problems"
-        if not set(models.table_names) - {newest} <= tables:
+        problems, states = f"{prefix}mirror_problems", f"{prefix}mirror_states"
+        if not set(models.table_names) - {problems, states} <= tables:
             return None
-        return "0005" if newest in tables else "0004"
+        if states in tables:
+            return "0006"
+        return "0005" if problems in tables else "0004"
     if f"{prefix}sync_metadata" not in tables:
         return "0001"
     return "0003" if f"{prefix}record_index_fields" in tables else "0002"

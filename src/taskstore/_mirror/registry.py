@@ -10,6 +10,7 @@ from sqlalchemy import Table
 from sqlalchemy.exc import NoReferencedColumnError, NoReferencedTableError
 from sqlalchemy.orm import Mapper
 
+from taskstore._mirror.digest import digest_of
 from taskstore._mirror.links import Links
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Mirrors:
         found: all of them.
         links: the foreign keys of their database.
         by_collection: them by collection.
+        digests: what each collection's model looks like.
         by_table: them by the lower-case name of each table.
         tables: those names.
         parents: tables that are not mirrored, and whose rows mirrored ones refer to.
@@ -35,6 +37,7 @@ class Mirrors:
     found: tuple[Mirror, ...] = ()
     links: Links = attrs.field(factory=Links)
     by_collection: dict[str, Mirror] = attrs.field(init=False)
+    digests: dict[str, str] = attrs.field(init=False)
     by_table: dict[str, Mirror] = attrs.field(init=False)
     tables: frozenset[str] = attrs.field(init=False)
     parents: frozenset[Any] = attrs.field(init=False)
@@ -43,6 +46,7 @@ class Mirrors:
 
     def __attrs_post_init__(self) -> None:
         self.by_collection = {mirror.collection: mirror for mirror in self.found}
+        self.digests = {mirror.collection: digest_of(mirror) for mirror in self.found}
         self.by_table = {
             table.name.lower(): mirror
             for mirror in self.found

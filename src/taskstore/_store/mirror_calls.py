@@ -26,7 +26,8 @@ class MirrorCalls:
         """Write the rows of a mirrored model that its log does not have, in one transaction.
 
         So begins the log of a table that was filled before it was mirrored; and so it begins
-        anew where it got lost.
+        anew where it got lost. A row that was there before its line came, and differs, is written
+        over that line.
 
         Args:
             type: a mirrored class or table.

@@ -25,9 +25,10 @@ def export_rows(context: StoreContext, connection: Connection, unit: Unit, mirro
     flaws: list[str] = []
     for page in ids_in(connection, mirror, flaws):
         cursor = connection.connection.cursor()
-        stored = Rows(cursor, context.models).stored(mirror.collection, page)
+        rows = Rows(cursor, context.models)
+        stored, kept = rows.stored(mirror.collection, page), rows.never_logged(mirror.collection)
         cursor.close()
-        some = [id for id in page if id not in stored or not has_log]
+        some = [id for id in page if id not in stored or id in kept or not has_log]
         good = _good(connection, mirror, some, flaws)
         count += run.run((mirror.collection, id) for id in good)
     for flaw in flaws:

@@ -1,14 +1,15 @@
 """Whether a log is the one of the rows beside it.
 
 A row is deleted only by a tombstone, or where the log held it and an existing log no longer does.
-A log that is missing, empty, or has nothing of what it held says nothing of the rows.
+A log that is missing, empty, or has no line of what it held says nothing of the rows.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import func, select
@@ -85,34 +86,55 @@ def _is_fresh(context: StoreContext, driver: Any, collection: str) -> bool:
 
 
 def _has_any(context: StoreContext, driver: Any, collection: str) -> bool:
-    """Whether a log has a line of any record that it held; any record, if it held none."""
+    """Whether a log has a line of what it held, or all that it held; any record, if it was empty.
+
+    An id that both have is not enough: keys that people choose are the same in many projects.
+    """
     with closing(driver.cursor()) as cursor:
-        return _has_any_of(context, Rows(cursor, context.models), collection)
+        rows = Rows(cursor, context.models)
+        held = rows.counts(collection)[0]
+        seen: set[str] = set()
+        for some in _chunks(_envelopes(context, collection)):
+            if not held:
+                return True
+            stored = rows.stored(collection, [id for id, _ in some])
+            live = {id: known.order_us for id, known in stored.items() if not known.deleted}
+            if any(live.get(id) == order_us for id, order_us in some):
+                return True
+            seen.update(live)
+    return 0 < held <= len(seen)
 
 
-def _has_any_of(context: StoreContext, rows: Rows, collection: str) -> bool:
-    held = rows.counts(collection)[0] > 0
+def has_line_of(context: StoreContext, collection: str, orders: Mapping[str, int]) -> bool:
+    """Whether a log has a line of some record as it was, be it followed by newer ones.
+
+    Args:
+        context: the store.
+        collection: whose log.
+        orders: the versions of the records, in microseconds, by id.
+    """
+    if not orders:
+        return False
+    return any(orders.get(id) == order_us for id, order_us in _envelopes(context, collection))
+
+
+def _envelopes(context: StoreContext, collection: str) -> Iterator[tuple[str, int]]:
+    """Yield id and version of each line of a log that is a record."""
     path = context.layout.log_path(collection)
     with access(path):
         try:
             fd = files.open_log(path)
         except FileNotFoundError:
-            return False
+            return
         with os.fdopen(fd, "rb", buffering=_BUFFER) as lines:
-            ids: list[str] = []
             for line in lines:
                 try:
-                    ids.append(decode_envelope(line).id)
+                    found = decode_envelope(line)
                 except LineError:
                     continue
-                if not held:
-                    return True
-                if len(ids) == _AT_ONCE:
-                    if _any_live(rows, collection, ids):
-                        return True
-                    ids.clear()
-    return _any_live(rows, collection, ids)
+                yield found.id, found.order_us
 
 
-def _any_live(rows: Rows, collection: str, ids: list[str]) -> bool:
-    return any(not stored.deleted for stored in rows.stored(collection, ids).values())
+def _chunks(found: Iterator[tuple[str, int]]) -> Iterator[list[tuple[str, int]]]:
+    while some := list(islice(found, _AT_ONCE)):
+        yield some

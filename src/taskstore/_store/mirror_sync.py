@@ -14,12 +14,13 @@ from taskstore._mirror.projecting import Projector, Wish
 from taskstore._mirror.reading import any_row, ids_in, read_rows
 from taskstore._mirror.shape import Mirror, Row
 from taskstore._store.context import StoreContext
-from taskstore._store.mirror_guard import count_rows, missing_error
+from taskstore._store.mirror_guard import count_rows, has_line_of, missing_error
 from taskstore._store.mirror_rows import mirroring
 from taskstore._store.report import SyncReport
 from taskstore._store.transaction import Unit
 
 _AT_ONCE = 500
+_ELSEWHERE = "it came while a store was open that does not mirror the table"
 
 
 @attrs.define
@@ -30,11 +31,19 @@ class _Touched:
         changed: ids that were written or buried.
         removed: ids of live records that the log held, and does not any more.
         held: how many live records there were before.
+        known: what the cache had of each id; None while it can be asked.
+        new: the ids among those changed that it had not.
+        before: the orders of live records before they were changed.
+        doubtful: whether a row that is newer than its line counts as one that was never logged.
     """
 
     changed: dict[str, None] = attrs.field(factory=dict)
     removed: dict[str, None] = attrs.field(factory=dict)
     held: int = 0
+    known: Mapping[str, Stored] | None = None
+    new: set[str] = attrs.field(factory=set)
+    before: dict[str, int] = attrs.field(factory=dict)
+    doubtful: bool = False
 
 
 @attrs.define
@@ -56,21 +65,74 @@ class MirrorSync:
     prune: bool = False
     _touched: dict[str, _Touched] = attrs.field(factory=dict)
     _dropped: dict[str, list[str]] = attrs.field(factory=dict)
+    _strange: dict[str, set[str]] = attrs.field(factory=dict)
+    _elsewhere: frozenset[str] = frozenset()
+
+    def catch_up(self) -> None:
+        """Bring tables to what the cache has, where that was not done as their models are now.
+
+        Without this, a column that was added would stay empty where its lines had come before, and
+        the next edit of the row would write that to the log.
+        """
+        digests = self.context.mirrors.digests
+        states = self.rows.mirror_states()
+        self._elsewhere = frozenset(states.keys() - digests.keys())
+        late = [name for name in digests if states.get(name) != digests[name]]
+        if not late:
+            return
+        for collection in late:
+            self._touched[collection] = self._all_of(collection, states.get(collection))
+        prune, self.prune = self.prune, False
+        self.project()
+        self.prune = prune
+        self._touched.clear()
+        for collection in late:
+            self.rows.set_mirror_state(collection, digests[collection])
+
+    def _all_of(self, collection: str, state: str | None) -> _Touched:
+        """All that the cache has, for a table that was in some state; None for never looked at."""
+        touched = _Touched(doubtful=True)
+        for id, known in self.rows.in_order(collection):
+            # Where only the model has changed, each deletion has reached the table: a row that is
+            # there has come since.
+            if not known.deleted or not state:
+                touched.changed[id] = None
+        if state is None:
+            touched.new = touched.changed.keys() - self.rows.problems(collection).keys()
+        return touched
 
     def begin(self, collection: str, *, force: bool) -> None:
         """Before the log of a collection is looked at."""
-        if collection not in self.context.mirrors.by_collection:
+        self.rows.on_change = None
+        if collection not in {*self.context.mirrors.by_collection, *self._elsewhere}:
             return
         self.rows.on_change = self._note
-        self._touched[collection] = _Touched(held=self.rows.counts(collection)[0])
+        live, dead = self.rows.counts(collection)
+        touched = self._touched[collection] = _Touched(held=live)
         if force:
-            self._dropped[collection] = [id for id, _ in self.rows.lines(collection)]
+            touched.known = {
+                # Without its line, which may be long.
+                id: Stored(None if known.deleted else "", known.order_us)
+                for id, known in self.rows.in_order(collection)
+            }
+            self._dropped[collection] = [
+                id for id, known in touched.known.items() if not known.deleted
+            ]
+        elif not live and not dead:
+            touched.known = {}
 
     def _note(self, collection: str, changed: Iterable[str], removed: Iterable[str]) -> None:
         touched = self._touched.get(collection)
         if touched is None:
             return
-        touched.changed.update(dict.fromkeys(changed))
+        ids = list(changed)
+        touched.changed.update(dict.fromkeys(ids))
+        known = touched.known if touched.known is not None else self.rows.stored(collection, ids)
+        for id in ids:
+            if id not in known:
+                touched.new.add(id)
+            elif not known[id].deleted:
+                touched.before[id] = known[id].order_us
         gone = list(removed)
         if gone:
             stored = self.rows.stored(collection, gone)
@@ -88,11 +150,23 @@ class MirrorSync:
             return False
         touched = self._touched[collection]
         is_empty = not any(self.rows.counts(collection))
-        lost_all = 0 < touched.held <= len(touched.removed)
-        if not (is_empty or lost_all) or not any_row(self.connection, mirror):
+        if not (is_empty or self._is_another(collection, touched)):
+            return False
+        if not any_row(self.connection, mirror):
             return False
         self._touched[collection] = _Touched()
         return True
+
+    def _is_another(self, collection: str, touched: _Touched) -> bool:
+        """Whether a log lacks records that were there, and has no line of those that it has.
+
+        A common id alone says little: keys that people choose are the same in many projects.
+        """
+        if not touched.removed:
+            return False
+        if len(touched.removed.keys() | touched.before.keys()) < touched.held:
+            return False
+        return not has_line_of(self.context, collection, touched.before)
 
     def _note_dropped(self, collection: str) -> None:
         """Of what was dropped before the log was read anew: what did not come back?"""
@@ -114,14 +188,22 @@ class MirrorSync:
         for mirror in self.context.mirrors:
             collection = mirror.collection
             reasons = {id: why for (of, id), why in unfit.items() if of == collection}
-            if reasons != self.rows.problems(collection):
-                self.rows.set_problems(collection, reasons)
+            never_logged = self._strange.get(collection, set()) & reasons.keys()
+            if (reasons, never_logged) != (
+                self.rows.problems(collection),
+                self.rows.never_logged(collection),
+            ):
+                self.rows.set_problems(collection, reasons, never_logged)
             problems += problems_of(self.context, mirror, reasons)
+        for collection in self._elsewhere & self._touched.keys():
+            self.rows.note_never_logged(collection, self._touched[collection].new, _ELSEWHERE)
         return tuple(problems)
 
     def _wishes(self, mirror: Mirror, unfit: dict[tuple[str, str], str]) -> Iterator[Wish]:
         touched = self._touched.get(mirror.collection) or _Touched()
         again = self.rows.problems(mirror.collection)
+        strange = set() if self.prune else touched.new | self.rows.never_logged(mirror.collection)
+        self._strange[mirror.collection] = strange
         ids = list(touched.changed | touched.removed | dict.fromkeys(again))
         given_up = {*touched.removed, *again}
         if self.prune:
@@ -132,8 +214,19 @@ class MirrorSync:
             stored = self.rows.stored(mirror.collection, some)
             current = read_rows(self.connection, mirror, some, lenient=True)
             for id in some:
+                known, row = stored.get(id), current.get(id)
+                is_strange = id in strange or (touched.doubtful and _is_newer(mirror, known, row))
+                if is_strange:
+                    self._strange[mirror.collection].add(id)
                 try:
-                    wish = wish_for(mirror, id, stored.get(id), current.get(id), id in given_up)
+                    wish = wish_for(
+                        mirror,
+                        id,
+                        known,
+                        row,
+                        is_given_up=id in given_up,
+                        is_strange=is_strange,
+                    )
                 except ValueError as error:
                     unfit[mirror.collection, id] = str(error)
                 else:
@@ -142,12 +235,27 @@ class MirrorSync:
 
 
 def wish_for(
-    mirror: Mirror, id: str, stored: Stored | None, current: Row | None, is_given_up: bool
+    mirror: Mirror,
+    id: str,
+    stored: Stored | None,
+    current: Row | None,
+    *,
+    is_given_up: bool,
+    is_strange: bool,
 ) -> Wish | None:
     """What is to become of a row; None if it may stay as it is.
 
+    Args:
+        mirror: whose row it is.
+        id: its id.
+        stored: what the log says of it; None for nothing.
+        current: the row that is there; None for none.
+        is_given_up: whether a row of which the log says nothing goes.
+        is_strange: whether the log has never held the row that is there.
+
     Raises:
-        ValueError: its line does not fit the model. The message is the reason alone.
+        ValueError: its line does not fit the model, or the row is one that the log has never held,
+            and differs. The message is the reason alone.
     """
     if stored is not None and stored.line is not None:
         row = mirror.decoded(id, raw_fields(stored.line))
@@ -158,16 +266,29 @@ def wish_for(
                 )
             if equals(mirror, row, current):
                 return None
+            if is_strange and not _is_older(mirror, row, current):
+                raise ValueError(_kept(mirror, "differs from its line"))
         return Wish(mirror, id, row, current)
-    if current is None or (stored is None and not is_given_up):
+    if current is None or (stored is None and (is_strange or not is_given_up)):
         return None
+    if is_strange:
+        raise ValueError(_kept(mirror, "was deleted elsewhere"))
     return Wish(mirror, id, None, current)
 
 
 def equals(mirror: Mirror, row: Row, current: Row) -> bool:
     """Whether a row is what a line asks for, as far as the line says something."""
-    if current.flaw:
+    if current.flaw or not _same_values(row, current):
         return False
+    if mirror.version is None or row.version == current.version:
+        return True
+    try:
+        return mirror.order_of(row.version) == mirror.order_of(current.version)
+    except ValueError:
+        return False
+
+
+def _same_values(row: Row, current: Row) -> bool:
     fields = row.shape.fields
     for name, value in row.values.items():
         try:
@@ -175,12 +296,36 @@ def equals(mirror: Mirror, row: Row, current: Row) -> bool:
                 return False
         except ValueError:
             return False
-    if mirror.version is None or row.version == current.version:
-        return True
+    return True
+
+
+def _is_older(mirror: Mirror, row: Row, current: Row) -> bool:
+    """Whether a row is what its line says, under an older version."""
+    if current.flaw or not _same_values(row, current):
+        return False
     try:
-        return mirror.order_of(row.version) == mirror.order_of(current.version)
+        asked, there = mirror.order_of(row.version), mirror.order_of(current.version)
     except ValueError:
         return False
+    return there is None or (asked is not None and there < asked)
+
+
+def _is_newer(mirror: Mirror, stored: Stored | None, current: Row | None) -> bool:
+    """Whether a row is newer than what the log says of it."""
+    if stored is None or current is None or mirror.version is None:
+        return False
+    try:
+        there = mirror.order_of(current.version)
+    except ValueError:
+        return True
+    return there is not None and there > stored.order_us
+
+
+def _kept(mirror: Mirror, what: str) -> str:
+    return (
+        f"the row that is there was never logged here, {what}, and is kept: "
+        f"store.export({mirror.name}) writes it, store.sync(prune=True) takes what the logs say"
+    )
 
 
 def problems_of(

@@ -109,6 +109,20 @@ class Refresher:
                 run = Sync(context, rows, unit, mirrored=mirrored)
                 yield connection, rows, unit, run.run(collections)
 
+    def catch_up(self) -> None:
+        """Bring mirrored tables to what the cache has, where that was not done as they are now.
+
+        A model was mirrored only now, or got other attributes, or a store that does not mirror it
+        has written its collection.
+        """
+        digests = self._context.mirrors.digests
+        if not digests:
+            return
+        with self._context.engine.connect() as connection:
+            states = _rows(self._context, connection).mirror_states()
+        if not digests.items() <= states.items():
+            self.sync(())
+
     def teach(self, catalog: Catalog, codec: RecordCodec[Any]) -> None:
         """Have the cache index what a record type asks for."""
         with self._context.engine.connect() as connection:
@@ -223,7 +237,7 @@ class Refresher:
 def _mirrored(
     context: StoreContext, connection: Connection, rows: Rows, unit: Unit, *, prune: bool = False
 ) -> MirrorSync | None:
-    if not context.mirrors:
+    if not context.mirrors and not rows.mirror_states():
         return None
     from taskstore._store.mirror_sync import MirrorSync  # most stores mirror nothing
 

@@ -73,6 +73,7 @@ class SessionHook:
             models.SyncMetadata,
             models.Tombstone,
             models.MirrorProblem,
+            models.MirrorState,
         )
 
     def attach(self, target: Any) -> None:

@@ -174,6 +174,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls):
         self._refresher.teach_settings(self._catalog)
         for codec in codecs:
             self._refresher.teach(self._catalog, codec)
+        self._refresher.catch_up()
         if self._context.refresh:
             self._refresher.before_read(None)
 

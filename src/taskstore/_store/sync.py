@@ -94,6 +94,8 @@ class Sync:
             limits = virtual_limits(self.context.layout)
         else:
             recovered = recover(self.context.layout, lock_timeout=self.context.lock_timeout)
+        if self.mirrored is not None:
+            self.mirrored.catch_up()
         names, strays = self.context.layout.collections()
         if collections is None:
             collections = self._all(names)
@@ -168,6 +170,8 @@ class Sync:
         known = self.rows.fingerprint(collection)
         action = "removed" if known is not None or any(self.rows.counts(collection)) else "fresh"
         self.rows.drop_collection(collection)
+        if action == "removed":
+            self._unsettle(collection)
         self.unit.fingerprints[collection] = None
         return CollectionReport(collection, action, 0, 0, 0)
 
@@ -213,6 +217,7 @@ class Sync:
                 # A foreign program may have written anything: the cache is not believed.
                 self.rows.drop_collection(log.collection)
             self.rows.load(log.collection, winners)
+        self._unsettle(log.collection)
         fingerprint = Fingerprint.of(log.stat, found, log.now_ns)
         self._record(log, fingerprint)
         return self._report(
@@ -222,6 +227,9 @@ class Sync:
             found.lines - found.first_line,
             tuple(found.problems),
         )
+
+    def _unsettle(self, collection: str) -> None:
+        self.rows.unsettle_mirror(collection, self.context.mirrors.digests.get(collection, ""))
 
     def _record(self, log: _Log, fingerprint: Fingerprint) -> None:
         after = os.fstat(log.fd)

@@ -264,6 +264,7 @@ class TransactionHook:
                         fingerprint = NOTHING_READ
                     if fingerprint is not None:
                         rows.put_fingerprint(name, fingerprint, context.clock())
+                    rows.unsettle_mirror(name, context.mirrors.digests.get(name, ""))
                 commit()
             except BaseException as error:
                 try:

@@ -74,7 +74,8 @@ class UpkeepCalls:
 
         Args:
             force: replay every log from its beginning, into an emptied cache.
-            prune: delete the rows of mirrored tables that the logs do not have.
+            prune: take what the logs say for all rows of mirrored tables: those that the logs do
+                not have are deleted, and those that were never logged are not kept.
             on_progress: called with a collection, the bytes read and the bytes to read.
 
         Returns:
