@@ -12,6 +12,7 @@ from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import Mapper, configure_mappers
 
 from taskstore._format.names import check_collection_name
+from taskstore._mirror.checks import check_conflicts, check_version
 from taskstore._mirror.declare import Declaration, declaration_of
 from taskstore._mirror.shape import Field, Mirror, Shape
 from taskstore._mirror.values import codec_for
@@ -19,9 +20,6 @@ from taskstore._mirror.writing import key_columns
 from taskstore.errors import InvalidDeclarationError, InvalidNameError
 
 __all__ = ["resolve"]
-
-_STAMP_MS = 1_700_000_000_123
-"""A version to try a column with."""
 
 
 def resolve(targets: Any, dialect: Dialect, taken: Iterable[str] = ()) -> list[Mirror]:
@@ -236,6 +234,8 @@ class _Resolver:
                     'is_deleted = mapped_column("deleted")',
                     "deleted",
                 )
+        for table in {table for shape in shapes for table in shape.tables}:
+            check_conflicts(self.name, table)
         merge = self.declaration.merge
         unknown = set(merge) - {name for shape in shapes for name in shape.fields}
         if unknown:
@@ -244,27 +244,8 @@ class _Resolver:
         made = Mirror(
             self.target, self.name, collection, shapes, key, version, discriminator, merge
         )
-        self._check_version(made)
+        check_version(made, self.dialect)
         return made
-
-    def _check_version(self, mirror: Mirror) -> None:
-        """See whether a stamp comes back from the version column as it was written."""
-        if mirror.version is None:
-            return
-        try:
-            found = mirror.order_of(_there_and_back(mirror, self.dialect))
-        except Exception as error:
-            raise self.fail(
-                f"its column cannot hold a version ({error}): use an Integer for milliseconds, a "
-                "DateTime or a String, or updated_at=None to keep it in the log alone",
-                mirror.version.name,
-            ) from error
-        if found != _STAMP_MS * 1000:
-            raise self.fail(
-                "its column loses a part of a version, which counts milliseconds: let it keep "
-                "them, or use updated_at=None to keep the version in the log alone",
-                mirror.version.name,
-            )
 
     def _columns(self, mapper: Mapper[Any]) -> dict[str, tuple[Column[Any], ...]]:
         unknown = self.declaration.exclude - {
@@ -360,16 +341,6 @@ class _Resolver:
         if name in self.declaration.exclude:
             raise self.fail("it tells the subclasses apart and cannot be excluded", name)
         return name
-
-
-def _there_and_back(mirror: Mirror, dialect: Dialect) -> Any:
-    """A stamp, as the version column gives it back."""
-    assert mirror.version is not None
-    value = mirror.version_value(_STAMP_MS)
-    type_ = mirror.version.column.type.dialect_impl(dialect)
-    bind, result = type_.bind_processor(dialect), type_.result_processor(dialect, None)
-    stored = bind(value) if bind is not None else value
-    return result(stored) if result is not None else stored
 
 
 def _tables(mapper: Mapper[Any]) -> tuple[Table, ...]:
