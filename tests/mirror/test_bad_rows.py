@@ -8,18 +8,20 @@ from __future__ import annotations
 import enum
 import uuid
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from sqlite3 import connect
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON, Enum, String, TypeDecorator
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import JSON, Enum, Integer, String, TypeDecorator
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from taskstore import InvalidDeclarationError, RecordSkippedWarning, mirrored
+from taskstore import InvalidDeclarationError, RecordSkippedWarning, StaleRecordError, mirrored
 from tests.mirror.clones import cloned
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FUTURE = 4_000_000_000_000
 
 
@@ -248,3 +250,111 @@ def test_a_table_that_is_not_there(tmp_path: Path) -> None:
     run(tmp_path / "one", "ALTER TABLE tasks ADD COLUMN price VARCHAR")
     with cloned(tmp_path / "one", [task], other) as one:
         assert ["1"] == [row.id for row in one.rows(task)]
+
+
+class Epoch(TypeDecorator[datetime]):
+    """A time as milliseconds."""
+
+    impl = Integer
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> int | None:
+        """As it is stored."""
+        return None if value is None else (value - EPOCH) // timedelta(milliseconds=1)
+
+    def process_result_value(self, value: int | None, dialect: Any) -> datetime | None:
+        """As the application sees it."""
+        return None if value is None else EPOCH + timedelta(milliseconds=value)
+
+
+class Written(TypeDecorator[datetime]):
+    """A time as text."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> str | None:
+        """As it is stored."""
+        return None if value is None else value.isoformat()
+
+    def process_result_value(self, value: str | None, dialect: Any) -> datetime | None:
+        """As the application sees it."""
+        return None if value is None else datetime.fromisoformat(value)
+
+
+def versioned(type_: Any) -> Any:
+    """A model with a version of some type."""
+
+    @mirrored("tasks")
+    class Task(new_base()):
+        __tablename__ = "tasks"
+        id: Mapped[str] = mapped_column(primary_key=True)
+        updated_at: Mapped[Any] = mapped_column(type_)
+        title: Mapped[str]
+
+    return Task
+
+
+@pytest.mark.parametrize("type_", [Epoch, Written])
+def test_versions_of_a_type_of_the_application(tmp_path: Path, type_: Any) -> None:
+    """They are stamped, carried, kept and compared as times, whatever is stored."""
+    task = versioned(type_)
+    with (
+        cloned(tmp_path / "one", [task], task) as one,
+        cloned(tmp_path / "two", [task], task) as two,
+    ):
+        with one.sessions.begin() as session:
+            session.add(task(id="1", title="a"))
+        for title in ("b", "c"):
+            with one.sessions.begin() as session:
+                session.get_one(task, "1").title = title
+        later = datetime(2090, 1, 2, 3, 4, 5, 678901, UTC)
+        with one.sessions.begin() as session:
+            session.get_one(task, "1").updated_at = later
+        one.check()
+        two.take(one)
+        assert () == two.store.sync().mirrored
+        [found] = two.rows(task)
+        assert ("c", 0) == (found.title, (later - found.updated_at) // timedelta(milliseconds=1))
+        two.check()
+        with two.sessions.begin() as session:
+            session.get_one(task, "1").title = "d"
+        two.check()
+        assert found.updated_at < two.rows(task)[0].updated_at
+        with two.sessions() as session:
+            row = session.get_one(task, "1")
+            row.title, row.updated_at = "e", datetime(2000, 1, 1, tzinfo=UTC)
+            with pytest.raises(StaleRecordError):
+                session.commit()
+
+
+class Seconds(Epoch):
+    """A time as whole seconds."""
+
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> int | None:
+        """As it is stored."""
+        return None if value is None else int(value.timestamp())
+
+    def process_result_value(self, value: int | None, dialect: Any) -> datetime | None:
+        """As the application sees it."""
+        return None if value is None else datetime.fromtimestamp(value, UTC)
+
+
+@pytest.mark.parametrize(
+    ("type_", "reason"),
+    [
+        (sqlite.DATETIME(truncate_microseconds=True), "loses a part.*milliseconds"),
+        (Seconds, "cannot hold a version"),
+        (Money, "cannot hold a version.*has no currency"),
+    ],
+)
+def test_versions_that_cannot_work(tmp_path: Path, type_: Any, reason: str) -> None:
+    """A column that does not give back a stamp is refused when the store opens."""
+    task = versioned(type_)
+    with (
+        pytest.raises(InvalidDeclarationError, match=f"updated_at: .*{reason}"),
+        cloned(tmp_path / "one", [task], task),
+    ):
+        pass

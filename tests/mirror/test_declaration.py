@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, PickleType, Table, create_engine
+from sqlalchemy import ForeignKey, PickleType, Table, UniqueConstraint, create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from taskstore import InvalidDeclarationError, InvalidNameError, Store, mirrored
@@ -156,6 +156,66 @@ def subclass_alone() -> list[Any]:
     return [Below]
 
 
+def replacing_constraint() -> list[Any]:
+    @mirrored("x", updated_at=None)
+    class Replacing(new_base()):
+        __tablename__ = "replacing"
+        id: Mapped[str] = mapped_column(primary_key=True)
+        slug: Mapped[str]
+        __table_args__ = (UniqueConstraint("slug", sqlite_on_conflict="REPLACE"),)
+
+    return [Replacing]
+
+
+def replacing_column() -> list[Any]:
+    @mirrored("x", updated_at=None)
+    class Replacing(new_base()):
+        __tablename__ = "replacing"
+        id: Mapped[str] = mapped_column(primary_key=True)
+        slug: Mapped[str] = mapped_column(unique=True, sqlite_on_conflict_unique="replace")
+
+    return [Replacing]
+
+
+def replacing_subclass() -> list[Any]:
+    base = new_base()
+
+    @mirrored("x", updated_at=None)
+    class Above(base):
+        __tablename__ = "above"
+        id: Mapped[str] = mapped_column(primary_key=True)
+        kind: Mapped[str]
+        __mapper_args__ = {"polymorphic_on": "kind"}  # noqa: RUF012
+
+    class Below(Above):
+        __tablename__ = "below"
+        id: Mapped[str] = mapped_column(
+            ForeignKey("above.id"), primary_key=True, sqlite_on_conflict_primary_key="REPLACE"
+        )
+        __mapper_args__ = {"polymorphic_identity": "below"}  # noqa: RUF012
+
+    return [Above]
+
+
+def key_in_one_table() -> list[Any]:
+    base = new_base()
+
+    @mirrored("x", updated_at=None, key="uid")
+    class Above(base):
+        __tablename__ = "above"
+        code: Mapped[str] = mapped_column(primary_key=True)
+        uid: Mapped[str] = mapped_column(unique=True)
+        kind: Mapped[str]
+        __mapper_args__ = {"polymorphic_on": "kind"}  # noqa: RUF012
+
+    class Below(Above):
+        __tablename__ = "below"
+        code: Mapped[str] = mapped_column(ForeignKey("above.code"), primary_key=True)
+        __mapper_args__ = {"polymorphic_identity": "below"}  # noqa: RUF012
+
+    return [Above]
+
+
 @pytest.mark.parametrize(
     ("declare", "reason"),
     [
@@ -171,6 +231,10 @@ def subclass_alone() -> list[Any]:
         (same_collection, "each its own"),
         (unknown_exclusion, "not there"),
         (subclass_alone, "inherits from Above"),
+        (replacing_constraint, "sqlite_on_conflict='REPLACE' deletes other rows"),
+        (replacing_column, "sqlite_on_conflict_unique='REPLACE' deletes other rows"),
+        (replacing_subclass, "deletes other rows of 'below'"),
+        (key_in_one_table, "needs the key in each table"),
     ],
 )
 def test_refused_at_open(tmp_path: Path, declare: Callable[[], list[Any]], reason: str) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import Mapper, configure_mappers
 
 from taskstore._format.names import check_collection_name
+from taskstore._mirror.checks import check_conflicts, check_version
 from taskstore._mirror.declare import Declaration, declaration_of
 from taskstore._mirror.shape import Field, Mirror, Shape
 from taskstore._mirror.values import codec_for
@@ -233,20 +234,18 @@ class _Resolver:
                     'is_deleted = mapped_column("deleted")',
                     "deleted",
                 )
+        for table in {table for shape in shapes for table in shape.tables}:
+            check_conflicts(self.name, table)
         merge = self.declaration.merge
         unknown = set(merge) - {name for shape in shapes for name in shape.fields}
         if unknown:
             raise self.fail("merge names an attribute that is not mirrored", min(unknown))
-        return Mirror(
-            self.target,
-            self.name,
-            self.declaration.collection,
-            shapes,
-            key,
-            version,
-            discriminator,
-            merge,
+        collection = self.declaration.collection
+        made = Mirror(
+            self.target, self.name, collection, shapes, key, version, discriminator, merge
         )
+        check_version(made, self.dialect)
+        return made
 
     def _columns(self, mapper: Mapper[Any]) -> dict[str, tuple[Column[Any], ...]]:
         unknown = self.declaration.exclude - {

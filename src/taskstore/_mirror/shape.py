@@ -15,7 +15,7 @@ from taskstore._format.instants import parse_instant
 from taskstore._format.lines import encode_value
 from taskstore._format.names import check_id
 from taskstore._mirror.values import Codec
-from taskstore._records.versions import claim_of
+from taskstore._records.versions import Claim, claim_of
 
 __all__ = ["Field", "Mirror", "Row", "Shape"]
 
@@ -244,13 +244,30 @@ class Mirror:
         codec = self.version.codec
         order_us = parse_instant(stamp)
         if codec.python == "int":
-            return order_us // 1000
-        text = stamp if isinstance(stamp, str) else rfc3339(order_us)
-        return text if codec.python == "str" else codec.decode(rfc3339(order_us))
+            return codec.decode(order_us // 1000)
+        if codec.python == "str" and isinstance(stamp, str):
+            return codec.decode(stamp)
+        return codec.decode(rfc3339(order_us))
+
+    def claim(self, version: Any) -> Claim | None:
+        """Return what a version claims that a row carries or has; None for nothing.
+
+        Raises:
+            StructureError: it is no version.
+        """
+        assert self.version is not None
+        codec = self.version.codec
+        if version is not None and codec.python != "datetime" and type(version) not in (int, str):
+            try:
+                # As it is stored, with the precision of that.
+                version = codec.encode(version)
+            except Exception:  # noqa: BLE001 - a type of the application's own raises anything
+                return claim_of(version)
+        return claim_of(version)
 
     def order_of(self, version: Any) -> int | None:
         """Return the order, in microseconds, of what a version column holds; None for nothing."""
-        claim = claim_of(version)
+        claim = self.claim(version)
         return None if claim is None else claim.order_us
 
 

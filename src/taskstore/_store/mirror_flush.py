@@ -25,7 +25,7 @@ from taskstore._mirror.affected import Affected
 from taskstore._mirror.reading import key_condition
 from taskstore._mirror.shape import Mirror, Shape
 from taskstore._records.reasons import StructureError
-from taskstore._records.versions import Claim, claim_of
+from taskstore._records.versions import Claim
 from taskstore._store.changes import Changes, Key
 from taskstore._store.context import StoreContext
 from taskstore._store.mirror_guard import check_there, look_once
@@ -198,7 +198,7 @@ class MirrorFlush:
         if isinstance(value, ClauseElement):
             return None
         try:
-            return claim_of(value)
+            return mirror.claim(value)
         except StructureError as error:
             raise InvalidRecordError(
                 collection=mirror.collection, id=id, field=mirror.version.name, reason=str(error)

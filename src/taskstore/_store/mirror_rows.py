@@ -17,7 +17,7 @@ from taskstore._mirror.shape import Mirror, Row
 from taskstore._mirror.writing import stamp_rows
 from taskstore._records.reasons import StructureError
 from taskstore._records.stability import merge_fields
-from taskstore._records.versions import Claim, claim_of
+from taskstore._records.versions import Claim
 from taskstore._store.changes import Key
 from taskstore._store.collect import collect_graves, collect_lines
 from taskstore._store.context import StoreContext
@@ -153,7 +153,10 @@ class Reconciler:
         if mirror.version is None or before is None:
             return True
         if mirror.version.codec.python == "int":
-            return bool((row.version or 0) == before.order_us // 1000)
+            version = row.version or 0
+            if type(version) is not int:
+                version = (mirror.order_of(version) or 0) // 1000
+            return bool(version == before.order_us // 1000)
         return (self._claim(mirror, row) or Claim(0, 0, 1)).order_us == before.order_us
 
     def _of_row(self, batch: _Batch, mirror: Mirror, row: Row, before: Stored | None) -> Version:
@@ -179,7 +182,7 @@ class Reconciler:
 
     def _claim(self, mirror: Mirror, row: Row) -> Claim | None:
         try:
-            return claim_of(row.version)
+            return mirror.claim(row.version) if mirror.version is not None else None
         except StructureError as error:
             raise InvalidRecordError(
                 collection=mirror.collection,
