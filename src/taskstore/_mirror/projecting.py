@@ -52,10 +52,17 @@ class Wish:
 
     @property
     def kind(self) -> str:
-        """One of "update", "delete" and "insert"."""
+        """One of "update", "delete", "insert" and, by a row of another class, "replace"."""
         if self.row is None:
             return "delete"
-        return "insert" if self.current is None else "update"
+        if self.current is None:
+            return "insert"
+        return "update" if self.current.shape is self.row.shape else "replace"
+
+    @property
+    def deletes(self) -> bool:
+        """Whether a row goes, be it for another one."""
+        return self.kind in {"delete", "replace"}
 
 
 @attrs.define
@@ -91,12 +98,13 @@ class Projector:
             some = list(group)
             if kind == "insert":
                 some = parents_first(some, _row_of)
-            if kind == "delete" or not self._attempt(partial(_write, self.connection, some), some):
+            alone = kind in {"delete", "replace"}
+            if alone or not self._attempt(partial(_write, self.connection, some), some):
                 left += [wish for wish in some if not self._one(wish)]
         return left
 
     def _one(self, wish: Wish) -> bool:
-        if wish.row is not None:
+        if not wish.deletes:
             return self._attempt(partial(_write, self.connection, [wish]), [wish])
         reason = self._why_not_deleted(wish, ())
         if reason is not None:
@@ -167,8 +175,8 @@ class Projector:
     def _together(self, pending: list[Wish]) -> list[Wish]:
         bad = []
         doomed = [wish for wish in pending if wish.row is None]
-        for wish in doomed:
-            reason = self._why_not_deleted(wish, doomed)
+        for wish in pending:
+            reason = self._why_not_deleted(wish, doomed) if wish.deletes else None
             if reason is not None:
                 self.refused[wish.key] = reason
                 bad.append(wish)
@@ -273,6 +281,8 @@ def _write(connection: Connection, wishes: Sequence[Wish]) -> None:
         for wish in wishes:
             assert wish.current is not None
             delete_row(connection, mirror, wish.current)
+            if wish.row is not None:
+                insert_rows(connection, mirror, [wish.row])
 
 
 def _in_order(wishes: list[Wish]) -> list[Wish]:
@@ -280,7 +290,7 @@ def _in_order(wishes: list[Wish]) -> list[Wish]:
     tables = {wish.mirror.table: None for wish in wishes}
     in_order = _sorted(tables)
     places = {table: place for place, table in enumerate(in_order)}
-    turns = {"update": 0, "delete": 1, "insert": 2}
+    turns = {"update": 0, "delete": 1, "replace": 2, "insert": 3}
 
     def order(wish: Wish) -> tuple[int, int, str]:
         place = places[wish.mirror.table]

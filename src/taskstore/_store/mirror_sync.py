@@ -260,13 +260,10 @@ def wish_for(
     if stored is not None and stored.line is not None:
         row = mirror.decoded(id, raw_fields(stored.line))
         if current is not None:
-            if current.shape is not row.shape:
-                raise ValueError(
-                    f"the row is of another class than the line: {current.shape.identity!r}"
-                )
-            if equals(mirror, row, current):
+            is_alike = current.shape is row.shape
+            if is_alike and equals(mirror, row, current):
                 return None
-            if is_strange and not _is_older(mirror, row, current):
+            if is_strange and not (is_alike and _is_older(mirror, row, current)):
                 raise ValueError(_kept(mirror, "differs from its line"))
         return Wish(mirror, id, row, current)
     if current is None or (stored is None and (is_strange or not is_given_up)):
