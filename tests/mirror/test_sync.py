@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from tests.mirror.clones import Clone
-from tests.mirror.models import Note, Person, Step, Tag, Task
+from tests.mirror.clones import Clone, cloned
+from tests.mirror.models import Circle, Figure, Note, Person, Square, Step, Tag, Task
 
 
 def person(id: str, **values: Any) -> dict[str, Any]:
@@ -199,3 +202,42 @@ def test_sessions_see_a_sync(one: Clone, two: Clone) -> None:
     one.store.sync()
     assert ["two"] == [row.title for row in one.rows(Task)]
     assert one.dump() == two.dump()
+
+
+def test_another_class(one: Clone) -> None:
+    """A record that was deleted and made anew as another class becomes a row of that class."""
+    with one.sessions.begin() as session:
+        session.add_all([Circle(id="a", radius=1.0), Square(id="b", side=2)])
+    one.append("shapes", {"id": "a", "kind": "square", "side": 3, "updated_at": 2**42})
+    one.append("shapes", {"id": "b", "kind": "circle", "radius": 4.0, "updated_at": 2**42})
+    assert [] == one.store.sync().problems
+    with one.sessions() as session:
+        assert 3 == session.get_one(Square, "a").side
+        assert 4.0 == session.get_one(Circle, "b").radius
+    with one.engine.connect() as connection:
+        assert ["a"] == connection.exec_driver_sql("SELECT id FROM squares").scalars().all()
+    one.check()
+
+
+def test_another_class_and_what_refers_to_it(tmp_path: Path) -> None:
+    """It is not made anew where the database would delete rows that refer to it."""
+    with cloned(tmp_path / "one") as one, one.sessions.begin() as session:
+        session.add(Circle(id="a", radius=1.0))
+    with closing(sqlite3.connect(tmp_path / "one" / "app.db")) as database:
+        for table, action in (("marks", "CASCADE"), ("signs", "NO ACTION")):
+            database.execute(
+                f"CREATE TABLE {table} (id REFERENCES figures (id) ON DELETE {action})"
+            )
+            database.execute(f"INSERT INTO {table} VALUES ('a')")
+        database.commit()
+    with cloned(tmp_path / "one") as one:
+        one.append("shapes", {"id": "a", "kind": "square", "side": 3, "updated_at": 2**42})
+        for _ in range(2):
+            [problem] = one.store.sync().problems
+            assert "rows of 'marks' refer to it" in problem.reason
+            assert ["circle"] == [row.kind for row in one.rows(Figure)]
+        with one.engine.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM marks")
+        assert [] == one.store.sync().problems
+        assert ["square"] == [row.kind for row in one.rows(Figure)]
+        one.check()

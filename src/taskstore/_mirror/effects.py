@@ -66,7 +66,7 @@ class Effects:
 
     def moved(self, wish: Wish) -> list[tuple[Table, Link]]:
         """The foreign keys by which the database follows where an update changes a row."""
-        if wish.row is None or wish.current is None or not self.enforced:
+        if wish.row is None or wish.current is None or wish.deletes or not self.enforced:
             return []
         acting = [
             (table, link)

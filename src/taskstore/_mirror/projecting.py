@@ -84,13 +84,14 @@ class Projector:
                 some = [wish for wish in some if wish not in moving]
             if not some:
                 continue
-            if kind == "delete" or not self._attempt(partial(_write, self.connection, some), some):
+            alone = kind in {"delete", "replace"}
+            if alone or not self._attempt(partial(_write, self.connection, some), some):
                 left += [wish for wish in some if not self._one(wish)]
         return left
 
     def _one(self, wish: Wish) -> bool:
         reason = None
-        if wish.row is None:
+        if wish.deletes:
             reason = self._effects.why_not_deleted(wish, ())
         return self._allowed(wish, reason) and self._try(wish)
 
@@ -154,8 +155,8 @@ class Projector:
         doomed = [wish for wish in pending if wish.row is None]
         bad = [
             wish
-            for wish in doomed
-            if not self._allowed(wish, self._effects.why_not_deleted(wish, doomed))
+            for wish in pending
+            if wish.deletes and not self._allowed(wish, self._effects.why_not_deleted(wish, doomed))
         ]
         if bad:
             return bad
@@ -216,6 +217,8 @@ def _write(connection: Connection, wishes: Sequence[Wish]) -> None:
         for wish in wishes:
             assert wish.current is not None
             delete_row(connection, mirror, wish.current)
+            if wish.row is not None:
+                insert_rows(connection, mirror, [wish.row])
 
 
 def _in_order(wishes: list[Wish]) -> list[Wish]:
@@ -223,7 +226,7 @@ def _in_order(wishes: list[Wish]) -> list[Wish]:
     tables = {wish.mirror.table: None for wish in wishes}
     in_order = _sorted(tables)
     places = {table: place for place, table in enumerate(in_order)}
-    turns = {"update": 0, "delete": 1, "insert": 2}
+    turns = {"update": 0, "delete": 1, "replace": 2, "insert": 3}
 
     def order(wish: Wish) -> tuple[int, int, str]:
         place = places[wish.mirror.table]

@@ -34,7 +34,14 @@ class Wish:
 
     @property
     def kind(self) -> str:
-        """One of "update", "delete" and "insert"."""
+        """One of "update", "delete", "insert" and, by a row of another class, "replace"."""
         if self.row is None:
             return "delete"
-        return "insert" if self.current is None else "update"
+        if self.current is None:
+            return "insert"
+        return "update" if self.current.shape is self.row.shape else "replace"
+
+    @property
+    def deletes(self) -> bool:
+        """Whether a row goes, be it for another one."""
+        return self.kind in {"delete", "replace"}

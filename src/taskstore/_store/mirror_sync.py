@@ -201,15 +201,9 @@ class MirrorSync:
 
     def _wishes(self, mirror: Mirror, unfit: dict[tuple[str, str], str]) -> Iterator[Wish]:
         touched = self._touched.get(mirror.collection) or _Touched()
-        again = self.rows.problems(mirror.collection)
         strange = set() if self.prune else touched.new | self.rows.never_logged(mirror.collection)
         self._strange[mirror.collection] = strange
-        ids = list(touched.changed | touched.removed | dict.fromkeys(again))
-        given_up = {*touched.removed, *again}
-        if self.prune:
-            pages = [id for page in ids_in(self.connection, mirror) for id in page]
-            given_up.update(pages)
-            ids = list(dict.fromkeys([*ids, *pages]))
+        ids, given_up = self._ids(mirror, touched)
         for some in _chunks(ids):
             stored = self.rows.stored(mirror.collection, some)
             current = read_rows(self.connection, mirror, some, lenient=True)
@@ -217,7 +211,7 @@ class MirrorSync:
                 known, row = stored.get(id), current.get(id)
                 is_strange = id in strange or (touched.doubtful and _is_newer(mirror, known, row))
                 if is_strange:
-                    self._strange[mirror.collection].add(id)
+                    strange.add(id)
                 try:
                     wish = wish_for(
                         mirror,
@@ -232,6 +226,17 @@ class MirrorSync:
                 else:
                     if wish is not None:
                         yield wish
+
+    def _ids(self, mirror: Mirror, touched: _Touched) -> tuple[list[str], set[str]]:
+        """The ids to look at, and those among them whose rows go if the log says nothing."""
+        again = self.rows.problems(mirror.collection)
+        ids = touched.changed | touched.removed | dict.fromkeys(again)
+        given_up = {*touched.removed, *again}
+        if self.prune:
+            pages = [id for page in ids_in(self.connection, mirror) for id in page]
+            given_up.update(pages)
+            ids |= dict.fromkeys(pages)
+        return list(ids), given_up
 
 
 def wish_for(
@@ -260,13 +265,10 @@ def wish_for(
     if stored is not None and stored.line is not None:
         row = mirror.decoded(id, raw_fields(stored.line))
         if current is not None:
-            if current.shape is not row.shape:
-                raise ValueError(
-                    f"the row is of another class than the line: {current.shape.identity!r}"
-                )
-            if equals(mirror, row, current):
+            is_alike = current.shape is row.shape
+            if is_alike and equals(mirror, row, current):
                 return None
-            if is_strange and not _is_older(mirror, row, current):
+            if is_strange and not (is_alike and _is_older(mirror, row, current)):
                 raise ValueError(_kept(mirror, "differs from its line"))
         return Wish(mirror, id, row, current)
     if current is None or (stored is None and (is_strange or not is_given_up)):
