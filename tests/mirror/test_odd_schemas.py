@@ -133,6 +133,24 @@ def test_a_trigger_that_ends_the_transaction(tmp_path: Path) -> None:
         one.check()
 
 
+def test_a_trigger_that_minds_an_exchange(tmp_path: Path) -> None:
+    """It is told also where only a placeholder for a unique value sets it off."""
+    task = model(place=mapped_column(Integer, unique=True, nullable=False))
+    with cloned(tmp_path / "one", [task], task) as one:
+        with one.sessions.begin() as session:
+            session.add_all([task(id="1", place=1), task(id="2", place=2)])
+        run(
+            tmp_path / "one",
+            "CREATE TRIGGER guard BEFORE UPDATE ON tasks WHEN typeof(new.place) = 'blob' "
+            "BEGIN SELECT raise(ROLLBACK, 'no number'); END",
+        )
+        one.append("tasks", {"id": "1", "place": 2, "updated_at": FUTURE})
+        one.append("tasks", {"id": "2", "place": 1, "updated_at": FUTURE})
+        with pytest.raises(InvalidRecordError, match=r"no number.*RAISE\(ABORT\)"):
+            one.store.sync()
+        assert [1, 2] == [row.place for row in one.rows(task)]
+
+
 class Opaque(TypeDecorator[Any]):
     """A type whose values the driver cannot bind."""
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
-from sqlalchemy import ColumnElement, Table, column, table
+from sqlalchemy import ColumnElement, column, table
 from sqlalchemy.engine import Connection
 
 from taskstore._mirror.links import ACTING, Link, enforced, referring
 from taskstore._mirror.reading import key_condition
 from taskstore._mirror.registry import Mirrors
 from taskstore._mirror.shape import Mirror
+from taskstore._mirror.writing import key_columns
 
 __all__ = ["Affected", "reaches"]
 
-_DELETES = re.compile(r"\b(delete|replace)\b", re.IGNORECASE)
-_UPDATES = re.compile(r"\bupdate\b", re.IGNORECASE)
+_VERB = re.compile(r"\s*(\w+)(\s+or\s+replace)?", re.IGNORECASE)
+_SETS = re.compile(r"\bset\b(.*?)(\bwhere\b|$)", re.IGNORECASE | re.DOTALL)
+_UPSERTS = re.compile(r"\bdo\s+update\b", re.IGNORECASE)
 
 
 @attrs.define
@@ -39,7 +41,7 @@ class Affected:
 
     def below(self, parent: Any, condition: ColumnElement[bool]) -> None:
         """Find the rows that the database changes with rows of a table that meet a condition."""
-        for link in self._links(parent.name):
+        for link in self.links(parent.name):
             if link.on_delete not in ACTING and link.on_update not in ACTING:
                 continue
             mirror = self.mirrors.by_table.get(link.child.lower())
@@ -48,7 +50,8 @@ class Affected:
             else:
                 self._foreign(link, parent, condition)
 
-    def _links(self, name: str) -> Sequence[Link]:
+    def links(self, name: str) -> Sequence[Link]:
+        """Return the foreign keys that refer to a table."""
         if name not in self._known:
             self._known[name] = self.mirrors.links.to(self.connection, name)
         return self._known[name]
@@ -56,10 +59,13 @@ class Affected:
     def _mirrored(
         self, link: Link, parent: Any, condition: ColumnElement[bool], mirror: Mirror
     ) -> None:
-        child = next(
-            one for shape in mirror.shapes for one in shape.tables if one.name == link.child
+        shape, child = next(
+            (shape, one)
+            for shape in mirror.shapes
+            for one in shape.tables
+            if one.name == link.child
         )
-        columns = list(_key_columns(mirror, child))
+        columns = key_columns(mirror, shape, child)
         for row in referring(self.connection, link, parent, condition, columns):
             key = tuple(row)
             if (link.child, key) not in self._seen:
@@ -69,7 +75,7 @@ class Affected:
 
     def _foreign(self, link: Link, parent: Any, condition: ColumnElement[bool]) -> None:
         """Pass through a table that is not mirrored, by what others refer to in it."""
-        further = {name for other in self._links(link.child) for name in other.referred}
+        further = {name for other in self.links(link.child) for name in other.referred}
         if not further:
             return
         names = sorted({*further, *link.columns})
@@ -82,15 +88,6 @@ class Affected:
                 self.below(child, key_condition(columns, key))
 
 
-def _key_columns(mirror: Mirror, child: Table) -> Iterator[Any]:
-    """The columns of the key, in one of the tables of a hierarchy."""
-    for shape in mirror.shapes:
-        if child in shape.tables:
-            for name in mirror.key:
-                yield next(one for one in shape.fields[name].columns if one.table is child)
-            return
-
-
 def reaches(connection: Connection, mirrors: Mirrors, table: str, statement: str) -> bool:
     """Whether the database would change mirrored rows by itself when a statement has run.
 
@@ -100,15 +97,18 @@ def reaches(connection: Connection, mirrors: Mirrors, table: str, statement: str
         table: that it writes, in lower case, and that is not mirrored.
         statement: its SQL.
     """
-    deletes = _DELETES.search(statement) is not None
-    updates = _UPDATES.search(statement) is not None
+    deletes, updates = _effects_of(statement)
     if not (deletes or updates) or not enforced(connection):
         return False
+    sets = " ".join(found[1] for found in _SETS.finditer(statement)).lower()
     seen: set[str] = set()
     waiting = [table]
     while waiting:
         for link in mirrors.links.to(connection, waiting.pop()):
-            acts = (deletes and link.on_delete in ACTING) or (updates and link.on_update in ACTING)
+            changes = updates and (
+                bool(seen) or any(name.lower() in sets for name in link.referred)
+            )
+            acts = (deletes and link.on_delete in ACTING) or (changes and link.on_update in ACTING)
             child = link.child.lower()
             if acts and child in mirrors.tables:
                 return True
@@ -116,3 +116,18 @@ def reaches(connection: Connection, mirrors: Mirrors, table: str, statement: str
                 seen.add(child)
                 waiting.append(child)
     return False
+
+
+def _effects_of(statement: str) -> tuple[bool, bool]:
+    """Whether a statement may delete rows, and whether it may update some."""
+    found = _VERB.match(statement)
+    verb = found[1].lower() if found else ""
+    replaces = verb == "replace" or (found is not None and found[2] is not None)
+    if verb == "insert":
+        return replaces, _UPSERTS.search(statement) is not None
+    if verb == "update":
+        return replaces, True
+    if verb in {"delete", "replace"}:
+        return True, False
+    # Behind a WITH, or after a comment, it may be any of them.
+    return True, True

@@ -15,6 +15,8 @@ from sqlalchemy.exc import (
     ProgrammingError,
 )
 
+from taskstore.errors import TaskstoreError
+
 __all__ = ["RolledBackError", "deferring", "is_refusal", "reason_of", "savepoint"]
 
 
@@ -39,9 +41,10 @@ def savepoint(connection: Connection, name: str) -> Iterator[None]:
                 cursor.execute(f"ROLLBACK TO {name}")
                 cursor.execute(f"RELEASE {name}")
             except sqlite3.OperationalError as lost:
-                if "no such savepoint" in str(lost):
+                if "no such savepoint" not in str(lost):
+                    raise
+                if not isinstance(error, TaskstoreError):
                     raise RolledBackError(_cause(error)) from error
-                raise
             raise
         cursor.execute(f"RELEASE {name}")
     finally:

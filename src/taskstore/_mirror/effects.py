@@ -30,6 +30,7 @@ class Effects:
     connection: Connection
     links: Links
     enforced: bool
+    _following: dict[str, list[Link]] = attrs.field(factory=dict)
 
     def why_not_deleted(self, wish: Wish, doomed: Sequence[Wish]) -> str | None:
         """Say which rows a deletion would change behind everybody's back."""
@@ -71,8 +72,7 @@ class Effects:
         acting = [
             (table, link)
             for table in wish.current.shape.tables
-            for link in self.links.to(self.connection, table.name)
-            if link.on_update in ACTING
+            for link in self._followers(table.name)
         ]
         if not acting:
             return []
@@ -82,6 +82,13 @@ class Effects:
             for table, link in acting
             if any((table.name, name.lower()) in changed for name in link.referred)
         ]
+
+    def _followers(self, table: str) -> list[Link]:
+        """The foreign keys by which the database follows updates; asked for each row."""
+        if table not in self._following:
+            links = self.links.to(self.connection, table)
+            self._following[table] = [link for link in links if link.on_update in ACTING]
+        return self._following[table]
 
     def _is_referred(self, link: Link, table: Any, condition: Any, doomed: Sequence[Wish]) -> bool:
         """Whether rows refer to a row by a foreign key, other than rows that go as well."""

@@ -79,15 +79,22 @@ class Projector:
             if kind == "insert":
                 some = parents_first(some, _row_of)
             elif kind == "update":
-                moving = [wish for wish in some if self._effects.moved(wish)]
+                some, moving = self._parted(some)
                 left += moving
-                some = [wish for wish in some if wish not in moving]
             if not some:
                 continue
             alone = kind in {"delete", "replace"}
             if alone or not self._attempt(partial(_write, self.connection, some), some):
                 left += [wish for wish in some if not self._one(wish)]
         return left
+
+    def _parted(self, wishes: Sequence[Wish]) -> tuple[list[Wish], list[Wish]]:
+        """Part updates that the database may follow into other rows from the rest."""
+        still: list[Wish] = []
+        moving: list[Wish] = []
+        for wish in wishes:
+            (moving if self._effects.moved(wish) else still).append(wish)
+        return still, moving
 
     def _one(self, wish: Wish) -> bool:
         reason = None
@@ -164,8 +171,7 @@ class Projector:
         for wish in pending:
             if wish.kind == "update":
                 self._parking.park(wish)
-        moving = [wish for wish in pending if self._effects.moved(wish)]
-        still = [wish for wish in pending if wish not in moving]
+        still, moving = self._parted(pending)
         # Children before what they refer to: then there is nothing for the database to follow.
         bad = [wish for wish in (*still, *reversed(moving)) if not self._try(wish)]
         return bad or [wish for wish in pending if self._dangles(wish)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 import msgspec
-from sqlalchemy import Column, Table
+from sqlalchemy import Column, Integer, String, Table, Uuid
 from sqlalchemy.orm import Mapper
 
 from taskstore._format.instants import parse_instant
@@ -18,6 +18,8 @@ from taskstore._mirror.values import Codec
 from taskstore._records.versions import Claim, claim_of
 
 __all__ = ["Field", "Mirror", "Row", "Shape"]
+
+_PLAIN = (String, Integer, Uuid)
 
 
 @attrs.frozen(eq=False)
@@ -143,6 +145,11 @@ class Mirror:
     def key_fields(self) -> tuple[Field, ...]:
         """The fields of the key."""
         return tuple(self.base.fields[name] for name in self.key)
+
+    @cached_property
+    def reads_key_as_bound(self) -> bool:
+        """Whether a key reads back as it was given; dates and numbers may lose a part."""
+        return all(isinstance(field.column.type, _PLAIN) for field in self.key_fields)
 
     @property
     def is_association(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
-from sqlalchemy import ClauseElement, inspect, select
+from sqlalchemy import ClauseElement, inspect
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.orm import (
     InstanceState,
@@ -22,13 +22,14 @@ from taskstore._cache.bridge import driver_cursor
 from taskstore._cache.rows import Rows, Stored
 from taskstore._format.lines import raw_fields
 from taskstore._mirror.affected import Affected
-from taskstore._mirror.reading import key_condition
 from taskstore._mirror.shape import Mirror, Shape
 from taskstore._records.reasons import StructureError
 from taskstore._records.versions import Claim
 from taskstore._store.changes import Changes, Key
 from taskstore._store.context import StoreContext
+from taskstore._store.mirror_below import below, check_deletions, is_followed, orphans_of
 from taskstore._store.mirror_guard import check_there, look_once
+from taskstore._store.mirror_ids import given_id, id_now, stored_id
 from taskstore._store.mirror_rows import Reconciler, stamp_for
 from taskstore._store.transaction import Unit
 from taskstore._store.versions import Version
@@ -45,7 +46,8 @@ class MirrorPlan:
         planned: the versions that rows were stamped with.
         rows: them by the id that they will have.
         doomed: rows that are to be deleted.
-        moved: rows whose key changes, whose referring rows may get another as well.
+        orphans: rows that others have let go of, and that may be deleted for it.
+        moved: rows of which something changes that others refer to, and follow.
     """
 
     keys: dict[Key, None] = attrs.field(factory=dict)
@@ -53,6 +55,7 @@ class MirrorPlan:
     planned: dict[Key, Version] = attrs.field(factory=dict)
     late: dict[InstanceState[Any], Version] = attrs.field(factory=dict)
     doomed: set[InstanceState[Any]] = attrs.field(factory=set)
+    orphans: set[InstanceState[Any]] = attrs.field(factory=set)
     moved: list[InstanceState[Any]] = attrs.field(factory=list)
 
 
@@ -99,15 +102,18 @@ class MirrorFlush:
             if (known := self._mirrors.of(inspect(row).mapper)) is not None
         ]
         for state, mirror, shape in found:
-            self._note(plan, state, mirror, shape, unit)
+            self._note(plan, state, mirror, shape, unit, connection)
         self._stamp_all(plan, connection, unit, found)
         affected = Affected(connection, self._mirrors)
-        for row in touched:
-            state = inspect(row)
-            if state.key is not None and (state in plan.doomed or self._gets_key(state)):
-                _below(affected, state)
-                if state not in plan.doomed:
-                    plan.moved.append(state)
+        states: list[InstanceState[Any]] = [inspect(row) for row in touched]
+        plan.orphans = {orphan for state in states for orphan in orphans_of(state)}
+        for state in plan.doomed | plan.orphans:
+            if state.key is not None:
+                below(affected, state)
+        for state in states:
+            if state.key is not None and state not in plan.doomed and is_followed(affected, state):
+                below(affected, state)
+                plan.moved.append(state)
         plan.keys.update(affected.found)
         return plan
 
@@ -118,9 +124,10 @@ class MirrorFlush:
         mirror: Mirror,
         shape: Shape,
         unit: Unit,
+        connection: Connection,
     ) -> None:
         if state.key is not None:
-            plan.old_ids[state] = mirror.id_of(_old_key(state, mirror))
+            plan.old_ids[state] = stored_id(connection, state, mirror)
         if state.key is None or state in plan.doomed or _changes(state, shape, None):
             check_there(self._context, unit, mirror)
 
@@ -152,7 +159,7 @@ class MirrorFlush:
             ids = wanted.setdefault(mirror.collection, set())
             if state in plan.old_ids:
                 ids.add(plan.old_ids[state])
-            new = _new_id(state, mirror)
+            new = given_id(state, mirror)
             if new is not None:
                 ids.add(new)
         cursor = driver_cursor(connection)
@@ -175,7 +182,7 @@ class MirrorFlush:
         stored: dict[Key, Stored],
         changes: Changes,
     ) -> None:
-        old_id, new_id = plan.old_ids.get(state), _new_id(state, mirror)
+        old_id, new_id = plan.old_ids.get(state), given_id(state, mirror)
         claim = self._claim(state, mirror, old_id or new_id or "")
         before = old if new_id == old_id else stored.get((mirror.collection, new_id or ""))
         if old_id is not None and new_id != old_id:
@@ -204,10 +211,6 @@ class MirrorFlush:
                 collection=mirror.collection, id=id, field=mirror.version.name, reason=str(error)
             ) from None
 
-    def _gets_key(self, state: InstanceState[Any]) -> bool:
-        names = [state.mapper.get_property_by_column(one).key for one in state.mapper.primary_key]
-        return any(_added(state, name) for name in names)
-
     def collect(
         self,
         session: Session,
@@ -225,8 +228,8 @@ class MirrorFlush:
                 continue
             old = plan.old_ids.get(state)
             if old is None and state.key is not None:
-                old = mirror.id_of(_old_key(state, mirror))
-            new = _new_id(state, mirror) or _read_id(connection, state, mirror)
+                old = stored_id(connection, state, mirror)
+            new = id_now(connection, state, mirror, plan.planned)
             for id in (old, new):
                 if id is not None:
                     keys[mirror.collection, id] = None
@@ -238,8 +241,9 @@ class MirrorFlush:
                     plan.planned[mirror.collection, new] = plan.late[state]
         keys.update(dict.fromkeys(unit.relations))
         affected = Affected(connection, self._mirrors)
+        check_deletions(affected, context, plan.doomed | plan.orphans)
         for state in plan.moved:
-            _below(affected, state, moved=True)
+            below(affected, state, moved=True)
         keys.update(affected.found)
 
         def on_stamp(mirror: Mirror, id: str, value: Any) -> None:
@@ -280,63 +284,6 @@ class MirrorFlush:
             row = session.identity_map.get(identity_key(mapper.class_, mirror.key_of(id)))
             if row is not None:
                 session.expire(row)
-
-
-def _below(affected: Affected, state: InstanceState[Any], *, moved: bool = False) -> None:
-    """Find what refers to a row, by the key that it has in the database."""
-    mapper = state.mapper
-    for table in mapper.tables:
-        columns: list[Any] = list(table.primary_key)
-        key: Sequence[Any] = state.key[1] if state.key is not None else ()
-        if moved:
-            key = [state.dict[mapper.get_property_by_column(c).key] for c in mapper.primary_key]
-        if len(columns) == len(key):
-            affected.below(table, key_condition(columns, key))
-
-
-def _old_key(state: InstanceState[Any], mirror: Mirror) -> list[Any]:
-    """The values of a row's key as the database has them."""
-    mapper = state.mapper
-    primary = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
-    if state.key is not None and tuple(primary) == mirror.key:
-        return list(state.key[1])
-    values = []
-    for name in mirror.key:
-        history = state.attrs[name].load_history()
-        values.append(
-            history.deleted[0]
-            if history.deleted
-            else (history.unchanged or history.added or [None])[0]
-        )
-    return values
-
-
-def _new_id(state: InstanceState[Any], mirror: Mirror) -> str | None:
-    """The id that a row will have; None where the database or a default is to say."""
-    values = [state.dict.get(name) for name in mirror.key]
-    if any(value is None or isinstance(value, ClauseElement) for value in values):
-        return None
-    try:
-        return mirror.id_of(values)
-    except ValueError as error:
-        raise InvalidRecordError(
-            collection=mirror.collection, id=None, field=mirror.key[0], reason=str(error)
-        ) from error
-
-
-def _read_id(connection: Connection, state: InstanceState[Any], mirror: Mirror) -> str | None:
-    """The id of a row whose key was made by the database."""
-    mapper = state.mapper
-    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
-    values = [state.dict.get(name) for name in names]
-    if state.key is not None:
-        values = list(state.key[1])
-    if None in values:
-        return None
-    columns = [field.column for field in mirror.key_fields]
-    keys: list[Any] = list(mirror.table.primary_key)
-    found = connection.execute(select(*columns).where(key_condition(keys, values))).first()
-    return None if found is None else mirror.id_of(found)
 
 
 def _added(state: InstanceState[Any], name: str) -> Sequence[Any]:

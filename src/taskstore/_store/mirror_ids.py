@@ -1,0 +1,94 @@
+"""The ids of mirrored rows: as they are given, and as the database has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ClauseElement, select
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import InstanceState
+
+from taskstore._mirror.reading import key_condition
+from taskstore._mirror.shape import Mirror
+from taskstore._store.changes import Key
+from taskstore._store.versions import Version
+from taskstore.errors import InvalidRecordError, UntrackedWriteError
+
+__all__ = ["given_id", "id_now", "stored_id"]
+
+
+def _old_key(state: InstanceState[Any], mirror: Mirror) -> list[Any]:
+    """The values of a row's key as the database has them."""
+    mapper = state.mapper
+    primary = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    if state.key is not None and tuple(primary) == mirror.key:
+        return list(state.key[1])
+    values = []
+    for name in mirror.key:
+        history = state.attrs[name].load_history()
+        values.append(
+            history.deleted[0]
+            if history.deleted
+            else (history.unchanged or history.added or [None])[0]
+        )
+    return values
+
+
+def stored_id(connection: Connection, state: InstanceState[Any], mirror: Mirror) -> str:
+    """The id of a row as the database has it."""
+    if not mirror.reads_key_as_bound:
+        found = _read_id(connection, state, mirror)
+        if found is not None:
+            return found
+    return mirror.id_of(_old_key(state, mirror))
+
+
+def id_now(
+    connection: Connection, state: InstanceState[Any], mirror: Mirror, planned: dict[Key, Version]
+) -> str | None:
+    """The id of a row that was written, under which its planned version is to be found.
+
+    Raises:
+        UntrackedWriteError: it cannot be found by the key that it was given.
+    """
+    given = given_id(state, mirror)
+    if given is not None and mirror.reads_key_as_bound:
+        return given
+    found = _read_id(connection, state, mirror)
+    if found is None and given is not None and (mirror.collection, given) in planned:
+        raise UntrackedWriteError(
+            statement=f"a row of {mirror.name} whose key, {given!r}, is not what was stored",
+            remedy="give the key in the type of its column, a date for a Date",
+        )
+    version = planned.pop((mirror.collection, given or ""), None)
+    if version is not None:
+        planned[mirror.collection, found or given or ""] = version
+    return found or given
+
+
+def given_id(state: InstanceState[Any], mirror: Mirror) -> str | None:
+    """The id that a row will have; None where the database or a default is to say."""
+    values = [state.dict.get(name) for name in mirror.key]
+    if any(value is None or isinstance(value, ClauseElement) for value in values):
+        return None
+    try:
+        return mirror.id_of(values)
+    except ValueError as error:
+        raise InvalidRecordError(
+            collection=mirror.collection, id=None, field=mirror.key[0], reason=str(error)
+        ) from error
+
+
+def _read_id(connection: Connection, state: InstanceState[Any], mirror: Mirror) -> str | None:
+    """The id of a row whose key was made by the database."""
+    mapper = state.mapper
+    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    values = [state.dict.get(name) for name in names]
+    if state.key is not None:
+        values = list(state.key[1])
+    if None in values:
+        return None
+    columns = [field.column for field in mirror.key_fields]
+    keys: list[Any] = list(mirror.table.primary_key)
+    found = connection.execute(select(*columns).where(key_condition(keys, values))).first()
+    return None if found is None else mirror.id_of(found)
