@@ -33,6 +33,19 @@ def call(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]
     return run
 
 
+def in_shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a line of a shell, which can close and redirect streams."""
+    return subprocess.run(
+        ["/bin/sh", "-c", line],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+
+
 CASES: list[tuple[str, int, str]] = [
     ("lsit plans", 2, "No such command 'lsit'; did you mean 'list'?"),
     ("zzz", 2, "No such command 'zzz'"),
@@ -216,11 +229,21 @@ def test_a_reader_that_has_gone_ends_it_quietly(arguments: list[str], folder: Pa
 def test_a_closed_stdout_is_an_error_for_who_prints(arguments: list[str], folder: Path) -> None:
     """With stdout closed, data that cannot be printed are not lost in silence."""
     line = shlex.join([*CALL, *arguments]) + " >&-"
-    done = subprocess.run(
-        ["/bin/sh", "-c", line], cwd=folder, env=environment(), capture_output=True, check=False
-    )
+    done = in_shell(line, folder)
     assert 3 == done.returncode
-    assert done.stderr.decode().startswith("Error: 'stdout': it is closed")
+    assert done.stderr.startswith("Error: 'stdout': it is closed")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["add", "plans", "-"], ["set", "plans", "plan-001", "-"], ["import", "plans", "-"]]
+    + [["sql", "-"]],
+)
+def test_a_closed_stdin_is_said_to_who_reads(arguments: list[str], folder: Path) -> None:
+    """A command that reads stdin, and finds it closed, says so without a traceback."""
+    done = in_shell(shlex.join([*CALL, *arguments]) + " <&-", folder)
+    assert (2, "") == (done.returncode, done.stdout)
+    assert "Error: stdin is closed: give it a file, or a pipe\n" == done.stderr
 
 
 def test_ctrl_c_ends_a_watch(folder: Path) -> None:

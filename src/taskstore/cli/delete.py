@@ -71,7 +71,7 @@ def _passing(
     conditions: list[Condition] = parse_filters(store, collection, filters)
     ids = tuple(record["id"] for record in store.iterate(collection, *conditions))
     if ids and ask:
-        if not to_terminal(sys.stdin):
+        if sys.stdin is None or not to_terminal(sys.stdin):
             raise Failure(
                 f"{len(ids)} records would be deleted: say --yes, or look first with --dry-run",
                 Status.USAGE,

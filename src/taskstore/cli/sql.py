@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from taskstore.cli._arguments import standard_input
 from taskstore.cli._output import json_option, waiting, write_json_list, write_table
 from taskstore.cli._store import uses_store
 
@@ -55,7 +55,7 @@ def command(
     """
     from taskstore._cache.reading_sql import answered
 
-    text = sys.stdin.read() if query == "-" else query
+    text = standard_input().read() if query == "-" else query
     views = list(_views(store, text))
     with answered(store.engine, text, dict(parameters), views) as (columns, rows):
         if as_json:
