@@ -98,6 +98,8 @@ CASES: list[tuple[str, int, str]] = [
     ("indexes add plans nope", 2, "has no field 'nope'"),
     ("indexes drop plans status", 1, "'status' is not indexed in 'plans'"),
     ("sql nonsense", 2, 'near "nonsense": syntax error'),
+    ("sql SELECT_*_FROM_plan", 2, "no such table: plan; did you mean 'plans'?"),
+    ("sql SELECT_titel_FROM_plans", 2, "no such column: titel; did you mean 'title'?"),
     ("sql DELETE_FROM_records", 2, "only queries can be run here"),
     ("sql ATTACH_'x.db'_AS_x", 2, "only queries can be run here"),
     ("sql PRAGMA_query_only=OFF", 2, "only queries can be run here"),
@@ -119,7 +121,12 @@ def test_a_mistake_is_named(
     before = {path.name: path.read_bytes() for path in folder.glob(".taskstore/*.jsonl")}
     words = line.split(" ")
     if words[0] == "sql":
-        words[1] = words[1].replace("_FROM_", " FROM ").replace("_INTO_", " INTO ")
+        words[1] = (
+            words[1]
+            .replace("SELECT_", "SELECT ")
+            .replace("_FROM_", " FROM ")
+            .replace("_INTO_", " INTO ")
+        )
         words[1] = words[1].replace("_VALUES", " VALUES").replace("_AS_", " AS ")
         words[1] = words[1].replace("ATTACH_", "ATTACH ").replace("PRAGMA_", "PRAGMA ")
     done = call(*words)
@@ -236,14 +243,34 @@ def test_a_closed_stdout_is_an_error_for_who_prints(arguments: list[str], folder
 
 @pytest.mark.parametrize(
     "arguments",
-    [["add", "plans", "-"], ["set", "plans", "plan-001", "-"], ["import", "plans", "-"]]
-    + [["sql", "-"]],
+    [
+        ["add", "plans", "-"],
+        ["set", "plans", "plan-001", "-"],
+        ["import", "plans", "-"],
+        ["sql", "-"],
+    ],
 )
 def test_a_closed_stdin_is_said_to_who_reads(arguments: list[str], folder: Path) -> None:
     """A command that reads stdin, and finds it closed, says so without a traceback."""
     done = in_shell(shlex.join([*CALL, *arguments]) + " <&-", folder)
     assert (2, "") == (done.returncode, done.stdout)
     assert "Error: stdin is closed: give it a file, or a pipe\n" == done.stderr
+
+
+def test_a_query_may_name_any_collection(call: Callable[..., Result], folder: Path) -> None:
+    """Of names that differ in their case the one that is spelled so counts; reserved ones are said.
+
+    None of them ends in a traceback.
+    """
+    lines = {"Plans": '{"id": "P"}\n', "sqlite_foo": '{"id": "s"}\n'}
+    for name, line in lines.items():
+        (folder / f".taskstore/{name}.jsonl").write_text(line, encoding="utf-8")
+    assert "id\nP\n" == call("sql", "SELECT id FROM Plans").stdout
+    assert "count(*)\n3\n" == call("sql", "SELECT count(*) FROM plans").stdout
+    assert 0 == call("sql", "SELECT count(*) FROM PLANS").exit_code
+    done = call("sql", "SELECT id FROM sqlite_foo")
+    assert 2 == done.exit_code
+    assert "query records WHERE collection = 'sqlite_foo'" in done.stderr
 
 
 def test_ctrl_c_ends_a_watch(folder: Path) -> None:

@@ -75,13 +75,13 @@ def answered(
         # It is never given back: the next one is to be able to write.
         connection.detach()
         driver: Any = connection.dbapi_connection
-        for view in views:
-            driver.execute(view)
-        driver.execute("PRAGMA query_only = ON")
-        driver.set_authorizer(_authorize)
-        # Without it a Ctrl-C would wait for the query to end.
-        driver.set_progress_handler(lambda: 0, _PATIENCE)
         try:
+            for view in views:
+                driver.execute(view)
+            driver.execute("PRAGMA query_only = ON")
+            driver.set_authorizer(_authorize)
+            # Without it a Ctrl-C would wait for the query to end.
+            driver.set_progress_handler(lambda: 0, _PATIENCE)
             cursor = driver.execute(sql, parameters)
             if cursor.description is None:
                 raise QueryError(sql, "this is no query: it has no result")
