@@ -203,6 +203,20 @@ def test_a_writer_in_the_way_is_busy(call: Callable[..., Result], folder: Path) 
     assert Status.BUSY == caught.value.exit_code
 
 
+@pytest.mark.parametrize("output", ["| head -n 1", "> /dev/full"])
+def test_a_query_whose_output_ends_early_leaves_no_noise(output: str, folder: Path) -> None:
+    """Where the rows of a query cannot all be printed, nothing is said of its cursor."""
+    if "/dev/full" in output and not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    with Store.open(folder / ".taskstore") as store:
+        store.create_many(
+            ({"id": f"p{n}", "title": "x" * 90} for n in range(2000)), collection="plans"
+        )
+    call = shlex.join([*CALL, "sql", "SELECT * FROM plans", "--json"])
+    done = in_shell(f"{call} {output}", folder)
+    assert ("" if "head" in output else "Error: No space left on device\n") == done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments", [["list", "plans"], ["export", "plans"], ["--help"], ["list", "--help"]]
 )
