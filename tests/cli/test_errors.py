@@ -287,6 +287,27 @@ def test_a_query_may_name_any_collection(call: Callable[..., Result], folder: Pa
     assert "query records WHERE collection = 'sqlite_foo'" in done.stderr
 
 
+def test_a_closed_stderr_makes_no_data_of_errors(folder: Path) -> None:
+    """With stderr closed an error goes nowhere, and not to stdout, where data are."""
+    done = in_shell(shlex.join([*CALL, "list", "nope"]) + " 2>&-", folder)
+    assert (1, "") == (done.returncode, done.stdout)
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_no_file_takes_the_place_of_a_closed_stream(closed: str, folder: Path) -> None:
+    """A file that a command opens never has the number of a stream, closed though it be."""
+    program = (
+        "import os, sys, click; from taskstore import cli\n"
+        "@cli.main.command('opened')\n"
+        "def opened(): sys.exit(10 + os.open(os.devnull, os.O_RDONLY))\n"
+        "cli._COMMANDS['opened'] = ''\n"
+        "type(cli.main).get_command = lambda self, context, name: opened\n"
+        "cli.main(['opened'])"
+    )
+    done = in_shell(f"{shlex.join([*CALL[:2], '-c', program])} {closed}", folder)
+    assert 10 + 3 <= done.returncode, done
+
+
 def test_ctrl_c_ends_a_watch(folder: Path) -> None:
     """A watch prints what is committed as it comes; SIGINT ends it with 130 and a cursor."""
     watch = subprocess.Popen(
