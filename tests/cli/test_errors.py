@@ -97,6 +97,8 @@ CASES: list[tuple[str, int, str]] = [
     ("export plans -o no/where.csv", 3, "No such file or directory"),
     ("indexes add plans nope", 2, "has no field 'nope'"),
     ("indexes drop plans status", 1, "'status' is not indexed in 'plans'"),
+    ("log plan-01", 1, "did you mean 'plan-001'?"),
+    ("log plan-001 --collection plan", 1, "no collection 'plan' in FOLDER/.taskstore; did you"),
     ("sql nonsense", 2, 'near "nonsense": syntax error'),
     ("sql SELECT_*_FROM_plan", 2, "no such table: plan; did you mean 'plans'?"),
     ("sql SELECT_titel_FROM_plans", 2, "no such column: titel; did you mean 'title'?"),
@@ -306,6 +308,30 @@ def test_no_file_takes_the_place_of_a_closed_stream(closed: str, folder: Path) -
     )
     done = in_shell(f"{shlex.join([*CALL[:2], '-c', program])} {closed}", folder)
     assert 10 + 3 <= done.returncode, done
+
+
+def test_the_nearest_name_is_offered_everywhere(call: Callable[..., Result], folder: Path) -> None:
+    """An index, a collection to watch and a branch get the nearest known name as well."""
+    call("indexes", "add", "plans", "title")
+    assert "did you mean 'title'?" in call("indexes", "drop", "plans", "titel").stderr
+    assert (
+        "no collection 'plan' yet; did you mean 'plans'?\n"
+        in call("watch", "plan", "--once").stderr
+    )
+    for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-qm", "first"]):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *who, *words], cwd=folder, check=True)
+    done = call("diff", "mian")
+    message = "Error: no commit is called 'mian'; did you mean 'main'?\n"
+    assert (3, message) == (done.exit_code, done.stderr)
+
+
+def test_a_deletion_is_told_as_json(call: Callable[..., Result]) -> None:
+    """`delete --json` prints the ids, and whether it only looked."""
+    done = call("delete", "plans", "plan-001", "--dry-run", "--json")
+    assert {"ids": ["plan-001"], "dry_run": True} == json.loads(done.stdout)
+    done = call("delete", "plans", "plan-001", "--json")
+    assert {"ids": ["plan-001"], "dry_run": False} == json.loads(done.stdout)
 
 
 def test_ctrl_c_ends_a_watch(folder: Path) -> None:
