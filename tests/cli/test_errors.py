@@ -178,6 +178,9 @@ def test_bad_settings_stop_no_reader(call: Callable[..., Result], folder: Path) 
     assert "config.toml: not TOML" in call("status").stderr
     done = call("indexes", "add", "plans", "status")
     assert (3, True) == (done.exit_code, "config.toml: not TOML" in done.stderr)
+    (folder / ".taskstore/config.toml").write_text("[merge\n", encoding="utf-8")
+    done = call("indexes", "add", "plans", "status")
+    assert (3, True) == (done.exit_code, "config.toml: not TOML" in done.stderr)
 
 
 def test_a_newer_store_is_refused(call: Callable[..., Result], folder: Path) -> None:
@@ -332,6 +335,18 @@ def test_a_deletion_is_told_as_json(call: Callable[..., Result]) -> None:
     assert {"ids": ["plan-001"], "dry_run": True} == json.loads(done.stdout)
     done = call("delete", "plans", "plan-001", "--json")
     assert {"ids": ["plan-001"], "dry_run": False} == json.loads(done.stdout)
+
+
+def test_a_record_that_could_not_be_printed_was_written(folder: Path) -> None:
+    """Whoever adds a record learns that it was written although its id could not be printed."""
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    done = in_shell(
+        shlex.join([*CALL, "add", "plans", "id=full", "title=x"]) + " >/dev/full", folder
+    )
+    said = "Error: 'stdout': No space left on device; what was to be added was written\n"
+    assert (3, said) == (done.returncode, done.stderr)
+    assert "full" in on_pipe("get", "plans", "full", cwd=folder).stdout
 
 
 def test_ctrl_c_ends_a_watch(folder: Path) -> None:
