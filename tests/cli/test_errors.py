@@ -95,6 +95,7 @@ CASES: list[tuple[str, int, str]] = [
     ("import plans bad.jsonl --strict", 1, "nothing was imported, for 1 of the records cannot be"),
     ("import plnas nope.jsonl", 2, "no collection 'plnas' yet; did you mean 'plans'?"),
     ("export plans -o no/where.csv", 3, "No such file or directory"),
+    ("list plans -w a.b=2", 2, "(for others there is `taskstore sql`)"),
     ("indexes add plans nope", 2, "has no field 'nope'"),
     ("indexes drop plans status", 1, "'status' is not indexed in 'plans'"),
     ("log plan-01", 1, "did you mean 'plan-001'?"),
@@ -347,6 +348,12 @@ def test_a_record_that_could_not_be_printed_was_written(folder: Path) -> None:
     said = "Error: 'stdout': No space left on device; what was to be added was written\n"
     assert (3, said) == (done.returncode, done.stderr)
     assert "full" in on_pipe("get", "plans", "full", cwd=folder).stdout
+
+
+def test_an_index_of_the_key_is_said_to_be_needless(call: Callable[..., Result]) -> None:
+    """Whoever asks for an index on id learns that it needs none."""
+    done = call("indexes", "add", "plans", "id")
+    assert (0, True) == (done.exit_code, "id is the key, and needs no index\n" in done.stderr)
 
 
 def test_ctrl_c_ends_a_watch(folder: Path) -> None:

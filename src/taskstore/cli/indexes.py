@@ -78,6 +78,8 @@ def add(store_path: Path | None, collection: str, fields: tuple[str, ...]) -> No
     """
     from taskstore._survey.fields import check_fields
 
+    if "id" in fields:
+        note("id is the key, and needs no index")
     with opened(store_path) as store:
         check_collection(store, collection)
         check_fields(store, collection, fields)
