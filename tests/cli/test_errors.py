@@ -33,6 +33,19 @@ def call(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]
     return run
 
 
+def in_shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a line of a shell, which can close and redirect streams."""
+    return subprocess.run(
+        ["/bin/sh", "-c", line],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+
+
 CASES: list[tuple[str, int, str]] = [
     ("lsit plans", 2, "No such command 'lsit'; did you mean 'list'?"),
     ("zzz", 2, "No such command 'zzz'"),
@@ -82,9 +95,14 @@ CASES: list[tuple[str, int, str]] = [
     ("import plans bad.jsonl --strict", 1, "nothing was imported, for 1 of the records cannot be"),
     ("import plnas nope.jsonl", 2, "no collection 'plnas' yet; did you mean 'plans'?"),
     ("export plans -o no/where.csv", 3, "No such file or directory"),
+    ("list plans -w a.b=2", 2, "(for others there is `taskstore sql`)"),
     ("indexes add plans nope", 2, "has no field 'nope'"),
     ("indexes drop plans status", 1, "'status' is not indexed in 'plans'"),
+    ("log plan-01", 1, "did you mean 'plan-001'?"),
+    ("log plan-001 --collection plan", 1, "no collection 'plan' in FOLDER/.taskstore; did you"),
     ("sql nonsense", 2, 'near "nonsense": syntax error'),
+    ("sql SELECT_*_FROM_plan", 2, "no such table: plan; did you mean 'plans'?"),
+    ("sql SELECT_titel_FROM_plans", 2, "no such column: titel; did you mean 'title'?"),
     ("sql DELETE_FROM_records", 2, "only queries can be run here"),
     ("sql ATTACH_'x.db'_AS_x", 2, "only queries can be run here"),
     ("sql PRAGMA_query_only=OFF", 2, "only queries can be run here"),
@@ -106,7 +124,12 @@ def test_a_mistake_is_named(
     before = {path.name: path.read_bytes() for path in folder.glob(".taskstore/*.jsonl")}
     words = line.split(" ")
     if words[0] == "sql":
-        words[1] = words[1].replace("_FROM_", " FROM ").replace("_INTO_", " INTO ")
+        words[1] = (
+            words[1]
+            .replace("SELECT_", "SELECT ")
+            .replace("_FROM_", " FROM ")
+            .replace("_INTO_", " INTO ")
+        )
         words[1] = words[1].replace("_VALUES", " VALUES").replace("_AS_", " AS ")
         words[1] = words[1].replace("ATTACH_", "ATTACH ").replace("PRAGMA_", "PRAGMA ")
     done = call(*words)
@@ -156,6 +179,9 @@ def test_bad_settings_stop_no_reader(call: Callable[..., Result], folder: Path) 
     assert "config.toml: not TOML" in call("status").stderr
     done = call("indexes", "add", "plans", "status")
     assert (3, True) == (done.exit_code, "config.toml: not TOML" in done.stderr)
+    (folder / ".taskstore/config.toml").write_text("[merge\n", encoding="utf-8")
+    done = call("indexes", "add", "plans", "status")
+    assert (3, True) == (done.exit_code, "config.toml: not TOML" in done.stderr)
 
 
 def test_a_newer_store_is_refused(call: Callable[..., Result], folder: Path) -> None:
@@ -181,6 +207,20 @@ def test_a_writer_in_the_way_is_busy(call: Callable[..., Result], folder: Path) 
     with pytest.raises(click.ClickException, match="try again in a moment") as caught, guarded():
         raise error
     assert Status.BUSY == caught.value.exit_code
+
+
+@pytest.mark.parametrize("output", ["| head -n 1", "> /dev/full"])
+def test_a_query_whose_output_ends_early_leaves_no_noise(output: str, folder: Path) -> None:
+    """Where the rows of a query cannot all be printed, nothing is said of its cursor."""
+    if "/dev/full" in output and not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    with Store.open(folder / ".taskstore") as store:
+        store.create_many(
+            ({"id": f"p{n}", "title": "x" * 90} for n in range(2000)), collection="plans"
+        )
+    call = shlex.join([*CALL, "sql", "SELECT * FROM plans", "--json"])
+    done = in_shell(f"{call} {output}", folder)
+    assert ("" if "head" in output else "Error: No space left on device\n") == done.stderr
 
 
 @pytest.mark.parametrize(
@@ -216,11 +256,104 @@ def test_a_reader_that_has_gone_ends_it_quietly(arguments: list[str], folder: Pa
 def test_a_closed_stdout_is_an_error_for_who_prints(arguments: list[str], folder: Path) -> None:
     """With stdout closed, data that cannot be printed are not lost in silence."""
     line = shlex.join([*CALL, *arguments]) + " >&-"
-    done = subprocess.run(
-        ["/bin/sh", "-c", line], cwd=folder, env=environment(), capture_output=True, check=False
-    )
+    done = in_shell(line, folder)
     assert 3 == done.returncode
-    assert done.stderr.decode().startswith("Error: 'stdout': it is closed")
+    assert done.stderr.startswith("Error: 'stdout': it is closed")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["add", "plans", "-"],
+        ["set", "plans", "plan-001", "-"],
+        ["import", "plans", "-"],
+        ["sql", "-"],
+    ],
+)
+def test_a_closed_stdin_is_said_to_who_reads(arguments: list[str], folder: Path) -> None:
+    """A command that reads stdin, and finds it closed, says so without a traceback."""
+    done = in_shell(shlex.join([*CALL, *arguments]) + " <&-", folder)
+    assert (2, "") == (done.returncode, done.stdout)
+    assert "Error: stdin is closed: give it a file, or a pipe\n" == done.stderr
+
+
+def test_a_query_may_name_any_collection(call: Callable[..., Result], folder: Path) -> None:
+    """Of names that differ in their case the one that is spelled so counts; reserved ones are said.
+
+    None of them ends in a traceback.
+    """
+    lines = {"Plans": '{"id": "P"}\n', "sqlite_foo": '{"id": "s"}\n'}
+    for name, line in lines.items():
+        (folder / f".taskstore/{name}.jsonl").write_text(line, encoding="utf-8")
+    assert "id\nP\n" == call("sql", "SELECT id FROM Plans").stdout
+    assert "count(*)\n3\n" == call("sql", "SELECT count(*) FROM plans").stdout
+    assert 0 == call("sql", "SELECT count(*) FROM PLANS").exit_code
+    done = call("sql", "SELECT id FROM sqlite_foo")
+    assert 2 == done.exit_code
+    assert "query records WHERE collection = 'sqlite_foo'" in done.stderr
+
+
+def test_a_closed_stderr_makes_no_data_of_errors(folder: Path) -> None:
+    """With stderr closed an error goes nowhere, and not to stdout, where data are."""
+    done = in_shell(shlex.join([*CALL, "list", "nope"]) + " 2>&-", folder)
+    assert (1, "") == (done.returncode, done.stdout)
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_no_file_takes_the_place_of_a_closed_stream(closed: str, folder: Path) -> None:
+    """A file that a command opens never has the number of a stream, closed though it be."""
+    program = (
+        "import os, sys, click; from taskstore import cli\n"
+        "@cli.main.command('opened')\n"
+        "def opened(): sys.exit(10 + os.open(os.devnull, os.O_RDONLY))\n"
+        "cli._COMMANDS['opened'] = ''\n"
+        "type(cli.main).get_command = lambda self, context, name: opened\n"
+        "cli.main(['opened'])"
+    )
+    done = in_shell(f"{shlex.join([*CALL[:2], '-c', program])} {closed}", folder)
+    assert 10 + 3 <= done.returncode, done
+
+
+def test_the_nearest_name_is_offered_everywhere(call: Callable[..., Result], folder: Path) -> None:
+    """An index, a collection to watch and a branch get the nearest known name as well."""
+    call("indexes", "add", "plans", "title")
+    assert "did you mean 'title'?" in call("indexes", "drop", "plans", "titel").stderr
+    assert (
+        "no collection 'plan' yet; did you mean 'plans'?\n"
+        in call("watch", "plan", "--once").stderr
+    )
+    for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-qm", "first"]):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *who, *words], cwd=folder, check=True)
+    done = call("diff", "mian")
+    message = "Error: no commit is called 'mian'; did you mean 'main'?\n"
+    assert (3, message) == (done.exit_code, done.stderr)
+
+
+def test_a_deletion_is_told_as_json(call: Callable[..., Result]) -> None:
+    """`delete --json` prints the ids, and whether it only looked."""
+    done = call("delete", "plans", "plan-001", "--dry-run", "--json")
+    assert {"ids": ["plan-001"], "dry_run": True} == json.loads(done.stdout)
+    done = call("delete", "plans", "plan-001", "--json")
+    assert {"ids": ["plan-001"], "dry_run": False} == json.loads(done.stdout)
+
+
+def test_a_record_that_could_not_be_printed_was_written(folder: Path) -> None:
+    """Whoever adds a record learns that it was written although its id could not be printed."""
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    done = in_shell(
+        shlex.join([*CALL, "add", "plans", "id=full", "title=x"]) + " >/dev/full", folder
+    )
+    said = "Error: 'stdout': No space left on device; what was to be added was written\n"
+    assert (3, said) == (done.returncode, done.stderr)
+    assert "full" in on_pipe("get", "plans", "full", cwd=folder).stdout
+
+
+def test_an_index_of_the_key_is_said_to_be_needless(call: Callable[..., Result]) -> None:
+    """Whoever asks for an index on id learns that it needs none."""
+    done = call("indexes", "add", "plans", "id")
+    assert (0, True) == (done.exit_code, "id is the key, and needs no index\n" in done.stderr)
 
 
 def test_ctrl_c_ends_a_watch(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -75,18 +75,24 @@ def answered(
         # It is never given back: the next one is to be able to write.
         connection.detach()
         driver: Any = connection.dbapi_connection
-        for view in views:
-            driver.execute(view)
-        driver.execute("PRAGMA query_only = ON")
-        driver.set_authorizer(_authorize)
-        # Without it a Ctrl-C would wait for the query to end.
-        driver.set_progress_handler(lambda: 0, _PATIENCE)
         try:
+            for view in views:
+                driver.execute(view)
+            driver.execute("PRAGMA query_only = ON")
+            driver.set_authorizer(_authorize)
+            # Without it a Ctrl-C would wait for the query to end.
+            driver.set_progress_handler(lambda: 0, _PATIENCE)
             cursor = driver.execute(sql, parameters)
             if cursor.description is None:
                 raise QueryError(sql, "this is no query: it has no result")
             names = [column[0] for column in cursor.description]
-            yield names, _rows(sql, cursor)
+            rows = _rows(sql, cursor)
+            try:
+                yield names, rows
+            finally:
+                # Whoever stops early leaves them open, and later there is no database any more.
+                rows.close()
+                cursor.close()
         except (sqlite3.Error, sqlite3.Warning) as error:
             raise _refused(sql, error) from error
     finally:
@@ -110,7 +116,7 @@ def view_sql(collection: str, fields: Sequence[str]) -> str:
     )
 
 
-def _rows(sql: str, cursor: Any) -> Iterator[Sequence[Any]]:
+def _rows(sql: str, cursor: Any) -> Generator[Sequence[Any]]:
     try:
         yield from cursor
     except (sqlite3.Error, sqlite3.Warning) as error:

@@ -79,7 +79,7 @@ def change_indexes(
     try:
         with lock.hold(lock_timeout):
             text = _text(layout)
-            before = _parsed(text, layout)
+            before = _parsed(text, layout, whole=True)
             names = [name for name in before.get(collection, ()) if name not in dropped]
             names += [name for name in dict.fromkeys(added) if name not in names]
             wanted = {**before, collection: tuple(names)}
@@ -113,9 +113,10 @@ def _text(layout: Layout) -> str:
         ) from error
 
 
-def _parsed(text: str, layout: Layout) -> dict[str, tuple[str, ...]]:
+def _parsed(text: str, layout: Layout, *, whole: bool = False) -> dict[str, tuple[str, ...]]:
     path = layout.config_path
-    if _TABLE not in text:
+    # What goes wrong elsewhere is of no concern to who only reads the table.
+    if _TABLE not in text and not whole:
         return {}
     import tomllib  # most stores have no settings
 

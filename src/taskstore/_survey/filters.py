@@ -61,7 +61,11 @@ def parse_filter(
     """Return the condition that one text means; see `parse_filters`."""
     found = _FILTER.fullmatch(text)
     if found is None or (found["none"] and found["sign"]):
-        raise TextError(text, f"{text!r} is no filter: write one such as {_FORMS}")
+        raise TextError(
+            text,
+            f"{text!r} is no filter: write one such as {_FORMS}; names of fields in it have only "
+            "the letters a to z, digits and _ (for others there is `taskstore sql`)",
+        )
     name, sign = found["field"], found["sign"]
     field = where(name)
     if name not in new:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from taskstore.cli._errors import guarded, hint
+from taskstore.cli._streams import settle_streams
 
 __all__ = ["main"]
 
@@ -71,6 +72,10 @@ class _Commands(click.Group):
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
             ctx.fail(f"No such command {args[0]!r}{hint(args[0], _COMMANDS)}")
         return super().resolve_command(ctx, args)
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        settle_streams()
+        return super().main(*args, **extra)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         # It prints the help and the version.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import click
 
@@ -24,6 +24,7 @@ __all__ = [
     "read_json",
     "sort_option",
     "sorts_of",
+    "standard_input",
     "where_option",
 ]
 
@@ -118,16 +119,28 @@ def sorts_of(store: Store, collection: str, texts: Sequence[str]) -> list[str] |
     return names or None
 
 
+def standard_input() -> TextIO:
+    """Return stdin.
+
+    Raises:
+        Failure: it is closed.
+    """
+    if sys.stdin is None:
+        raise Failure("stdin is closed: give it a file, or a pipe", Status.USAGE)
+    return sys.stdin
+
+
 def read_json(what: str) -> Any:
     """Return the JSON document on stdin.
 
     Raises:
-        Failure: it is none.
+        Failure: it is none, or stdin is closed.
     """
     import json
 
+    data = standard_input().buffer.read()
     try:
-        return json.loads(sys.stdin.buffer.read())
+        return json.loads(data)
     except ValueError as error:
         raise Failure(f"stdin is not JSON: {error}; {what}", Status.USAGE) from None
 

@@ -13,7 +13,7 @@ import click
 from taskstore import errors
 from taskstore.errors import TaskstoreError
 
-__all__ = ["Failure", "Status", "guarded", "hint", "status_of"]
+__all__ = ["Failure", "Status", "guarded", "hint", "reporting", "status_of"]
 
 
 class Status(IntEnum):
@@ -91,6 +91,28 @@ def guarded() -> Iterator[None]:
         _abandon_output()
         where = f"{os.fspath(error.filename)!r}: " if error.filename is not None else ""
         raise Failure(f"{where}{error.strerror or error}", Status.STORE) from error
+
+
+@contextmanager
+def reporting(done: str) -> Iterator[None]:
+    """Print what a command has done; where that fails, say that it is done all the same.
+
+    Args:
+        done: what is done, as the end of a sentence.
+
+    Raises:
+        Failure: stdout takes no more.
+    """
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _abandon_output()
+        reason = error.strerror or error
+        raise Failure(f"'stdout': {reason}; {done}", Status.STORE) from error
 
 
 def _abandon_output() -> None:

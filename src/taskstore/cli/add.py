@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taskstore.cli._arguments import collection_argument, new_option, read_json
-from taskstore.cli._errors import Failure, Status
+from taskstore.cli._errors import Failure, Status, reporting
 from taskstore.cli._output import json_option, note, write, write_json
 from taskstore.cli._store import check_new_collection, uses_store
 
@@ -51,11 +51,12 @@ def command(
         for name in check_new_fields(store, collection, names):
             note(f"{name} is a new field of {collection}")
     created = store.create_many([_with_id(record) for record in records], collection=collection)
-    if as_json:
-        write_json(created[0] if fields != ("-",) else created)
-        return
-    for record in created:
-        write(record["id"])
+    with reporting("what was to be added was written"):
+        if as_json:
+            write_json(created[0] if fields != ("-",) else created)
+            return
+        for record in created:
+            write(record["id"])
 
 
 def _from_fields(store: Store, collection: str, fields: tuple[str, ...]) -> dict[str, Any]:

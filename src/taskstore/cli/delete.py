@@ -9,7 +9,7 @@ import click
 
 from taskstore.cli._arguments import collection_argument, ids_argument, not_found, where_option
 from taskstore.cli._errors import Failure, Status
-from taskstore.cli._output import note, to_terminal, write
+from taskstore.cli._output import json_option, note, to_terminal, write, write_json
 from taskstore.cli._store import check_collection, uses_store
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ __all__ = ["command"]
 @where_option
 @click.option("--dry-run", is_flag=True, help="Only print the ids.")
 @click.option("-y", "--yes", is_flag=True, help="With --where: do not ask.")
+@json_option
 @uses_store(write=True)
 def command(
     store: Store,
@@ -34,6 +35,7 @@ def command(
     *,
     dry_run: bool,
     yes: bool,
+    as_json: bool,
 ) -> None:
     """Delete the records of COLLECTION with the given ids, or those that pass --where.
 
@@ -57,7 +59,11 @@ def command(
             exists = store.get(collection, id) is not None if dry_run else None
             if exists is False or not (dry_run or store.delete(collection, id) or filters):
                 not_found(store, collection, id)
-    for id in dict.fromkeys(ids):
+    chosen = list(dict.fromkeys(ids))
+    if as_json:
+        write_json({"ids": chosen, "dry_run": dry_run})
+        return
+    for id in chosen:
         write(id)
     if to_terminal():
         note(f"{len(ids)} {'would be ' if dry_run else ''}deleted")
@@ -71,7 +77,7 @@ def _passing(
     conditions: list[Condition] = parse_filters(store, collection, filters)
     ids = tuple(record["id"] for record in store.iterate(collection, *conditions))
     if ids and ask:
-        if not to_terminal(sys.stdin):
+        if sys.stdin is None or not to_terminal(sys.stdin):
             raise Failure(
                 f"{len(ids)} records would be deleted: say --yes, or look first with --dry-run",
                 Status.USAGE,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from taskstore.cli._errors import Failure, Status
+from taskstore.cli._errors import Failure, Status, hint
 from taskstore.cli._output import json_option, to_terminal, visible, write, write_json
 from taskstore.cli._store import locate, store_option
 
@@ -84,14 +84,22 @@ def _changes(
     from taskstore._diff.changes import compare_logs
     from taskstore._git.objects import read_sides
     from taskstore._git.repository import Repository
+    from taskstore.errors import GitError
 
     if len(revisions) > 2:
         raise click.UsageError("At most two REVs can be compared.")
     repository = Repository.find(directory)
     if repository is None:
         raise Failure(f"{directory} lies in no git repository", Status.STORE)
-    for name, old, new in read_sides(repository, directory, revisions):
-        yield name, list(compare_logs(old, new))
+    try:
+        for name, old, new in read_sides(repository, directory, revisions):
+            yield name, list(compare_logs(old, new))
+    except GitError as error:
+        if not error.reason.startswith("no commit is called "):
+            raise
+        refs = repository.git.ask("for-each-ref", "--format=%(refname:short)").text.split()
+        name = error.reason.partition("called ")[2].strip("'")
+        raise Failure(f"{error.reason}{hint(name, refs)}", Status.STORE) from error
 
 
 _COLORS = {"+": "green", "-": "red", "created": "green", "deleted": "red", "changed": "yellow"}

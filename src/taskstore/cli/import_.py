@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from taskstore.cli._arguments import collection_argument, new_option
+from taskstore.cli._arguments import collection_argument, new_option, standard_input
 from taskstore.cli._errors import Failure, Status
 from taskstore.cli._output import (
     json_option,
@@ -95,7 +94,7 @@ def command(
     chosen = format or ("jsonl" if name == "-" else format_of(name))
     if chosen is None:
         raise Failure(f"{name}: what format is it? say --format jsonl, json or csv", Status.USAGE)
-    data = sys.stdin.buffer.read() if name == "-" else file.read_bytes()
+    data = standard_input().buffer.read() if name == "-" else file.read_bytes()
     items = read_items(data, chosen, lambda field: field_kinds(store, collection, field))
     try:
         with progress(f"Importing {name}") as update:

@@ -11,7 +11,7 @@ import click
 
 from taskstore.cli._arguments import collection_argument
 from taskstore.cli._completion import complete_collection, complete_field
-from taskstore.cli._errors import Failure
+from taskstore.cli._errors import Failure, hint
 from taskstore.cli._output import json_option, note, write_json, write_table
 from taskstore.cli._store import check_collection, opened, store_option, uses_store
 
@@ -78,6 +78,8 @@ def add(store_path: Path | None, collection: str, fields: tuple[str, ...]) -> No
     """
     from taskstore._survey.fields import check_fields
 
+    if "id" in fields:
+        note("id is the key, and needs no index")
     with opened(store_path) as store:
         check_collection(store, collection)
         check_fields(store, collection, fields)
@@ -104,7 +106,7 @@ def drop(store_path: Path | None, collection: str, fields: tuple[str, ...]) -> N
         known = {index.field: index for index in indexes(store) if index.collection == collection}
     for name in fields:
         if name not in known:
-            raise Failure(f"{name!r} is not indexed in {collection!r}")
+            raise Failure(f"{name!r} is not indexed in {collection!r}{hint(name, known)}")
         if known[name].source != "config.toml":
             raise Failure(
                 f"{name!r} is indexed by a record type of {collection!r}: its declaration says so"

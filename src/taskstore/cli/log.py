@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from taskstore.cli._errors import Failure
+from taskstore.cli._errors import Failure, hint
 from taskstore.cli._output import json_option, note, to_terminal, visible, write, write_json
-from taskstore.cli._store import locate, store_option
+from taskstore.cli._store import locate, opened, store_option
 
 if TYPE_CHECKING:
     from taskstore._diff.changes import RecordChange
@@ -40,8 +40,7 @@ def command(store_path: Path | None, id: str, collection: str | None, as_json: b
     directory = locate(store_path)
     found = _found(directory, id, collection)
     if not found:
-        where = f"collection {collection!r} of " if collection is not None else ""
-        raise Failure(f"no version of a record {id!r} in {where}{directory}")
+        raise Failure(_missing(directory, id, collection))
     if as_json:
         write_json([_as_json(name, told) for name, told in found.items()])
         return
@@ -73,6 +72,23 @@ def _found(directory: Path, id: str, collection: str | None) -> dict[str, Told]:
         names = sorted({*layout.collections()[0], *tracked})
     found = {name: versions(layout.log_path(name), id, repository) for name in names}
     return {name: _told(id, items) for name, items in found.items() if items}
+
+
+def _missing(directory: Path, id: str, collection: str | None) -> str:
+    from taskstore._log.layout import Layout
+    from taskstore._survey.fields import ids_like
+    from taskstore._survey.nearest import nearest
+
+    names, _ = Layout(directory).collections()
+    if collection is not None and collection not in names:
+        return f"no collection {collection!r} in {directory}{hint(collection, names)}"
+    searched = names if collection is None else [collection]
+    with opened(directory) as store:
+        like = [ids_like(store, name, id) for name in searched]
+    meant = nearest(id, [each for each in like if each is not None])
+    end = f"; did you mean {meant!r}?" if meant is not None else ""
+    where = f"collection {collection!r} of " if collection is not None else ""
+    return f"no version of a record {id!r} in {where}{directory}{end}"
 
 
 def _told(id: str, versions: list[Version]) -> Told:

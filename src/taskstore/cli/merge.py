@@ -44,6 +44,10 @@ def command(ctx: click.Context, base: Path, ours: Path, theirs: Path, path: Path
 
     Exit status: 0 merged; 1 merged as far as possible, a person has to decide the rest; 2 failed,
     OURS is untouched.
+
+    \b
+    Example:
+      taskstore merge base.jsonl ours.jsonl theirs.jsonl .taskstore/plans.jsonl
     """
     name = str(path or ours)
     try:

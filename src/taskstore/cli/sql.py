@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from taskstore.cli._arguments import standard_input
+from taskstore.cli._errors import Failure, Status, hint
 from taskstore.cli._output import json_option, waiting, write_json_list, write_table
 from taskstore.cli._store import uses_store
 
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from taskstore._store.store import Store
 
 __all__ = ["command"]
+
+_RESERVED = "sqlite_"
+"""How the names begin under which SQLite lets nobody make a view."""
+
+_UNKNOWN = re.compile(r"no such (?P<kind>table|column): (?P<name>.+)")
 
 
 @click.command("sql")
@@ -53,18 +59,28 @@ def command(
       taskstore sql 'SELECT status, count(*) FROM plans GROUP BY status'
       taskstore sql 'SELECT id FROM plans WHERE title LIKE :t' -p t '%ship%'
     """
-    from taskstore._cache.reading_sql import answered
+    from taskstore._cache.reading_sql import QueryError, answered
 
-    text = sys.stdin.read() if query == "-" else query
+    text = standard_input().read() if query == "-" else query
     views = list(_views(store, text))
-    with answered(store.engine, text, dict(parameters), views) as (columns, rows):
-        if as_json:
-            names = _distinct(columns)
-            write_json_list(dict(zip(names, map(_json, row), strict=True)) for row in rows)
-        else:
-            with waiting("Running the query"):
-                found = [list(map(_json, row)) for row in rows]
-            write_table(columns, found, header=not no_header, numbers=_numbers(columns, found))
+    try:
+        with answered(store.engine, text, dict(parameters), views) as (columns, rows):
+            _print(columns, rows, header=not no_header, as_json=as_json)
+    except QueryError as error:
+        message = f"{error}{_advice(store, text, error.reason)}"
+        raise Failure(message, Status.USAGE) from error
+
+
+def _print(
+    columns: list[str], rows: Iterator[Sequence[Any]], *, header: bool, as_json: bool
+) -> None:
+    if as_json:
+        names = _distinct(columns)
+        write_json_list(dict(zip(names, map(_json, row), strict=True)) for row in rows)
+    else:
+        with waiting("Running the query"):
+            found = [list(map(_json, row)) for row in rows]
+        write_table(columns, found, header=header, numbers=_numbers(columns, found))
 
 
 def _views(store: Store, query: str) -> Iterator[str]:
@@ -75,10 +91,40 @@ def _views(store: Store, query: str) -> Iterator[str]:
 
     tables = {*store.models.table_names, store.models.version_table}
     names, _ = Layout(store.path).collections()
+    # To SQL names that differ in their case alone are one: that which is spelled so counts.
+    names.sort(key=lambda name: not _is_named(name, query))
     for name in names:
-        is_named = re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", query, re.IGNORECASE)
-        if is_named and name.lower() not in tables:
+        folded = name.lower()
+        if folded in tables or folded.startswith(_RESERVED):
+            continue
+        if _is_named(name, query, re.IGNORECASE):
+            tables.add(folded)
             yield view_sql(name, field_names(store, name))
+
+
+def _is_named(name: str, query: str, flags: int = 0) -> bool:
+    return re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", query, flags) is not None
+
+
+def _advice(store: Store, query: str, reason: str) -> str:
+    """Return what was probably meant where a query names what there is not."""
+    from taskstore._log.layout import Layout
+    from taskstore._survey.fields import field_names
+
+    found = _UNKNOWN.match(reason)
+    if found is None:
+        return ""
+    kind, name = found["kind"], found["name"].rpartition(".")[2]
+    names, _ = Layout(store.path).collections()
+    if kind == "column":
+        named = [each for each in names if _is_named(each, query, re.IGNORECASE)]
+        return hint(name, [field for each in named for field in field_names(store, each)])
+    if name in names and name.lower().startswith(_RESERVED):
+        return (
+            f"; SQLite keeps names with {_RESERVED} for itself: "
+            f"query records WHERE collection = '{name}'"
+        )
+    return hint(name, [*names, *store.models.table_names])
 
 
 def _distinct(columns: Sequence[str]) -> list[str]:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from taskstore._format.names import check_collection_name
 from taskstore._log.layout import Layout
 from taskstore.cli._completion import complete_collection
+from taskstore.cli._errors import hint
 from taskstore.cli._output import (
     json_option,
     moment,
@@ -75,8 +77,13 @@ def command(
     from taskstore._watch.cursor import Cursor
     from taskstore._watch.follow import Follower
 
+    layout = Layout(locate(store_path))
+    known, _ = layout.collections()
+    for name in collections:
+        if check_collection_name(name) not in known:
+            note(f"no collection {name!r} yet{hint(name, known)}")
     cursor = None if since is None else Cursor.parse(since)
-    follower = Follower(Layout(locate(store_path)), cursor, collections=frozenset(collections))
+    follower = Follower(layout, cursor, collections=frozenset(collections))
     try:
         _follow(follower, interval, once=once, as_json=as_json)
     finally:
