@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
+
+import pytest
 
 from taskstore._format.lines import decode_key
 from taskstore._merge.three_way import merge_logs
 from tests.merge.repositories import line
 
-LINES = 30_000
+LINES = 10_000
 EDITS = LINES // 20
 ALLOWED = 3
 
@@ -29,14 +32,27 @@ def version(side: int, *, appends: bool) -> bytes:
     return "".join(lines).encode()
 
 
-def test_a_merge_costs_no_more_than_three_times_the_decoding() -> None:
-    """A merge takes at most three times what decoding the three files once takes."""
-    for appends in (True, False):
-        versions = [version(side, appends=appends) for side in range(3)]
+def seconds(work: Callable[[], object]) -> float:
+    """The processor time of some work, at its best of three times."""
+    taken = []
+    for _ in range(3):
         start = time.process_time()
-        for data in versions:
-            for raw in data.splitlines():
-                decode_key(raw)
-        decoded = time.process_time()
-        merge_logs(versions[0], versions[1], versions[2])
-        assert (time.process_time() - decoded) <= ALLOWED * (decoded - start)
+        work()
+        taken.append(time.process_time() - start)
+    return min(taken)
+
+
+def decode(versions: Iterable[bytes]) -> None:
+    """Decode every line of some files."""
+    for data in versions:
+        for raw in data.splitlines():
+            decode_key(raw)
+
+
+@pytest.mark.parametrize("appends", [True, False])
+def test_a_merge_costs_no_more_than_three_times_the_decoding(*, appends: bool) -> None:
+    """A merge takes at most three times what decoding the three files once takes."""
+    versions = [version(side, appends=appends) for side in range(3)]
+    decoded = seconds(lambda: decode(versions))
+    base, ours, theirs = versions
+    assert seconds(lambda: merge_logs(base, ours, theirs)) <= ALLOWED * decoded

@@ -69,6 +69,11 @@ def _write_settings(repository: Repository, state: State, done: Done) -> None:
     is_first = not state.settings
     is_changed = digest(config) != state.config_after
     written = driver.install(repository)
+    is_new = not attributes.is_in_clone(repository.common_dir)
+    if is_new:
+        state.clone = attributes.add_to_clone(repository.common_dir) or state.clone
+    if written or is_new:
+        done.changed.append("the merge driver")
     if not written:
         return
     if is_first:
@@ -79,7 +84,6 @@ def _write_settings(repository: Repository, state: State, done: Done) -> None:
         state.config = None  # by somebody else, since we kept it
     state.settings = {**dict.fromkeys(written), **state.settings}
     state.config_after = digest(config)
-    done.changed.append("the merge driver")
 
 
 def _write_hooks(repository: Repository, state: State, done: Done, *, force: bool) -> None:
@@ -137,7 +141,8 @@ def uninstall(repository: Repository, directory: Path) -> Done:
     for folder in map(Path, state.folders):
         with contextlib.suppress(OSError):
             folder.rmdir()  # unless somebody uses it
-    if _restore_settings(repository, state):
+    is_out = attributes.take_out_of_clone(repository.common_dir, state.clone)
+    if _restore_settings(repository, state) or is_out:
         done.changed.append("the merge driver")
     _restore_attributes(repository, directory, state, done)
     files.remove(launcher.path_in(repository.common_dir))

@@ -28,6 +28,8 @@ class State:
         folders: Directories that were made for them.
         attributes: The store directories that attributes were written to, and whether the last
             line of what was there had no newline.
+        clone: What the clone's own attributes were like: whether their folder and their file were
+            there, and whether the last line had its newline.
     """
 
     settings: dict[str, str | None] = attrs.field(factory=dict)
@@ -36,6 +38,7 @@ class State:
     hooks: list[str] = attrs.field(factory=list)
     folders: list[str] = attrs.field(factory=list)
     attributes: dict[str, bool] = attrs.field(factory=dict)
+    clone: dict[str, bool] = attrs.field(factory=dict)
 
     @classmethod
     def load(cls, common_dir: Path) -> State:

@@ -108,12 +108,19 @@ def look(repository: Repository, directory: Path) -> Status:
     return Status(
         repository,
         attributes.wrong(repository, directory),
-        driver.wrong(repository),
+        _settings(repository),
         launcher.interpreter(repository.common_dir),
         found,
         None if place.exists() and not place.is_dir() else place,
         owner,
     )
+
+
+def _settings(repository: Repository) -> dict[str, str | None]:
+    found = driver.wrong(repository)
+    if not attributes.is_in_clone(repository.common_dir):
+        found["info/attributes"] = None
+    return found
 
 
 def hooks_dir(repository: Repository) -> Path:

@@ -110,10 +110,33 @@ def _policies(log: Path) -> Mapping[str, str]:
             continue
         except UnicodeDecodeError:
             raise _DriverError(f"{config}: not UTF-8") from None
-        from taskstore._merge.policies import parse_policies
+        return _parsed(text, config, log)
+    if any((folder / log.parent).is_dir() for folder in (Path(), *_roots())):
+        return {}
+    # A sparse checkout leaves the store out, and not what is decided of it.
+    config = log.parent / "config.toml"
+    staged = _from_index(config)
+    return {} if staged is None else _parsed(staged, config, log)
 
-        return parse_policies(text, str(config)).of(log.stem)
-    return {}
+
+def _parsed(text: str, config: Path, log: Path) -> Mapping[str, str]:
+    from taskstore._merge.policies import parse_policies
+
+    return parse_policies(text, str(config)).of(log.stem)
+
+
+def _from_index(path: Path) -> str | None:
+    import subprocess
+
+    for at in ("", "HEAD"):
+        call = ["git", "cat-file", "blob", f"{at}:{path.as_posix()}"]
+        done = subprocess.run(call, capture_output=True, check=False)  # noqa: S603 - no shell
+        if done.returncode == 0:
+            try:
+                return done.stdout.decode()
+            except UnicodeDecodeError:
+                raise _DriverError(f"{path}: not UTF-8") from None
+    return None
 
 
 def _roots() -> list[Path]:
