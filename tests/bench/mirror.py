@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import create_engine, select
@@ -76,7 +76,8 @@ def _add(scene: Scene, *, attached: bool) -> None:
     scene.facts["each"] = len(tasks)
 
 
-def _change(scene: Scene, *, attached: bool) -> None:
+def _work(scene: Scene, work: Callable[[Session, Task], object], *, attached: bool) -> None:
+    """Do something to each of the rows, which are there and loaded, and commit."""
     tasks = _tasks(scene)
     with _session(scene, attached=attached) as session:
         session.add_all(tasks)
@@ -85,23 +86,13 @@ def _change(scene: Scene, *, attached: bool) -> None:
         settled(scene.place)
         with scene.timed():
             for task in found:
-                task.status = "changed"
+                work(session, task)
             session.commit()
     scene.facts["each"] = len(tasks)
 
 
-def _delete(scene: Scene, *, attached: bool) -> None:
-    tasks = _tasks(scene)
-    with _session(scene, attached=attached) as session:
-        session.add_all(tasks)
-        session.commit()
-        found = session.scalars(select(Task)).all()
-        settled(scene.place)
-        with scene.timed():
-            for task in found:
-                session.delete(task)
-            session.commit()
-    scene.facts["each"] = len(tasks)
+def _change(session: Session, task: Task) -> None:
+    task.status = "changed"
 
 
 def add_attached(scene: Scene) -> None:
@@ -116,19 +107,19 @@ def add_bare(scene: Scene) -> None:
 
 def change_attached(scene: Scene) -> None:
     """Change one column of loaded rows in an attached session."""
-    _change(scene, attached=True)
+    _work(scene, _change, attached=True)
 
 
 def change_bare(scene: Scene) -> None:
     """Change it in a session of nobody's."""
-    _change(scene, attached=False)
+    _work(scene, _change, attached=False)
 
 
 def delete_attached(scene: Scene) -> None:
     """Delete loaded rows in an attached session."""
-    _delete(scene, attached=True)
+    _work(scene, Session.delete, attached=True)
 
 
 def delete_bare(scene: Scene) -> None:
     """Delete them in a session of nobody's."""
-    _delete(scene, attached=False)
+    _work(scene, Session.delete, attached=False)

@@ -14,7 +14,7 @@ from taskstore._mirror.links import ACTING, enforced
 from taskstore._mirror.reading import key_condition
 from taskstore.errors import UntrackedWriteError
 
-__all__ = ["below", "check_deletions", "is_followed", "orphans_of"]
+__all__ = ["added", "below", "check_deletions", "is_followed", "orphans_of"]
 
 
 def orphans_of(state: InstanceState[Any]) -> Iterator[InstanceState[Any]]:
@@ -46,7 +46,7 @@ def is_followed(affected: Affected, state: InstanceState[Any]) -> bool:
             if link.on_update in ACTING:
                 referred = {name.lower() for name in link.referred}
                 columns += [one for one in table.columns if one.name.lower() in referred]
-    return any(_added(state, name) for name in _names(mapper, columns))
+    return any(added(state, name) for name in _names(mapper, columns))
 
 
 def _names(mapper: Mapper[Any], columns: Iterable[Any]) -> Iterator[str]:
@@ -56,7 +56,8 @@ def _names(mapper: Mapper[Any], columns: Iterable[Any]) -> Iterator[str]:
             yield mapper.get_property_by_column(column).key
 
 
-def _added(state: InstanceState[Any], name: str) -> Sequence[Any]:
+def added(state: InstanceState[Any], name: str) -> Sequence[Any]:
+    """What an attribute has been given since the row was loaded; nothing if that is no change."""
     history = state.attrs[name].history
     return history.added if history.has_changes() and history.added else ()
 

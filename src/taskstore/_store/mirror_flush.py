@@ -27,7 +27,7 @@ from taskstore._records.reasons import StructureError
 from taskstore._records.versions import Claim
 from taskstore._store.changes import Changes, Key
 from taskstore._store.context import StoreContext
-from taskstore._store.mirror_below import below, check_deletions, is_followed, orphans_of
+from taskstore._store.mirror_below import added, below, check_deletions, is_followed, orphans_of
 from taskstore._store.mirror_guard import check_there, look_once
 from taskstore._store.mirror_ids import given_id, id_now, stored_id
 from taskstore._store.mirror_rows import Reconciler, stamp_for
@@ -44,7 +44,7 @@ class MirrorPlan:
         keys: what may change: collection and id.
         old_ids: the ids of rows in the session, as the database knows them.
         planned: the versions that rows were stamped with.
-        rows: them by the id that they will have.
+        late: those of rows whose key the database is to make.
         doomed: rows that are to be deleted.
         orphans: rows that others have let go of, and that may be deleted for it.
         moved: rows of which something changes that others refer to, and follow.
@@ -286,14 +286,9 @@ class MirrorFlush:
                 session.expire(row)
 
 
-def _added(state: InstanceState[Any], name: str) -> Sequence[Any]:
-    history = state.attrs[name].history
-    return history.added if history.has_changes() and history.added else ()
-
-
 def _claims(state: InstanceState[Any], mirror: Mirror) -> bool:
     """Whether a version was written into a row."""
-    return mirror.version is not None and bool(_added(state, mirror.version.name))
+    return mirror.version is not None and bool(added(state, mirror.version.name))
 
 
 def _changes(state: InstanceState[Any], shape: Shape, stored: Stored | None) -> bool:
