@@ -16,24 +16,21 @@ from sqlalchemy.orm import (
     UOWTransaction,
     attributes,
 )
-from sqlalchemy.orm.util import identity_key
 
 from taskstore._cache.bridge import driver_cursor
 from taskstore._cache.rows import Rows, Stored
 from taskstore._format.lines import raw_fields
 from taskstore._mirror.affected import Affected
 from taskstore._mirror.shape import Mirror, Shape
-from taskstore._records.reasons import StructureError
-from taskstore._records.versions import Claim
 from taskstore._store.changes import Changes, Key
 from taskstore._store.context import StoreContext
 from taskstore._store.mirror_below import below, check_deletions, is_followed, orphans_of
+from taskstore._store.mirror_claims import carried_claim, expire_instances
 from taskstore._store.mirror_guard import check_there, look_once
 from taskstore._store.mirror_ids import given_id, id_now, stored_id
 from taskstore._store.mirror_rows import Reconciler, stamp_for
 from taskstore._store.transaction import Unit
 from taskstore._store.versions import Version
-from taskstore.errors import InvalidRecordError
 
 
 @attrs.define(eq=False)
@@ -146,7 +143,7 @@ class MirrorFlush:
             is_changed = _changes(state, shape, old) or _claims(state, mirror)
             if state.key is not None and not is_changed:
                 continue
-            self._stamp(plan, state, mirror, old, stored, unit.changes)
+            self._stamp(plan, connection, state, mirror, old, stored, unit.changes)
 
     def _stored(
         self,
@@ -176,6 +173,7 @@ class MirrorFlush:
     def _stamp(
         self,
         plan: MirrorPlan,
+        connection: Connection,
         state: InstanceState[Any],
         mirror: Mirror,
         old: Stored | None,
@@ -183,7 +181,7 @@ class MirrorFlush:
         changes: Changes,
     ) -> None:
         old_id, new_id = plan.old_ids.get(state), given_id(state, mirror)
-        claim = self._claim(state, mirror, old_id or new_id or "")
+        claim = carried_claim(self._context, connection, state, mirror, old_id or new_id or "", old)
         before = old if new_id == old_id else stored.get((mirror.collection, new_id or ""))
         if old_id is not None and new_id != old_id:
             # What a moved row carries is the version that it had under its old key.
@@ -197,19 +195,6 @@ class MirrorFlush:
             plan.planned[mirror.collection, new_id] = version
         else:
             plan.late[state] = version
-
-    def _claim(self, state: InstanceState[Any], mirror: Mirror, id: str) -> Claim | None:
-        if mirror.version is None:
-            return None
-        value = state.dict.get(mirror.version.name)
-        if isinstance(value, ClauseElement):
-            return None
-        try:
-            return mirror.claim(value)
-        except StructureError as error:
-            raise InvalidRecordError(
-                collection=mirror.collection, id=id, field=mirror.version.name, reason=str(error)
-            ) from None
 
     def collect(
         self,
@@ -274,16 +259,7 @@ class MirrorFlush:
         if state is not None:
             attributes.set_committed_value(state.obj(), mirror.version.name, value)
             return
-        mapper = mirror.base.mapper
-        names = (
-            []
-            if mapper is None
-            else [mapper.get_property_by_column(one).key for one in mapper.primary_key]
-        )
-        if mapper is not None and tuple(names) == mirror.key:
-            row = session.identity_map.get(identity_key(mapper.class_, mirror.key_of(id)))
-            if row is not None:
-                session.expire(row)
+        expire_instances(session, mirror, id)
 
 
 def _added(state: InstanceState[Any], name: str) -> Sequence[Any]:
