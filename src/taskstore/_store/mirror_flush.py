@@ -20,11 +20,10 @@ from sqlalchemy.orm import (
 from taskstore._cache.bridge import driver_cursor
 from taskstore._cache.rows import Rows, Stored
 from taskstore._format.lines import raw_fields
-from taskstore._mirror.affected import Affected
 from taskstore._mirror.shape import Mirror, Shape
 from taskstore._store.changes import Changes, Key
 from taskstore._store.context import StoreContext
-from taskstore._store.mirror_below import below, check_deletions, is_followed, orphans_of
+from taskstore._store.mirror_below import Below
 from taskstore._store.mirror_claims import carried_claim, expire_instances
 from taskstore._store.mirror_guard import check_there, look_once
 from taskstore._store.mirror_ids import given_id, id_now, stored_id
@@ -38,22 +37,16 @@ class MirrorPlan:
     """What is known of a flush before its SQL runs.
 
     Attributes:
-        keys: what may change: collection and id.
         old_ids: the ids of rows in the session, as the database knows them.
         planned: the versions that rows were stamped with.
         rows: them by the id that they will have.
         doomed: rows that are to be deleted.
-        orphans: rows that others have let go of, and that may be deleted for it.
-        moved: rows of which something changes that others refer to, and follow.
     """
 
-    keys: dict[Key, None] = attrs.field(factory=dict)
     old_ids: dict[InstanceState[Any], str] = attrs.field(factory=dict)
     planned: dict[Key, Version] = attrs.field(factory=dict)
     late: dict[InstanceState[Any], Version] = attrs.field(factory=dict)
     doomed: set[InstanceState[Any]] = attrs.field(factory=set)
-    orphans: set[InstanceState[Any]] = attrs.field(factory=set)
-    moved: list[InstanceState[Any]] = attrs.field(factory=list)
 
 
 class MirrorFlush:
@@ -101,17 +94,7 @@ class MirrorFlush:
         for state, mirror, shape in found:
             self._note(plan, state, mirror, shape, unit, connection)
         self._stamp_all(plan, connection, unit, found)
-        affected = Affected(connection, self._mirrors)
-        states: list[InstanceState[Any]] = [inspect(row) for row in touched]
-        plan.orphans = {orphan for state in states for orphan in orphans_of(state)}
-        for state in plan.doomed | plan.orphans:
-            if state.key is not None:
-                below(affected, state)
-        for state in states:
-            if state.key is not None and state not in plan.doomed and is_followed(affected, state):
-                below(affected, state)
-                plan.moved.append(state)
-        plan.keys.update(affected.found)
+        unit.below = Below(connection, self._mirrors)
         return plan
 
     def _note(
@@ -205,7 +188,7 @@ class MirrorFlush:
         unit: Unit,
     ) -> None:
         """Read back what the flush has written, and hand it over for the log."""
-        keys = dict(plan.keys)
+        keys: dict[Key, None] = {}
         origins: dict[Key, str] = {}
         states: dict[Key, InstanceState[Any]] = {}
         for state, mirror, is_listed_only in self._flushed(context):
@@ -225,11 +208,9 @@ class MirrorFlush:
                 if state in plan.late:
                     plan.planned[mirror.collection, new] = plan.late[state]
         keys.update(dict.fromkeys(unit.relations))
-        affected = Affected(connection, self._mirrors)
-        check_deletions(affected, context, plan.doomed | plan.orphans)
-        for state in plan.moved:
-            below(affected, state, moved=True)
-        keys.update(affected.found)
+        if unit.below is not None:
+            keys.update(unit.below.found)
+            unit.below = None
 
         def on_stamp(mirror: Mirror, id: str, value: Any) -> None:
             self._told(session, states, mirror, id, value)

@@ -70,6 +70,9 @@ class StatementHook:
         )
         if unit is not None and unit.flushing and not mirrored and self._context.mirrors:
             mirrored = self._notes_relation(unit, context)
+        if unit is not None and unit.flushing and unit.below is not None:
+            # It asks the database itself, and must be done when the statement is permitted.
+            unit.below.before(statement, context)
         permit_writes(connection, allowed=mirrored)
         if not mirrored and not self._context.own_engine:
             self._check(statement, unit)
@@ -86,6 +89,9 @@ class StatementHook:
         executemany: bool,
     ) -> None:
         permit_writes(connection, allowed=False)
+        unit = self._transactions.present(connection)
+        if unit is not None and unit.flushing and unit.below is not None:
+            unit.below.after(statement, context)
 
     def _handle_error(self, context: ExceptionContext) -> None:
         if context.connection is not None and not context.connection.closed:
