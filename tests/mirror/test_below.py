@@ -1,15 +1,13 @@
-"""What a flush changes without naming it: keys that are stored otherwise, and rows below rows."""
+"""What a flush changes without naming it: rows below rows."""
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import DateTime, ForeignKey, Numeric, event, func, text
+from sqlalchemy import ForeignKey, event, func, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from taskstore import UntrackedWriteError, mirrored
@@ -18,36 +16,6 @@ from tests.mirror.clones import Clone, cloned
 
 class Base(DeclarativeBase):
     """The application's base."""
-
-
-@mirrored("prices")
-class Price(Base):
-    """A number for a key, which is stored with two digits."""
-
-    __tablename__ = "prices"
-    amount: Mapped[Decimal] = mapped_column(Numeric(10, 2), primary_key=True, autoincrement=False)
-    name: Mapped[str | None]
-    updated_at: Mapped[int]
-
-
-@mirrored("slots")
-class Slot(Base):
-    """A moment in the key, which is stored without its zone."""
-
-    __tablename__ = "slots"
-    at: Mapped[datetime.datetime] = mapped_column(DateTime(timezone=True), primary_key=True)
-    room: Mapped[str] = mapped_column(primary_key=True)
-    name: Mapped[str | None]
-    updated_at: Mapped[int]
-
-
-@mirrored("days")
-class Day(Base):
-    """A date for a key."""
-
-    __tablename__ = "days"
-    day: Mapped[datetime.date] = mapped_column(primary_key=True)
-    updated_at: Mapped[int]
 
 
 class House(Base):
@@ -126,7 +94,7 @@ class Box(Base):
     updated_at: Mapped[int]
 
 
-MIRRORED = [Price, Slot, Day, Parent, Child, Grand, Room, Shelf, Box]
+MIRRORED = [Parent, Child, Grand, Room, Shelf, Box]
 
 
 @pytest.fixture
@@ -142,28 +110,6 @@ def clone(tmp_path: Path) -> Iterator[Clone]:
         yield one
         report = one.store.verify()
         assert ((), ()) == (report.differences, report.problems)
-
-
-def test_a_key_is_logged_as_it_is_stored(clone: Clone) -> None:
-    """A number that gets digits, and a moment that loses its zone, are found again."""
-    moment = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
-    with clone.sessions() as session:
-        price, slot = Price(amount=Decimal("1.5")), Slot(at=moment, room="r")
-        session.add_all([price, slot])
-        session.commit()
-        price.name = slot.name = "named"
-        session.commit()
-    assert {"1.50": "named"} == {id: row["name"] for id, row in clone.told("prices").items()}
-    assert ["named"] == [row["name"] for row in clone.told("slots").values()]
-
-
-def test_a_key_that_cannot_be_found_again_is_refused(clone: Clone) -> None:
-    """A date that was given as a moment would be stored, and never logged."""
-    with clone.sessions() as session:
-        session.add(Day(day=datetime.datetime(2024, 1, 1, 5)))
-        with pytest.raises(UntrackedWriteError, match="a date for a Date"):
-            session.commit()
-    assert [] == clone.rows(Day)
 
 
 def test_what_goes_with_an_orphan_is_logged(clone: Clone) -> None:

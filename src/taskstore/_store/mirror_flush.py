@@ -26,7 +26,7 @@ from taskstore._store.context import StoreContext
 from taskstore._store.mirror_below import Below
 from taskstore._store.mirror_claims import carried_claim, expire_instances
 from taskstore._store.mirror_guard import check_there, look_once
-from taskstore._store.mirror_ids import given_id, id_now, stored_id
+from taskstore._store.mirror_ids import check_found, given_id, id_now, stored_id
 from taskstore._store.mirror_rows import Reconciler, stamp_for
 from taskstore._store.transaction import Unit
 from taskstore._store.versions import Version
@@ -191,9 +191,8 @@ class MirrorFlush:
         keys: dict[Key, None] = {}
         origins: dict[Key, str] = {}
         states: dict[Key, InstanceState[Any]] = {}
-        for state, mirror, is_listed_only in self._flushed(context):
-            if is_listed_only and state not in plan.old_ids:
-                continue
+        there: dict[Key, InstanceState[Any]] = {}
+        for state, mirror, is_deleted in self._flushed(context, plan):
             old = plan.old_ids.get(state)
             if old is None and state.key is not None:
                 old = stored_id(connection, state, mirror)
@@ -203,6 +202,8 @@ class MirrorFlush:
                     keys[mirror.collection, id] = None
             if new is not None:
                 states[mirror.collection, new] = state
+                if not is_deleted:
+                    there[mirror.collection, new] = state
                 if old not in (None, new):
                     origins[mirror.collection, new] = str(old)
                 if state in plan.late:
@@ -217,14 +218,17 @@ class MirrorFlush:
 
         run = Reconciler(self._context, connection, unit, plan.planned, origins, on_stamp)
         run.run(keys)
+        for key in there.keys() & run.absent:
+            check_found(connection, there[key], self._mirrors.by_collection[key[0]], key[1])
 
     def _flushed(
-        self, context: UOWTransaction
+        self, context: UOWTransaction, plan: MirrorPlan
     ) -> Iterator[tuple[InstanceState[Any], Mirror, bool]]:
-        for state, (_, is_listed_only) in context.states.items():
+        """The mirrored rows of a flush, and whether it deleted them."""
+        for state, (is_deleted, is_listed_only) in context.states.items():
             known = self._mirrors.of(state.mapper)
-            if known is not None:
-                yield state, known[0], is_listed_only
+            if known is not None and (not is_listed_only or state in plan.old_ids):
+                yield state, known[0], is_deleted
 
     def _told(
         self,

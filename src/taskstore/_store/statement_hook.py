@@ -27,12 +27,24 @@ _EVENTS = ("before_cursor_execute", "after_cursor_execute", "handle_error")
 
 
 def relation_keys(mirror: Mirror, values: Mapping[str, Any]) -> Iterator[str]:
-    """The ids of the association rows that a statement of the unit of work has for parameters."""
+    """The ids of the association rows that a statement of the unit of work has for parameters.
+
+    Raises:
+        UntrackedWriteError: a row will not be found by the key that it is given.
+    """
     names = {field.name: field.column.key for field in mirror.key_fields}
     for prefix in ("", "old_"):
         key = [values.get(prefix + name, values.get(name)) for name in names.values()]
         if None not in key:
-            yield mirror.id_of(key)
+            id = mirror.settled_id(key)
+            if id is None:
+                raise UntrackedWriteError(
+                    statement=f"a row of {mirror.name} with the key {key!r}, which is not how it "
+                    "will be read",
+                    remedy="flush and expire the rows that it refers to, so that they have their "
+                    "keys as they are stored",
+                )
+            yield id
 
 
 class StatementHook:
