@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskstore._cache.written_names import written_names
+from taskstore._cache.written_names import deletes, set_names, written_names
 
 WRITES = {
     "INSERT INTO records VALUES (1)": "records",
@@ -42,3 +42,41 @@ def test_a_write_is_seen(sql: str) -> None:
 def test_reading_is_no_write(sql: str) -> None:
     """A statement that only reads a table, or only mentions it, does not write it."""
     assert "records" not in written_names(sql)
+
+
+SETS = {
+    "UPDATE t SET a = 1, B = f(c, d) WHERE e = 2": {"a", "b"},
+    'UPDATE t SET "where" = (SELECT x, y WHERE 1), [a] = b': {"where", "a"},
+    "UPDATE t SET (a, b) = (SELECT c, d), e = 'x, f = 1 where' RETURNING g, h": {"a", "b", "e"},
+    "INSERT INTO t (a, b) VALUES (1, 2) ON CONFLICT (a) DO UPDATE SET c = excluded.d, e = 1": {
+        "c",
+        "e",
+    },
+    "WITH x AS (SELECT a, b) UPDATE t SET c = 1 FROM x WHERE d, e": {"c"},
+    "INSERT INTO t (a, b) SELECT a, b FROM u WHERE 'set a = 1'": set(),
+    "DELETE FROM t WHERE a, b": set(),
+}
+DELETES = [
+    "DELETE FROM t",
+    "WITH x AS (SELECT 1) DELETE FROM t",
+    "insert or /**/ replace into t values (1)",
+    "REPLACE INTO t VALUES (1)",
+    "UPDATE OR REPLACE t SET a = 1",
+    "DROP TABLE t",
+]
+KEEPS = [
+    "INSERT INTO t VALUES (replace('a', 'b', 'c'), 'delete from t')",
+    "UPDATE t SET a = 1 WHERE b OR replace(c, 1, 2)",
+]
+
+
+@pytest.mark.parametrize("sql", SETS)
+def test_what_is_set(sql: str) -> None:
+    """The columns that get values are found, and those that are only read are not."""
+    assert SETS[sql] == set_names(sql)
+
+
+@pytest.mark.parametrize("sql", [*DELETES, *KEEPS])
+def test_what_deletes(sql: str) -> None:
+    """A statement that may delete rows is told from one that only has the words for it."""
+    assert (sql in DELETES) == deletes(sql)

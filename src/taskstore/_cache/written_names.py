@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 
-__all__ = ["written_names"]
+__all__ = ["deletes", "set_names", "written_names"]
 
 _TOKEN = re.compile(
     r"""--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'"""  # comments and strings are passed over
     r"""|"(?P<double>(?:[^"]|"")*)"|`(?P<back>[^`]*)`|\[(?P<square>[^\]]*)\]"""
-    r"""|(?P<word>[^\W\d][\w$]*)|(?P<mark>[.;(])""",
+    r"""|(?P<word>[^\W\d][\w$]*)|(?P<mark>[.;(),])""",
     re.DOTALL,
 )
 _VERBS = {
@@ -22,6 +23,15 @@ _VERBS = {
     ("drop", "index"),
     ("alter", "table"),
 }
+_DELETING = {
+    ("delete", "from"),
+    ("replace", "into"),
+    ("insert", "or", "replace"),
+    ("update", "or", "replace"),
+    ("drop", "table"),
+}
+# What ends the assignments of a SET.
+_ENDS = {"where", "returning"}
 # What may stand between the verb and the name.
 _FILLING = {"or", "abort", "fail", "ignore", "replace", "rollback", "if", "exists"}
 
@@ -44,6 +54,44 @@ def written_names(sql: str) -> frozenset[str]:
             follower = _skip(tokens, place + 1)
             if follower < len(tokens) and (word, tokens[follower]) in _VERBS:
                 found.add(_name(tokens, follower + 1))
+    return frozenset(found)
+
+
+@lru_cache(maxsize=1024)
+def deletes(sql: str) -> bool:
+    """Whether a statement may delete rows, also to put others in their place."""
+    tokens = list(_tokens(sql))
+    found: set[tuple[str, ...]] = {
+        *pairwise(tokens),
+        *zip(tokens, tokens[1:], tokens[2:], strict=False),
+    }
+    return not found.isdisjoint(_DELETING)
+
+
+@lru_cache(maxsize=1024)
+def set_names(sql: str) -> frozenset[str]:
+    """Return the names, in lower case, of the columns that a statement gives other values.
+
+    Of an INSERT these are the columns of its DO UPDATE.
+    """
+    found: set[str] = set()
+    depth, targets = 0, False
+    of_set = -1
+    for match in _TOKEN.finditer(sql):
+        if match.lastgroup is None:
+            continue
+        word = match[match.lastgroup].replace('""', '"').lower()
+        if match.lastgroup == "mark":
+            depth += {"(": 1, ")": -1}.get(word, 0)
+            targets = targets if word == "(" else word == "," and (targets or depth == of_set)
+            continue
+        if targets:
+            found.add(word)
+            targets = depth > of_set
+        elif match.lastgroup == "word" and word == "set":
+            of_set, targets = depth, True
+        elif match.lastgroup == "word" and word in _ENDS and depth == of_set:
+            of_set = -1
     return frozenset(found)
 
 

@@ -1,8 +1,7 @@
-"""Which mirrored rows a database changes by itself when another row is deleted or gets a key."""
+"""Which mirrored rows a database changes by itself when another row is deleted or changed."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,17 +9,51 @@ import attrs
 from sqlalchemy import ColumnElement, column, table
 from sqlalchemy.engine import Connection
 
+from taskstore._cache.written_names import deletes, set_names
 from taskstore._mirror.links import ACTING, Link, enforced, referring
 from taskstore._mirror.reading import key_condition
 from taskstore._mirror.registry import Mirrors
 from taskstore._mirror.shape import Mirror
 from taskstore._mirror.writing import key_columns
+from taskstore.errors import UntrackedWriteError
 
-__all__ = ["Affected", "reaches"]
+__all__ = ["Affected", "Change", "acts", "reaches"]
 
-_VERB = re.compile(r"\s*(\w+)(\s+or\s+replace)?", re.IGNORECASE)
-_SETS = re.compile(r"\bset\b(.*?)(\bwhere\b|$)", re.IGNORECASE | re.DOTALL)
-_UPSERTS = re.compile(r"\bdo\s+update\b", re.IGNORECASE)
+_ROWIDS = frozenset({"rowid", "oid", "_rowid_"})
+
+
+@attrs.frozen
+class Change:
+    """What happens to a row.
+
+    Attributes:
+        columns: those that get other values, in lower case; None where the row goes.
+        is_traced: whether it will be found by its new values.
+    """
+
+    columns: frozenset[str] | None
+    is_traced: bool = True
+
+    @property
+    def is_deletion(self) -> bool:
+        """Whether the row goes."""
+        return self.columns is None
+
+
+def acts(link: Link, change: Change) -> bool:
+    """Whether a database changes the rows that refer to one by a foreign key."""
+    if change.columns is None:
+        return link.on_delete in ACTING
+    referred = {name.lower() for name in link.referred} | _ROWIDS
+    return link.on_update in ACTING and not change.columns.isdisjoint(referred)
+
+
+def _following(link: Link, change: Change) -> Change:
+    """What it does to those rows."""
+    if change.is_deletion and link.on_delete == "CASCADE":
+        return change
+    is_traced = change.is_traced and not change.is_deletion and link.on_update == "CASCADE"
+    return Change(frozenset(name.lower() for name in link.columns), is_traced)
 
 
 @attrs.define
@@ -37,18 +70,22 @@ class Affected:
     mirrors: Mirrors
     found: dict[tuple[str, str], None] = attrs.field(factory=dict)
     _known: dict[str, Sequence[Link]] = attrs.field(factory=dict)
-    _seen: set[tuple[str, tuple[Any, ...]]] = attrs.field(factory=set)
+    _seen: set[tuple[str, tuple[Any, ...], Change]] = attrs.field(factory=set)
 
-    def below(self, parent: Any, condition: ColumnElement[bool]) -> None:
-        """Find the rows that the database changes with rows of a table that meet a condition."""
+    def below(self, parent: Any, condition: ColumnElement[bool], change: Change) -> None:
+        """Find the rows that the database changes with rows of a table that meet a condition.
+
+        Raises:
+            UntrackedWriteError: a row would get a key by which nobody could find it.
+        """
         for link in self.links(parent.name):
-            if link.on_delete not in ACTING and link.on_update not in ACTING:
+            if not acts(link, change):
                 continue
             mirror = self.mirrors.by_table.get(link.child.lower())
             if mirror is not None:
-                self._mirrored(link, parent, condition, mirror)
+                self._mirrored(link, parent, condition, mirror, _following(link, change))
             else:
-                self._foreign(link, parent, condition)
+                self._foreign(link, parent, condition, _following(link, change))
 
     def links(self, name: str) -> Sequence[Link]:
         """Return the foreign keys that refer to a table."""
@@ -57,7 +94,12 @@ class Affected:
         return self._known[name]
 
     def _mirrored(
-        self, link: Link, parent: Any, condition: ColumnElement[bool], mirror: Mirror
+        self,
+        link: Link,
+        parent: Any,
+        condition: ColumnElement[bool],
+        mirror: Mirror,
+        change: Change,
     ) -> None:
         shape, child = next(
             (shape, one)
@@ -66,14 +108,26 @@ class Affected:
             if one.name == link.child
         )
         columns = key_columns(mirror, shape, child)
+        changed = change.columns or frozenset()
+        is_lost = not change.is_traced and not changed.isdisjoint(
+            one.name.lower() for one in columns
+        )
         for row in referring(self.connection, link, parent, condition, columns):
+            if is_lost:
+                raise UntrackedWriteError(
+                    statement=f"a change after which the database would give a row of "
+                    f"{mirror.name} another key by itself",
+                    remedy="change or delete the rows that refer to it before",
+                )
             key = tuple(row)
-            if (link.child, key) not in self._seen:
-                self._seen.add((link.child, key))
+            if (link.child, key, change) not in self._seen:
+                self._seen.add((link.child, key, change))
                 self.found[mirror.collection, mirror.id_of(key)] = None
-                self.below(child, key_condition(columns, key))
+                self.below(child, key_condition(columns, key), change)
 
-    def _foreign(self, link: Link, parent: Any, condition: ColumnElement[bool]) -> None:
+    def _foreign(
+        self, link: Link, parent: Any, condition: ColumnElement[bool], change: Change
+    ) -> None:
         """Pass through a table that is not mirrored, by what others refer to in it."""
         further = {name for other in self.links(link.child) for name in other.referred}
         if not further:
@@ -83,9 +137,9 @@ class Affected:
         columns = [child.c[name] for name in names]
         for row in referring(self.connection, link, parent, condition, columns):
             key = tuple(row)
-            if (link.child, key) not in self._seen:
-                self._seen.add((link.child, key))
-                self.below(child, key_condition(columns, key))
+            if (link.child, key, change) not in self._seen:
+                self._seen.add((link.child, key, change))
+                self.below(child, key_condition(columns, key), change)
 
 
 def reaches(connection: Connection, mirrors: Mirrors, table: str, statement: str) -> bool:
@@ -97,37 +151,21 @@ def reaches(connection: Connection, mirrors: Mirrors, table: str, statement: str
         table: that it writes, in lower case, and that is not mirrored.
         statement: its SQL.
     """
-    deletes, updates = _effects_of(statement)
-    if not (deletes or updates) or not enforced(connection):
+    changes = [Change(set_names(statement))] + [Change(None)] * deletes(statement)
+    waiting = [(table, change) for change in changes if change.columns != frozenset()]
+    if not waiting or not enforced(connection):
         return False
-    sets = " ".join(found[1] for found in _SETS.finditer(statement)).lower()
-    seen: set[str] = set()
-    waiting = [table]
+    seen: set[tuple[str, Change]] = set()
     while waiting:
-        for link in mirrors.links.to(connection, waiting.pop()):
-            changes = updates and (
-                bool(seen) or any(name.lower() in sets for name in link.referred)
-            )
-            acts = (deletes and link.on_delete in ACTING) or (changes and link.on_update in ACTING)
+        name, change = waiting.pop()
+        for link in mirrors.links.to(connection, name):
+            if not acts(link, change):
+                continue
             child = link.child.lower()
-            if acts and child in mirrors.tables:
+            if child in mirrors.tables:
                 return True
-            if acts and child not in seen:
-                seen.add(child)
-                waiting.append(child)
+            further = (child, _following(link, change))
+            if further not in seen:
+                seen.add(further)
+                waiting.append(further)
     return False
-
-
-def _effects_of(statement: str) -> tuple[bool, bool]:
-    """Whether a statement may delete rows, and whether it may update some."""
-    found = _VERB.match(statement)
-    verb = found[1].lower() if found else ""
-    replaces = verb == "replace" or (found is not None and found[2] is not None)
-    if verb == "insert":
-        return replaces, _UPSERTS.search(statement) is not None
-    if verb == "update":
-        return replaces, True
-    if verb in {"delete", "replace"}:
-        return True, False
-    # Behind a WITH, or after a comment, it may be any of them.
-    return True, True

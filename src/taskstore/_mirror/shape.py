@@ -174,6 +174,19 @@ class Mirror:
             text = raws[0]
         return check_id(text.decode(), self.collection)
 
+    def settled_id(self, values: Iterable[Any]) -> str | None:
+        """Return the id of a row by a key that was not read; None if it may read back otherwise.
+
+        Raises:
+            InvalidIdError, ValueError: as `id_of`.
+        """
+        id = self.id_of(values)
+        try:
+            self.key_of(id)
+        except ValueError:
+            return None
+        return id
+
     def key_of(self, id: str) -> tuple[Any, ...]:
         """Return the values of the key that an id is made of.
 

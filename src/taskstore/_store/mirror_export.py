@@ -41,7 +41,7 @@ def _good(connection: Connection, mirror: Mirror, ids: list[str], flaws: list[st
     rows = read_rows(connection, mirror, ids, lenient=True)
     good = []
     for id in ids:
-        flaw = _flaw(rows[id]) if id in rows else ""
+        flaw = _flaw(rows[id]) if id in rows else "its key reads back as one that finds no row"
         if flaw:
             flaws.append(f"{mirror.collection}/{id}: {flaw}")
         else:

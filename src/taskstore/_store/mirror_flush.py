@@ -16,24 +16,20 @@ from sqlalchemy.orm import (
     UOWTransaction,
     attributes,
 )
-from sqlalchemy.orm.util import identity_key
 
 from taskstore._cache.bridge import driver_cursor
 from taskstore._cache.rows import Rows, Stored
 from taskstore._format.lines import raw_fields
-from taskstore._mirror.affected import Affected
 from taskstore._mirror.shape import Mirror, Shape
-from taskstore._records.reasons import StructureError
-from taskstore._records.versions import Claim
 from taskstore._store.changes import Changes, Key
 from taskstore._store.context import StoreContext
-from taskstore._store.mirror_below import added, below, check_deletions, is_followed, orphans_of
+from taskstore._store.mirror_below import Below
+from taskstore._store.mirror_claims import carried_claim, expire_instances
 from taskstore._store.mirror_guard import check_there, look_once
-from taskstore._store.mirror_ids import given_id, id_now, stored_id
+from taskstore._store.mirror_ids import check_found, given_id, id_now, stored_id
 from taskstore._store.mirror_rows import Reconciler, stamp_for
 from taskstore._store.transaction import Unit
 from taskstore._store.versions import Version
-from taskstore.errors import InvalidRecordError
 
 
 @attrs.define(eq=False)
@@ -41,22 +37,16 @@ class MirrorPlan:
     """What is known of a flush before its SQL runs.
 
     Attributes:
-        keys: what may change: collection and id.
         old_ids: the ids of rows in the session, as the database knows them.
         planned: the versions that rows were stamped with.
         late: those of rows whose key the database is to make.
         doomed: rows that are to be deleted.
-        orphans: rows that others have let go of, and that may be deleted for it.
-        moved: rows of which something changes that others refer to, and follow.
     """
 
-    keys: dict[Key, None] = attrs.field(factory=dict)
     old_ids: dict[InstanceState[Any], str] = attrs.field(factory=dict)
     planned: dict[Key, Version] = attrs.field(factory=dict)
     late: dict[InstanceState[Any], Version] = attrs.field(factory=dict)
     doomed: set[InstanceState[Any]] = attrs.field(factory=set)
-    orphans: set[InstanceState[Any]] = attrs.field(factory=set)
-    moved: list[InstanceState[Any]] = attrs.field(factory=list)
 
 
 class MirrorFlush:
@@ -104,17 +94,7 @@ class MirrorFlush:
         for state, mirror, shape in found:
             self._note(plan, state, mirror, shape, unit, connection)
         self._stamp_all(plan, connection, unit, found)
-        affected = Affected(connection, self._mirrors)
-        states: list[InstanceState[Any]] = [inspect(row) for row in touched]
-        plan.orphans = {orphan for state in states for orphan in orphans_of(state)}
-        for state in plan.doomed | plan.orphans:
-            if state.key is not None:
-                below(affected, state)
-        for state in states:
-            if state.key is not None and state not in plan.doomed and is_followed(affected, state):
-                below(affected, state)
-                plan.moved.append(state)
-        plan.keys.update(affected.found)
+        unit.below = Below(connection, self._mirrors)
         return plan
 
     def _note(
@@ -146,7 +126,7 @@ class MirrorFlush:
             is_changed = _changes(state, shape, old) or _claims(state, mirror)
             if state.key is not None and not is_changed:
                 continue
-            self._stamp(plan, state, mirror, old, stored, unit.changes)
+            self._stamp(plan, connection, state, mirror, old, stored, unit.changes)
 
     def _stored(
         self,
@@ -176,6 +156,7 @@ class MirrorFlush:
     def _stamp(
         self,
         plan: MirrorPlan,
+        connection: Connection,
         state: InstanceState[Any],
         mirror: Mirror,
         old: Stored | None,
@@ -183,7 +164,7 @@ class MirrorFlush:
         changes: Changes,
     ) -> None:
         old_id, new_id = plan.old_ids.get(state), given_id(state, mirror)
-        claim = self._claim(state, mirror, old_id or new_id or "")
+        claim = carried_claim(self._context, connection, state, mirror, old_id or new_id or "", old)
         before = old if new_id == old_id else stored.get((mirror.collection, new_id or ""))
         if old_id is not None and new_id != old_id:
             # What a moved row carries is the version that it had under its old key.
@@ -198,19 +179,6 @@ class MirrorFlush:
         else:
             plan.late[state] = version
 
-    def _claim(self, state: InstanceState[Any], mirror: Mirror, id: str) -> Claim | None:
-        if mirror.version is None:
-            return None
-        value = state.dict.get(mirror.version.name)
-        if isinstance(value, ClauseElement):
-            return None
-        try:
-            return mirror.claim(value)
-        except StructureError as error:
-            raise InvalidRecordError(
-                collection=mirror.collection, id=id, field=mirror.version.name, reason=str(error)
-            ) from None
-
     def collect(
         self,
         session: Session,
@@ -220,12 +188,11 @@ class MirrorFlush:
         unit: Unit,
     ) -> None:
         """Read back what the flush has written, and hand it over for the log."""
-        keys = dict(plan.keys)
+        keys: dict[Key, None] = {}
         origins: dict[Key, str] = {}
         states: dict[Key, InstanceState[Any]] = {}
-        for state, mirror, is_listed_only in self._flushed(context):
-            if is_listed_only and state not in plan.old_ids:
-                continue
+        there: dict[Key, InstanceState[Any]] = {}
+        for state, mirror, is_deleted in self._flushed(context, plan):
             old = plan.old_ids.get(state)
             if old is None and state.key is not None:
                 old = stored_id(connection, state, mirror)
@@ -235,30 +202,33 @@ class MirrorFlush:
                     keys[mirror.collection, id] = None
             if new is not None:
                 states[mirror.collection, new] = state
+                if not is_deleted:
+                    there[mirror.collection, new] = state
                 if old not in (None, new):
                     origins[mirror.collection, new] = str(old)
                 if state in plan.late:
                     plan.planned[mirror.collection, new] = plan.late[state]
         keys.update(dict.fromkeys(unit.relations))
-        affected = Affected(connection, self._mirrors)
-        check_deletions(affected, context, plan.doomed | plan.orphans)
-        for state in plan.moved:
-            below(affected, state, moved=True)
-        keys.update(affected.found)
+        if unit.below is not None:
+            keys.update(unit.below.found)
+            unit.below = None
 
         def on_stamp(mirror: Mirror, id: str, value: Any) -> None:
             self._told(session, states, mirror, id, value)
 
         run = Reconciler(self._context, connection, unit, plan.planned, origins, on_stamp)
         run.run(keys)
+        for key in there.keys() & run.absent:
+            check_found(connection, there[key], self._mirrors.by_collection[key[0]], key[1])
 
     def _flushed(
-        self, context: UOWTransaction
+        self, context: UOWTransaction, plan: MirrorPlan
     ) -> Iterator[tuple[InstanceState[Any], Mirror, bool]]:
-        for state, (_, is_listed_only) in context.states.items():
+        """The mirrored rows of a flush, and whether it deleted them."""
+        for state, (is_deleted, is_listed_only) in context.states.items():
             known = self._mirrors.of(state.mapper)
-            if known is not None:
-                yield state, known[0], is_listed_only
+            if known is not None and (not is_listed_only or state in plan.old_ids):
+                yield state, known[0], is_deleted
 
     def _told(
         self,
@@ -274,21 +244,17 @@ class MirrorFlush:
         if state is not None:
             attributes.set_committed_value(state.obj(), mirror.version.name, value)
             return
-        mapper = mirror.base.mapper
-        names = (
-            []
-            if mapper is None
-            else [mapper.get_property_by_column(one).key for one in mapper.primary_key]
-        )
-        if mapper is not None and tuple(names) == mirror.key:
-            row = session.identity_map.get(identity_key(mapper.class_, mirror.key_of(id)))
-            if row is not None:
-                session.expire(row)
+        expire_instances(session, mirror, id)
+
+
+def _added(state: InstanceState[Any], name: str) -> Sequence[Any]:
+    history = state.attrs[name].history
+    return history.added if history.has_changes() and history.added else ()
 
 
 def _claims(state: InstanceState[Any], mirror: Mirror) -> bool:
     """Whether a version was written into a row."""
-    return mirror.version is not None and bool(added(state, mirror.version.name))
+    return mirror.version is not None and bool(_added(state, mirror.version.name))
 
 
 def _changes(state: InstanceState[Any], shape: Shape, stored: Stored | None) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ClauseElement, select
+from sqlalchemy import ClauseElement, literal, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstanceState
 
@@ -14,7 +15,7 @@ from taskstore._store.changes import Key
 from taskstore._store.versions import Version
 from taskstore.errors import InvalidRecordError, UntrackedWriteError
 
-__all__ = ["given_id", "id_now", "stored_id"]
+__all__ = ["check_found", "given_id", "id_now", "stored_id"]
 
 
 def _old_key(state: InstanceState[Any], mirror: Mirror) -> list[Any]:
@@ -36,8 +37,8 @@ def _old_key(state: InstanceState[Any], mirror: Mirror) -> list[Any]:
 
 def stored_id(connection: Connection, state: InstanceState[Any], mirror: Mirror) -> str:
     """The id of a row as the database has it."""
-    if not mirror.reads_key_as_bound:
-        found = _read_id(connection, state, mirror)
+    if not mirror.reads_key_as_bound and state.key is not None:
+        found = _id_by(connection, mirror, state.key[1])
         if found is not None:
             return found
     return mirror.id_of(_old_key(state, mirror))
@@ -79,16 +80,36 @@ def given_id(state: InstanceState[Any], mirror: Mirror) -> str | None:
         ) from error
 
 
+def check_found(connection: Connection, state: InstanceState[Any], mirror: Mirror, id: str) -> None:
+    """Refuse a row that no id finds, though it is there.
+
+    Raises:
+        UntrackedWriteError: its key reads back as something that does not find it.
+    """
+    found = _read_id(connection, state, mirror)
+    if found is not None:
+        raise UntrackedWriteError(
+            statement=f"a row of {mirror.name} with the key {id!r}, which is stored so that it is "
+            f"not found by what is read, {found!r}",
+            remedy="let its column's type return what was bound",
+        )
+
+
 def _read_id(connection: Connection, state: InstanceState[Any], mirror: Mirror) -> str | None:
-    """The id of a row whose key was made by the database."""
+    """The id of a row as the database has it, by its primary key as it was bound."""
     mapper = state.mapper
     names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
-    values = [state.dict.get(name) for name in names]
-    if state.key is not None:
-        values = list(state.key[1])
-    if None in values:
+    return _id_by(connection, mirror, [state.dict.get(name) for name in names]) or (
+        None if state.key is None else _id_by(connection, mirror, state.key[1])
+    )
+
+
+def _id_by(connection: Connection, mirror: Mirror, key: Sequence[Any]) -> str | None:
+    if None in key or any(isinstance(value, ClauseElement) for value in key):
         return None
     columns = [field.column for field in mirror.key_fields]
+    # As the unit of work binds it; a moment would else be compared as such with a date.
+    bound = [literal(part, c.type) for c, part in zip(mirror.table.primary_key, key, strict=True)]
     keys: list[Any] = list(mirror.table.primary_key)
-    found = connection.execute(select(*columns).where(key_condition(keys, values))).first()
+    found = connection.execute(select(*columns).where(key_condition(keys, bound))).first()
     return None if found is None else mirror.id_of(found)

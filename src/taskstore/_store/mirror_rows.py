@@ -53,6 +53,7 @@ class Reconciler:
         origins: the ids under which rows that got a new key were known.
         on_stamp: told a mirror, an id and its version where a row was stamped after the fact.
         rewriting: whether to write also lines that have not changed, for a log that is new.
+        absent: what was found to have no row.
     """
 
     context: StoreContext
@@ -62,6 +63,7 @@ class Reconciler:
     origins: Mapping[Key, str] = attrs.field(factory=dict)
     on_stamp: Callable[[Mirror, str, Any], None] | None = None
     rewriting: bool = False
+    absent: set[Key] = attrs.field(factory=set)
 
     def run(self, keys: Iterable[Key]) -> int:
         """Reconcile some rows; return how many lines and tombstones there are for it.
@@ -96,7 +98,9 @@ class Reconciler:
                 if row is not None:
                     origin = stored.get(self.origins.get((collection, id), id))
                     self._live(batch, mirror, row, before, origin)
-                elif before is not None and before.line is not None:
+                    continue
+                self.absent.add((collection, id))
+                if before is not None and before.line is not None:
                     batch.graves[collection, id] = self._version(mirror, id, before, None)
             if batch.lines or batch.graves:
                 check_there(self.context, self.unit, mirror)

@@ -27,12 +27,24 @@ _EVENTS = ("before_cursor_execute", "after_cursor_execute", "handle_error")
 
 
 def relation_keys(mirror: Mirror, values: Mapping[str, Any]) -> Iterator[str]:
-    """The ids of the association rows that a statement of the unit of work has for parameters."""
+    """The ids of the association rows that a statement of the unit of work has for parameters.
+
+    Raises:
+        UntrackedWriteError: a row will not be found by the key that it is given.
+    """
     names = {field.name: field.column.key for field in mirror.key_fields}
     for prefix in ("", "old_"):
         key = [values.get(prefix + name, values.get(name)) for name in names.values()]
         if None not in key:
-            yield mirror.id_of(key)
+            id = mirror.settled_id(key)
+            if id is None:
+                raise UntrackedWriteError(
+                    statement=f"a row of {mirror.name} with the key {key!r}, which is not how it "
+                    "will be read",
+                    remedy="flush and expire the rows that it refers to, so that they have their "
+                    "keys as they are stored",
+                )
+            yield id
 
 
 class StatementHook:
@@ -70,6 +82,9 @@ class StatementHook:
         )
         if unit is not None and unit.flushing and not mirrored and self._context.mirrors:
             mirrored = self._notes_relation(unit, context)
+        if unit is not None and unit.flushing and unit.below is not None:
+            # It asks the database itself, and must be done when the statement is permitted.
+            unit.below.before(statement, context)
         permit_writes(connection, allowed=mirrored)
         if not mirrored and not self._context.own_engine:
             self._check(statement, unit)
@@ -86,6 +101,9 @@ class StatementHook:
         executemany: bool,
     ) -> None:
         permit_writes(connection, allowed=False)
+        unit = self._transactions.present(connection)
+        if unit is not None and unit.flushing and unit.below is not None:
+            unit.below.after(statement, context)
 
     def _handle_error(self, context: ExceptionContext) -> None:
         if context.connection is not None and not context.connection.closed:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import attrs
@@ -26,6 +26,9 @@ from taskstore._format.fingerprint import NOTHING_READ, Fingerprint
 from taskstore._store.changes import Changes, Key
 from taskstore._store.context import StoreContext
 from taskstore.errors import TransactionOpenError, UntrackedWriteError
+
+if TYPE_CHECKING:
+    from taskstore._store.mirror_below import Below
 
 GATE_OPTION = "taskstore_gate"
 """The execution option under which a connection passes the gate before it begins."""
@@ -56,6 +59,7 @@ class Unit:
         flushing: whether the statements of a flush run whose changes go to the log.
         mirroring: whether mirrored tables are being written below the unit of work.
         relations: association rows that the present flush has written, to be looked at after it.
+        below: what the present flush makes the database change by itself, where one may.
         missing: for each mirrored collection that was looked at, how many rows stand beside a
             log that is not theirs.
         autocommit: whether it commits what it should not: there is no transaction around it.
@@ -68,6 +72,7 @@ class Unit:
     flushing: bool = False
     mirroring: bool = False
     relations: list[Key] = attrs.field(factory=list)
+    below: Below | None = None
     missing: dict[str, int] = attrs.field(factory=dict)
     autocommit: bool = False
 
