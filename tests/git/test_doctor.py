@@ -71,10 +71,13 @@ def tracked_cache(clone: Clone) -> None:
 
 def carriage_returns(clone: Clone) -> None:
     """Commit a log with CRLF."""
+    attributes = clone.path / ".git/info/attributes"
+    kept = attributes.rename(attributes.with_name("kept"))
     clone.write("*.jsonl -text\n", ".taskstore/.gitattributes")
     clone.write(clone.read().replace("\n", "\r\n"))
     clone.commit("crlf")
     clone.git("checkout", "-q", "HEAD~1", "--", ".taskstore/.gitattributes")
+    kept.rename(attributes)
 
 
 def aside(clone: Clone) -> None:

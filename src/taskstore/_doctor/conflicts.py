@@ -93,7 +93,10 @@ def _merged(repository: Repository, log: Unmerged, path: Path) -> Merged | None:
         for id in (log.base, log.ours, log.theirs)
     )
     config = path.parent / "config.toml"
-    text = (files.read(config) or b"").decode(errors="replace")
+    data = files.read(config)
+    if data is None:  # it may not be checked out, as in a sparse checkout
+        data = repository.git.tracked(repository.name_of(config))
+    text = (data or b"").decode(errors="replace")
     merged = merge_logs(base, ours, theirs, parse_policies(text, str(config)).of(path.stem))
     lines, done = _lines(files.read(path) or b""), _lines(merged.data)
     if log.is_deleted:

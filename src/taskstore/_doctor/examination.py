@@ -109,7 +109,7 @@ def mend(
     if isinstance(repository, Repository):
         if "conflict" in wrong:
             merged = resolve(repository)
-        if wrong & {"attributes", "driver", "hooks"}:
+        if wrong & {"attributes", "clone-attributes", "driver", "hooks"}:
             install(repository, layout.directory)
     if "policies" in wrong:
         write_settings(layout, types if types is not None else _configured(layout))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from taskstore._doctor.findings import ERROR, INFO, WARNING, Finding
@@ -61,17 +61,44 @@ def check_git(layout: Layout, repository: Repository | GitError | None) -> Itera
 
 
 def _attributes(status: Status) -> Iterator[Finding]:
-    if not status.attributes:
-        return
-    wrong = ", ".join(f"{key} is {value}" for key, value in status.attributes.items())
-    yield Finding(
-        "attributes",
-        WARNING,
-        f"git does not treat the logs as logs: {wrong}",
-        "a merge leaves conflict markers, or line ends change; in every clone",
-        f"{_INSTALL}, then commit .taskstore/.gitattributes (info/attributes has the last word)",
-        is_safe=True,
-    )
+    for path in status.overridden:
+        of_clone = path == status.clone_lines.path
+        wrong = _list_wrong(status.attributes if of_clone else status.unsaid)
+        yield Finding(
+            "attributes",
+            WARNING,
+            f"git does not treat the logs as logs: {wrong}, below our lines in {shown(path)}",
+            f"a merge leaves conflict markers, or line ends change; {_where(of_clone)}",
+            f"edit {shown(path)}: what stands last counts",
+        )
+    if status.lacks_store_lines:
+        yield Finding(
+            "attributes",
+            WARNING,
+            f"git does not treat the logs as logs: {_list_wrong(status.unsaid)}",
+            f"a merge leaves conflict markers, or line ends change; {_where(of_clone=False)}",
+            f"{_INSTALL}, then commit .taskstore/.gitattributes",
+            is_safe=True,
+        )
+    # Where nothing is installed the missing driver says it all.
+    if status.lacks_clone_lines and not status.settings:
+        yield Finding(
+            "clone-attributes",
+            WARNING,
+            f"{shown(status.clone_lines.path)} does not name the logs",
+            "a merge leaves conflict markers on a branch from before the installation, or in a "
+            "sparse checkout",
+            _INSTALL,
+            is_safe=True,
+        )
+
+
+def _list_wrong(attributes: Mapping[str, str]) -> str:
+    return ", ".join(f"{key} is {value}" for key, value in attributes.items())
+
+
+def _where(of_clone: bool) -> str:
+    return "in this clone" if of_clone else "where nothing is installed"
 
 
 def _driver(status: Status) -> Iterator[Finding]:

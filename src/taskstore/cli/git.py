@@ -174,6 +174,7 @@ def status(store_path: Path | None, as_json: bool) -> None:
     Example:
       taskstore git status --json | jq .driver
     """
+    from taskstore._git.run import shown
     from taskstore._git.status import look
 
     directory = locate(store_path)
@@ -185,13 +186,20 @@ def status(store_path: Path | None, as_json: bool) -> None:
             write(visible(row))
         _show_lines(found)
     if not found.ok:
-        note("run `taskstore git install`")
+        for path in found.overridden:
+            note(f"edit {shown(path)}: what stands below our lines overrides them")
+        if found.is_installable:
+            note("run `taskstore git install`")
         click.get_current_context().exit(Status.NO)
 
 
 def _rows(found: GitStatus) -> list[str]:
-    wrong = [f"{key} is {value}" for key, value in found.attributes.items()]
-    rows = [f"attributes: {'; '.join(wrong) or 'ok'}"]
+    rows = [f"attributes: {_differences(found.unsaid) or 'ok'}"]
+    if found.attributes:
+        rows.append(f"attributes in this clone: {_differences(found.attributes)}")
+    else:
+        missing = found.lacks_clone_lines
+        rows.append(f"attributes in this clone: {'missing' if missing else 'ok'}")
     if found.settings:
         rows.append(f"merge driver: not configured in this clone ({', '.join(found.settings)})")
     elif not found.has_python:
@@ -201,6 +209,10 @@ def _rows(found: GitStatus) -> list[str]:
     for hook, is_there in found.hooks.items():
         rows.append(f"hook {hook}: {'ok' if is_there else _why_not(found)}")
     return rows
+
+
+def _differences(attributes: Mapping[str, str]) -> str:
+    return "; ".join(f"{key} is {value}" for key, value in attributes.items())
 
 
 def _why_not(found: GitStatus) -> str:

@@ -106,10 +106,32 @@ def _policies(log: Path) -> Mapping[str, str]:
             continue
         except UnicodeDecodeError:
             raise _DriverError(f"{config}: not UTF-8") from None
-        from taskstore._merge.policies import parse_policies
+        return _parsed(text, str(config), log)
+    return _policies_in_git(log)
 
-        return parse_policies(text, str(config)).of(log.stem)
-    return {}
+
+def _policies_in_git(log: Path) -> Mapping[str, str]:
+    """Return what a config.toml says that is not checked out, as in a sparse checkout."""
+    from taskstore._git.run import Git
+    from taskstore.errors import GitError
+
+    config = log.parent / "config.toml"
+    try:
+        data = None if log.is_absolute() else Git(Path.cwd()).tracked(config.as_posix())
+    except GitError:
+        data = None  # who merges without git has no more than the files
+    if data is None:
+        return {}
+    try:
+        return _parsed(data.decode(), str(config), log)
+    except UnicodeDecodeError:
+        raise _DriverError(f"{config} in git: not UTF-8") from None
+
+
+def _parsed(text: str, source: str, log: Path) -> Mapping[str, str]:
+    from taskstore._merge.policies import parse_policies
+
+    return parse_policies(text, source).of(log.stem)
 
 
 def _roots() -> list[Path]:
