@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from taskstore._doctor.findings import ERROR, INFO, WARNING, Finding
 from taskstore._git import objects
+from taskstore._git.checkout import absent_logs, replaced_logs, way_back
 from taskstore._git.repository import Repository
 from taskstore._git.run import shown
 from taskstore._git.status import Status, look
@@ -55,6 +57,7 @@ def check_git(layout: Layout, repository: Repository | GitError | None) -> Itera
     yield from _attributes(status)
     yield from _driver(status)
     yield from _hooks(status)
+    yield from _checkout(layout, repository)
     yield from _tracking(layout, repository)
     yield from _line_ends(layout.directory, repository)
     yield from _conflicts(repository)
@@ -137,6 +140,32 @@ def _hooks(status: Status) -> Iterator[Finding]:
         remedy = _INSTALL
     is_safe = remedy == _INSTALL
     yield Finding("hooks", WARNING, what + ", ".join(missing), meaning, remedy, is_safe=is_safe)
+
+
+def _checkout(layout: Layout, repository: Repository) -> Iterator[Finding]:
+    absent = absent_logs(repository, layout.directory)
+    if absent:
+        left_out = any(log.is_left_out for log in absent)
+        why = "git leaves out" if left_out else "the work tree lacks"
+        yield Finding(
+            "absent",
+            ERROR,
+            f"{why} {', '.join(shown(log.name) for log in absent)}",
+            "the records in git are not served; what is written here begins another log, which a "
+            "commit puts over that one",
+            way_back(repository, layout.directory, absent)
+            + ("" if left_out else "; or, if that was meant, commit the removal"),
+        )
+    for name, lost in replaced_logs(repository, layout.directory):
+        old, new = shlex.quote(shown(name)), shlex.quote(shown(f"{name}.tmp"))
+        yield Finding(
+            "replaced",
+            ERROR,
+            f"{shown(name)} was begun anew: {lost} record(s) that it has in git are not in it",
+            "a commit would drop them; both logs are one if the new lines follow the old ones",
+            f"in {shown(repository.top)}: git cat-file blob HEAD:{old} >{new} && "
+            f"cat {old} >>{new} && mv {new} {old}",
+        )
 
 
 def _tracking(layout: Layout, repository: Repository) -> Iterator[Finding]:

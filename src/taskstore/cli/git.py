@@ -231,9 +231,9 @@ def _why_not(found: GitStatus) -> str:
 def hook(name: str, arguments: tuple[str, ...]) -> None:
     """Do what a hook of git is to do; the installed hooks call this.
 
-    `pre-commit` refuses unusable lines and conflict markers that the commit would add to a log. It
-    reads the index and changes nothing. All others bring the caches of the repository's stores up
-    to date, quietly.
+    `pre-commit` refuses unusable lines and conflict markers that the commit would add to a log, and
+    a log that was begun anew in the place of another. It reads the index and changes nothing. All
+    others bring the caches of the repository's stores up to date, quietly.
 
     Exit status: 0; 1 the commit is refused.
 
@@ -262,17 +262,26 @@ def _may_have_changed(repository: Repository, arguments: tuple[str, ...]) -> boo
 
 
 def _check_staged(repository: Repository) -> None:
-    from taskstore._git.staged import staged_problems
+    from taskstore._git.run import shown
+    from taskstore._git.staged import look_at_staged
 
-    found = staged_problems(repository)
-    if not found:
-        return
-    for problem in found:
+    found = look_at_staged(repository)
+    for problem in found.problems:
         note(f"{problem}")
-    raise Failure(
-        f"{len(found)} unusable line(s) would be committed: mend or remove them, `git add` the "
-        "file, and commit again (`git commit --no-verify` commits them as they are)"
-    )
+    for name, lost in found.replaced:
+        note(f"{shown(name)}: another log, without {lost} record(s) that this one has in git")
+    if found.problems:
+        raise Failure(
+            f"{len(found.problems)} unusable line(s) would be committed: mend or remove them, "
+            "`git add` the file, and commit again (`git commit --no-verify` commits them as they "
+            "are)"
+        )
+    if found.replaced:
+        raise Failure(
+            f"{len(found.replaced)} log(s) would be replaced by one that was begun anew, as "
+            "happens where a sparse checkout left out the store: `taskstore doctor` says how to "
+            "join the two (`git commit --no-verify` drops the old one)"
+        )
 
 
 def _refresh(repository: Repository) -> None:
