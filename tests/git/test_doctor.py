@@ -239,6 +239,23 @@ def conflict(clone: Clone) -> None:
     clone.git("merge", "x", "y", status=1)
 
 
+def test_a_conflict_comes_first_and_with_what_loses_nothing(clone: Clone) -> None:
+    """While a conflict can be merged by record, no finding advises to choose between lines."""
+    conflict(clone)
+    assert "<<<<<<<" in clone.read()
+    findings = clone.json("doctor", status=1)["findings"]
+    assert ("conflict", True, "taskstore doctor --fix") == tuple(
+        findings[0][key] for key in ("code", "is_safe", "remedy")
+    )
+    assert "marker" not in {item["code"] for item in findings}
+    clone.write(clone.read().replace('"y"', '"z"'))
+    findings = clone.json("doctor", status=1)["findings"]
+    assert ("conflict", False, f"edit it to its end and git add {LOG}") == tuple(
+        findings[0][key] for key in ("code", "is_safe", "remedy")
+    )
+    assert "marker" in {item["code"] for item in findings}
+
+
 def test_lines_that_were_written_into_a_conflict_stay(clone: Clone) -> None:
     """What a program appended since a merge failed is kept, behind what is merged."""
     conflict(clone)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from taskstore._doctor.conflicts import Conflict
 from taskstore._doctor.findings import ERROR, INFO, WARNING, Finding
 from taskstore._git import objects
 from taskstore._git.checkout import absent_logs, replaced_logs, way_back
@@ -15,7 +16,7 @@ from taskstore._git.status import Status, look
 from taskstore._log.layout import Layout
 from taskstore.errors import GitError
 
-__all__ = ["check_git"]
+__all__ = ["check_conflicts", "check_git"]
 
 _INSTALL = "taskstore git install"
 _FIX = "taskstore doctor --fix"
@@ -60,7 +61,6 @@ def check_git(layout: Layout, repository: Repository | GitError | None) -> Itera
     yield from _checkout(layout, repository)
     yield from _tracking(layout, repository)
     yield from _line_ends(layout.directory, repository)
-    yield from _conflicts(repository)
 
 
 def _attributes(status: Status) -> Iterator[Finding]:
@@ -210,15 +210,22 @@ def _line_ends(directory: Path, repository: Repository) -> Iterator[Finding]:
         )
 
 
-def _conflicts(repository: Repository) -> Iterator[Finding]:
-    for log in objects.unmerged(repository):
+def check_conflicts(found: Iterable[Conflict]) -> Iterator[Finding]:
+    """Yield the logs that a merge left in conflict."""
+    for log in found:
         why = ", which one side deleted and the other changed" if log.is_deleted else ""
         what = "all that the other side has" if log.is_deleted else "the lines of both sides"
+        name = shlex.quote(shown(log.name))
+        meaning = f"the store reads {what}, and git waits for a decision"
+        remedy = _FIX
+        if not log.is_open:
+            meaning = "the store reads what is there; somebody has begun to decide"
+            remedy = f"edit it to its end and git add {name}"
         yield Finding(
             "conflict",
             ERROR,
             f"a merge left {shown(log.name)} in conflict{why}",
-            f"the store reads {what}, and git waits for a decision",
-            f"{_FIX}; where it was edited since, edit it to its end and git add",
-            is_safe=True,
+            meaning,
+            remedy,
+            is_safe=log.is_open,
         )
