@@ -130,6 +130,27 @@ def test_an_older_installation_is_completed(clone: Clone) -> None:
     assert clone.json("doctor", "--fix")["ok"]
 
 
+@pytest.mark.parametrize("file", [INFO, ".taskstore/.gitattributes"])
+def test_what_overrides_our_lines_is_named(clone: Clone, file: str) -> None:
+    """Where an installation cannot help, the file to edit is told, and no command is advised."""
+    with (clone.path / file).open("a") as attributes:
+        attributes.write("*.bin binary\n")
+    assert clone.json("doctor")["ok"]
+    with (clone.path / file).open("a") as attributes:
+        attributes.write("*.jsonl merge=binary -diff\n")
+    done = clone.run("git", "status")
+    assert 1 == done.returncode
+    assert "merge is binary; diff is unset" in done.stdout
+    assert f"edit {clone.path / file}: " in done.stderr
+    assert "taskstore git install" not in done.stderr
+    (finding,) = clone.json("doctor", status=1)["findings"]
+    assert ("attributes", False) == (finding["code"], finding["is_safe"])
+    assert finding["remedy"].startswith(f"edit {clone.path / file}: ")
+    assert [str(clone.path / file)] == (
+        clone.json("git", "status", status=1)["attributes"]["overridden_in"]
+    )
+
+
 def test_what_the_clone_said_of_logs_before_does_not_count(clone: Clone) -> None:
     """A pattern of info/attributes that would keep git from merging logs comes before ours."""
     clone.taskstore("git", "uninstall")
