@@ -36,6 +36,15 @@ def check_git(layout: Layout, repository: Repository | GitError | None) -> Itera
         meaning = "nothing is known of the store's place in git"
         yield Finding("git", WARNING, str(repository), meaning, "mend what git complains of")
         return
+    if repository is None and Repository.has_no_work_tree(layout.directory):
+        yield Finding(
+            "git",
+            WARNING,
+            f"{layout.directory} lies in a directory of git's own",
+            "git tracks no file there: the logs have no history, and nothing is merged",
+            "move the store into the work tree of a clone",
+        )
+        return
     if repository is None:
         yield Finding(
             "git",

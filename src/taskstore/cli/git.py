@@ -45,6 +45,12 @@ def repository_of(directory: Path) -> Repository:
             Status.STORE,
         )
     found = Repository.find(directory)
+    if found is None and Repository.has_no_work_tree(directory):
+        raise Failure(
+            f"{directory} lies in a directory of git's own (a bare repository, or .git), which "
+            "has no work tree to merge in: work in a clone",
+            Status.STORE,
+        )
     if found is None:
         raise Failure(
             f"{directory} lies in no git repository: make one with `git init`, then run this again",

@@ -56,7 +56,7 @@ def command(
     """
     layout = Layout(_directory(store_path))
     is_new = not layout.directory.is_dir()
-    _check_place(layout, is_new=is_new)
+    _check_place(layout, is_new=is_new, with_git=with_git)
     layout.create()
     if not as_json:
         verb = "made" if is_new else "found"
@@ -81,11 +81,11 @@ def _directory(store_path: Path | None) -> Path:
         return Path.cwd() / Layout.NAME
 
 
-def _check_place(layout: Layout, *, is_new: bool) -> None:
-    """Refuse to make a store over one that git has, and does not show.
+def _check_place(layout: Layout, *, is_new: bool, with_git: bool) -> None:
+    """Refuse a place where no store belongs.
 
     Raises:
-        Failure: There is one.
+        Failure: Git has a store there that it does not show; or it is a directory of git's own.
     """
     from taskstore._git.checkout import absent_logs, way_back
     from taskstore._git.repository import Repository
@@ -94,6 +94,12 @@ def _check_place(layout: Layout, *, is_new: bool) -> None:
     with contextlib.suppress(GitError):
         repository = Repository.find(layout.directory)
         if repository is None:
+            if with_git and Repository.has_no_work_tree(layout.directory):
+                raise Failure(
+                    f"{layout.directory} would lie in a directory of git's own (a bare repository, "
+                    "or .git), whose files git does not track: make the store in a clone",
+                    Status.STORE,
+                )
             return
         absent = absent_logs(repository, layout.directory)
         if absent and (is_new or any(log.is_left_out for log in absent)):
