@@ -98,9 +98,10 @@ def test_a_second_log_over_the_first_is_found_and_joined(sparse: Clone) -> None:
     [
         line("a", 8, title="A") + line("b", 8, title="B"),
         line("a", 8, deleted=True) + line("b", 8, deleted=True),
+        line("a", 8, title="A"),
         "",
     ],
-    ids=["written anew", "deleted", "emptied"],
+    ids=["written anew", "deleted", "half", "emptied"],
 )
 def test_a_log_that_keeps_its_ids_is_committed(clone: Clone, text: str) -> None:
     """Every line may change, and a log may be emptied, without being taken for another log."""

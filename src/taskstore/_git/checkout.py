@@ -93,8 +93,9 @@ def replaced_logs(repository: Repository, directory: Path) -> list[tuple[str, in
 def lost_records(before: Sequence[Sequence[bytes]], after: Sequence[bytes]) -> int:
     """Return how many records a log has lost because another one took its place.
 
-    A log that is worked with, merged, compacted or written anew keeps lines, or at least ids. One
-    that has no line of any version before it, and not all ids of the first, is another.
+    A log that is worked with, merged, compacted or written anew keeps lines, or at least most ids.
+    One that has no line of any version before it, and less than half the ids of the first, is
+    another.
 
     Args:
         before: The lines of the versions before it; those of the first count.
@@ -104,7 +105,9 @@ def lost_records(before: Sequence[Sequence[bytes]], after: Sequence[bytes]) -> i
     if not present or any(not present.isdisjoint(lines) for lines in before):
         return 0
     known = _living(present)
-    return sum(is_living and id not in known for id, is_living in _living(before[0]).items())
+    living = {id for id, is_living in _living(before[0]).items() if is_living}
+    lost = len(living - known.keys())
+    return lost if 2 * lost > len(living) else 0
 
 
 def lines_of(data: bytes) -> list[bytes]:
