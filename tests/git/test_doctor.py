@@ -70,15 +70,14 @@ def tracked_cache(clone: Clone) -> None:
 
 
 def carriage_returns(clone: Clone) -> None:
-    """Commit a log with CRLF, as in a clone that says nothing of line ends."""
-    info = clone.path / ".git" / "info" / "attributes"
-    ours = info.read_bytes()
-    info.unlink()
+    """Commit a log with CRLF."""
+    attributes = clone.path / ".git/info/attributes"
+    kept = attributes.rename(attributes.with_name("kept"))
     clone.write("*.jsonl -text\n", ".taskstore/.gitattributes")
     clone.write(clone.read().replace("\n", "\r\n"))
     clone.commit("crlf")
     clone.git("checkout", "-q", "HEAD~1", "--", ".taskstore/.gitattributes")
-    info.write_bytes(ours)
+    kept.rename(attributes)
 
 
 def aside(clone: Clone) -> None:
@@ -238,6 +237,23 @@ def conflict(clone: Clone) -> None:
         clone.change("a", **{name: name})
     clone.git("switch", "-q", "main")
     clone.git("merge", "x", "y", status=1)
+
+
+def test_a_conflict_comes_first_and_with_what_loses_nothing(clone: Clone) -> None:
+    """While a conflict can be merged by record, no finding advises to choose between lines."""
+    conflict(clone)
+    assert "<<<<<<<" in clone.read()
+    findings = clone.json("doctor", status=1)["findings"]
+    assert ("conflict", True, "taskstore doctor --fix") == tuple(
+        findings[0][key] for key in ("code", "is_safe", "remedy")
+    )
+    assert "marker" not in {item["code"] for item in findings}
+    clone.write(clone.read().replace('"y"', '"z"'))
+    findings = clone.json("doctor", status=1)["findings"]
+    assert ("conflict", False, f"edit it to its end and git add {LOG}") == tuple(
+        findings[0][key] for key in ("code", "is_safe", "remedy")
+    )
+    assert "marker" in {item["code"] for item in findings}
 
 
 def test_lines_that_were_written_into_a_conflict_stay(clone: Clone) -> None:

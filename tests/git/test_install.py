@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import tomllib
 from collections.abc import Callable
@@ -500,6 +501,23 @@ def test_without_a_repository_there_is_nothing_to_install(tmp_path: Path) -> Non
     done = place.run("git", "install")
     assert 3 == done.returncode
     assert "lies in no git repository" in done.stderr
+
+
+@pytest.mark.parametrize("place", ["bare.git", "bare.git/refs", ".git", ".git/info"])
+def test_no_store_is_made_in_a_directory_of_git(plain: Clone, place: str) -> None:
+    """In a bare repository and inside .git `init` tells that from no repository, and refuses."""
+    plain.git("init", "-q", "--bare", "bare.git")
+    shutil.rmtree(plain.directory)
+    (plain.path / ".git/info").mkdir(exist_ok=True)
+    inside = Clone(plain.path / place)
+    done = inside.run("init")
+    assert 3 == done.returncode
+    assert "a directory of git's own (a bare repository, or .git)" in done.stderr
+    assert not inside.directory.exists()
+    inside.taskstore("init", "--no-git")
+    assert "a directory of git's own" in inside.run("git", "install").stderr
+    (finding,) = (i for i in inside.json("doctor", status=1)["findings"] if i["code"] == "git")
+    assert "warning" == finding["level"]
 
 
 def test_init_in_a_folder_below_uses_the_store_above(plain: Clone) -> None:

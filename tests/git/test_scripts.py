@@ -191,7 +191,7 @@ def test_an_octopus_merge_of_two_branches(clone: Clone) -> None:
         # The lines of both sides are read, whatever stands between them.
         assert {"a", "b", "of-x", "of-y"} == {row["id"] for row in store.list("plans")}
     found = clone.json("doctor", status=1)
-    assert {"conflict", "marker"} == {item["code"] for item in found["findings"]}
+    assert {"conflict"} == {item["code"] for item in found["findings"]}
     clone.taskstore("doctor", "--fix")
     clone.git("commit", "-q", "--no-edit")
     assert 2 == len(clone.git("log", "-1", "--format=%P").stdout.split())

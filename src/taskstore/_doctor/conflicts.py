@@ -21,8 +21,26 @@ from taskstore._merge.logs import read_log
 from taskstore._merge.policies import parse_policies
 from taskstore._merge.report import lines_of
 from taskstore._merge.three_way import Merged, merge_logs
+from taskstore.errors import ConfigError
 
-__all__ = ["Resolved", "resolve"]
+__all__ = ["Conflict", "Resolved", "conflicts", "resolve"]
+
+
+@attrs.frozen
+class Conflict:
+    """A log that git has in conflict.
+
+    Attributes:
+        path: The log.
+        name: Its name in the repository.
+        is_deleted: Whether one side deleted it and the other changed it.
+        is_open: Whether nobody has begun to decide, so that `resolve` merges it.
+    """
+
+    path: Path
+    name: str
+    is_deleted: bool
+    is_open: bool
 
 
 @attrs.frozen
@@ -38,6 +56,32 @@ class Resolved:
     name: str
     is_left: bool
     lines: list[str]
+
+
+def conflicts(repository: Repository) -> list[Conflict]:
+    """Return the logs of a repository that are in conflict.
+
+    Raises:
+        GitError: Git refused.
+        OSError: A file cannot be read.
+    """
+    return [
+        Conflict(repository.top / log.name, log.name, log.is_deleted, _is_open(repository, log))
+        for log in objects.unmerged(repository)
+    ]
+
+
+def _is_open(repository: Repository, log: Unmerged) -> bool:
+    path = repository.top / log.name
+    try:
+        return _is_gone(log, path) or _merged(repository, log, path) is not None
+    except ConfigError:
+        return True  # a finding of its own, and then it can be merged
+
+
+def _is_gone(log: Unmerged, path: Path) -> bool:
+    """Say whether both sides have renamed a log."""
+    return log.ours is None and log.theirs is None and not path.exists()
 
 
 def resolve(repository: Repository, *, lock_timeout: float = 30.0) -> list[Resolved]:
@@ -70,8 +114,8 @@ def resolve(repository: Repository, *, lock_timeout: float = 30.0) -> list[Resol
 
 def _write(repository: Repository, log: Unmerged, lock_timeout: float) -> Merged | None:
     path = repository.top / log.name
-    if log.ours is None and log.theirs is None and not path.exists():
-        return Merged(b"")  # both have renamed it
+    if _is_gone(log, path):
+        return Merged(b"")
     lock = directory_lock(Layout(path.parent))
     try:
         with lock.hold(lock_timeout):
@@ -93,7 +137,10 @@ def _merged(repository: Repository, log: Unmerged, path: Path) -> Merged | None:
         for id in (log.base, log.ours, log.theirs)
     )
     config = path.parent / "config.toml"
-    text = (files.read(config) or b"").decode(errors="replace")
+    data = files.read(config)
+    if data is None:  # it may not be checked out, as in a sparse checkout
+        data = repository.git.tracked(repository.name_of(config))
+    text = (data or b"").decode(errors="replace")
     merged = merge_logs(base, ours, theirs, parse_policies(text, str(config)).of(path.stem))
     lines, done = _lines(files.read(path) or b""), _lines(merged.data)
     if log.is_deleted:

@@ -8,9 +8,9 @@ from typing import Any
 import attrs
 
 from taskstore._doctor.cache_checks import check_cache
-from taskstore._doctor.conflicts import Resolved, resolve
+from taskstore._doctor.conflicts import Resolved, conflicts, resolve
 from taskstore._doctor.findings import INFO, Finding
-from taskstore._doctor.git_checks import check_git
+from taskstore._doctor.git_checks import check_conflicts, check_git
 from taskstore._doctor.log_checks import check_directory, check_locks, check_logs
 from taskstore._doctor.policies import check_policies, configured_types, write_settings
 from taskstore._doctor.types import TypesError, load_types
@@ -75,10 +75,13 @@ def examine(
         StoreAccessError: It cannot be read.
         GitError: Git cannot be asked.
     """
-    findings = [*check_directory(layout)]
+    merging = conflicts(repository) if isinstance(repository, Repository) else []
+    findings = [*check_conflicts(merging), *check_directory(layout)]
     held = [*check_locks(layout)]
     findings += held
-    findings += check_logs(layout, now_ms(), is_idle=not held)
+    # What a merge by record settles is no work for an editor, which would lose an edit.
+    unsettled = {log.path for log in merging if log.is_open}
+    findings += check_logs(layout, now_ms(), is_idle=not held, unsettled=unsettled)
     findings += check_policies(layout, types)
     findings += check_git(layout, repository)
     # An open would fail, wait, or mend something.
@@ -109,7 +112,7 @@ def mend(
     if isinstance(repository, Repository):
         if "conflict" in wrong:
             merged = resolve(repository)
-        if wrong & {"attributes", "driver", "hooks"}:
+        if wrong & {"attributes", "clone-attributes", "driver", "hooks"}:
             install(repository, layout.directory)
     if "policies" in wrong:
         write_settings(layout, types if types is not None else _configured(layout))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from taskstore._doctor.conflicts import Conflict
 from taskstore._doctor.findings import ERROR, INFO, WARNING, Finding
 from taskstore._git import objects
+from taskstore._git.checkout import absent_logs, replaced_logs, way_back
 from taskstore._git.repository import Repository
 from taskstore._git.run import shown
 from taskstore._git.status import Status, look
 from taskstore._log.layout import Layout
 from taskstore.errors import GitError
 
-__all__ = ["check_git"]
+__all__ = ["check_conflicts", "check_git"]
 
 _INSTALL = "taskstore git install"
 _FIX = "taskstore doctor --fix"
@@ -32,6 +35,15 @@ def check_git(layout: Layout, repository: Repository | GitError | None) -> Itera
     if isinstance(repository, GitError):
         meaning = "nothing is known of the store's place in git"
         yield Finding("git", WARNING, str(repository), meaning, "mend what git complains of")
+        return
+    if repository is None and Repository.has_no_work_tree(layout.directory):
+        yield Finding(
+            "git",
+            WARNING,
+            f"{layout.directory} lies in a directory of git's own",
+            "git tracks no file there: the logs have no history, and nothing is merged",
+            "move the store into the work tree of a clone",
+        )
         return
     if repository is None:
         yield Finding(
@@ -55,23 +67,50 @@ def check_git(layout: Layout, repository: Repository | GitError | None) -> Itera
     yield from _attributes(status)
     yield from _driver(status)
     yield from _hooks(status)
+    yield from _checkout(layout, repository)
     yield from _tracking(layout, repository)
     yield from _line_ends(layout.directory, repository)
-    yield from _conflicts(repository)
 
 
 def _attributes(status: Status) -> Iterator[Finding]:
-    if not status.attributes:
-        return
-    wrong = ", ".join(f"{key} is {value}" for key, value in status.attributes.items())
-    yield Finding(
-        "attributes",
-        WARNING,
-        f"git does not treat the logs as logs: {wrong}",
-        "a merge leaves conflict markers, or line ends change; in every clone",
-        f"{_INSTALL}, then commit .taskstore/.gitattributes (info/attributes has the last word)",
-        is_safe=True,
-    )
+    for path in status.overridden:
+        of_clone = path == status.clone_lines.path
+        wrong = _list_wrong(status.attributes if of_clone else status.unsaid)
+        yield Finding(
+            "attributes",
+            WARNING,
+            f"git does not treat the logs as logs: {wrong}, below our lines in {shown(path)}",
+            f"a merge leaves conflict markers, or line ends change; {_where(of_clone)}",
+            f"edit {shown(path)}: what stands last counts",
+        )
+    if status.lacks_store_lines:
+        yield Finding(
+            "attributes",
+            WARNING,
+            f"git does not treat the logs as logs: {_list_wrong(status.unsaid)}",
+            f"a merge leaves conflict markers, or line ends change; {_where(of_clone=False)}",
+            f"{_INSTALL}, then commit .taskstore/.gitattributes",
+            is_safe=True,
+        )
+    # Where nothing is installed the missing driver says it all.
+    if status.lacks_clone_lines and not status.settings:
+        yield Finding(
+            "clone-attributes",
+            WARNING,
+            f"{shown(status.clone_lines.path)} does not name the logs",
+            "a merge leaves conflict markers on a branch from before the installation, or in a "
+            "sparse checkout",
+            _INSTALL,
+            is_safe=True,
+        )
+
+
+def _list_wrong(attributes: Mapping[str, str]) -> str:
+    return ", ".join(f"{key} is {value}" for key, value in attributes.items())
+
+
+def _where(of_clone: bool) -> str:
+    return "in this clone" if of_clone else "where nothing is installed"
 
 
 def _driver(status: Status) -> Iterator[Finding]:
@@ -110,6 +149,32 @@ def _hooks(status: Status) -> Iterator[Finding]:
         remedy = _INSTALL
     is_safe = remedy == _INSTALL
     yield Finding("hooks", WARNING, what + ", ".join(missing), meaning, remedy, is_safe=is_safe)
+
+
+def _checkout(layout: Layout, repository: Repository) -> Iterator[Finding]:
+    absent = absent_logs(repository, layout.directory)
+    if absent:
+        left_out = any(log.is_left_out for log in absent)
+        why = "git leaves out" if left_out else "the work tree lacks"
+        yield Finding(
+            "absent",
+            ERROR,
+            f"{why} {', '.join(shown(log.name) for log in absent)}",
+            "the records in git are not served; what is written here begins another log, which a "
+            "commit puts over that one",
+            way_back(repository, layout.directory, absent)
+            + ("" if left_out else "; or, if that was meant, commit the removal"),
+        )
+    for name, lost in replaced_logs(repository, layout.directory):
+        old, new = shlex.quote(shown(name)), shlex.quote(shown(f"{name}.tmp"))
+        yield Finding(
+            "replaced",
+            ERROR,
+            f"{shown(name)} was begun anew: {lost} record(s) that it has in git are not in it",
+            "a commit would drop them; both logs are one if the new lines follow the old ones",
+            f"in {shown(repository.top)}: git cat-file blob HEAD:{old} >{new} && "
+            f"cat {old} >>{new} && mv {new} {old}",
+        )
 
 
 def _tracking(layout: Layout, repository: Repository) -> Iterator[Finding]:
@@ -154,15 +219,22 @@ def _line_ends(directory: Path, repository: Repository) -> Iterator[Finding]:
         )
 
 
-def _conflicts(repository: Repository) -> Iterator[Finding]:
-    for log in objects.unmerged(repository):
+def check_conflicts(found: Iterable[Conflict]) -> Iterator[Finding]:
+    """Yield the logs that a merge left in conflict."""
+    for log in found:
         why = ", which one side deleted and the other changed" if log.is_deleted else ""
         what = "all that the other side has" if log.is_deleted else "the lines of both sides"
+        name = shlex.quote(shown(log.name))
+        meaning = f"the store reads {what}, and git waits for a decision"
+        remedy = _FIX
+        if not log.is_open:
+            meaning = "the store reads what is there; somebody has begun to decide"
+            remedy = f"edit it to its end and git add {name}"
         yield Finding(
             "conflict",
             ERROR,
             f"a merge left {shown(log.name)} in conflict{why}",
-            f"the store reads {what}, and git waits for a decision",
-            f"{_FIX}; where it was edited since, edit it to its end and git add",
-            is_safe=True,
+            meaning,
+            remedy,
+            is_safe=log.is_open,
         )

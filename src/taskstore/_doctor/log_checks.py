@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from taskstore._doctor.findings import ERROR, INFO, WARNING, Finding
@@ -98,13 +98,16 @@ def _held(lock: Lock, path: Path) -> Iterator[Finding]:
         lock.release()
 
 
-def check_logs(layout: Layout, now_ms: int, *, is_idle: bool) -> Iterator[Finding]:
+def check_logs(
+    layout: Layout, now_ms: int, *, is_idle: bool, unsettled: Collection[Path] = ()
+) -> Iterator[Finding]:
     """Yield what is wrong in the logs, and what a crash has left.
 
     Args:
         layout: The store directory.
         now_ms: The time, in milliseconds since the epoch.
         is_idle: Whether nobody holds a lock, so that a journal is not just being written.
+        unsettled: Logs in conflict that can still be merged; their markers are no findings.
     """
     if is_idle and is_live(layout.journal_path):
         yield Finding(
@@ -128,8 +131,9 @@ def check_logs(layout: Layout, now_ms: int, *, is_idle: bool) -> Iterator[Findin
     limits = virtual_limits(layout)
     newest: tuple[int, str] = (0, "")
     for name in names:
+        is_unsettled = layout.log_path(name).resolve() in unsettled
         for problem, order_us, id in _read(layout, name, limits.get(name)):
-            if problem is not None:
+            if problem is not None and not (is_unsettled and problem.reason == _MARKER):
                 yield _problem(problem)
             newest = max(newest, (order_us, f"{name}/{id}"))
     if newest[0] > now_ms * 1000 + _AHEAD_US:

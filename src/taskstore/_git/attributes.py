@@ -1,168 +1,137 @@
-"""The attributes of a store's logs: what tells git, in every clone, how to treat them.
+"""The attributes of a store's logs: what tells git how to treat them.
 
-They stand in the store directory, not at the repository's root: so they concern this store's logs
-alone, move and go with it, and win over whatever a pattern further up says of `*.jsonl`. Git reads
-them as they are before a merge. For branches that have no such file yet, for stores that a sparse
-checkout leaves out or that a branch has moved, the clone says the same in its `info/attributes`.
+They stand in two places. In the store directory they concern this store's logs alone, move and go
+with it, and win over whatever a pattern further up says of `*.jsonl`. But git takes attributes from
+the work tree or the index as they are before a merge: a branch from before the installation, a
+sparse checkout or a store that has been moved has none there. So they stand in the clone's own
+`info/attributes` as well, which holds whatever is checked out.
 """
 
 from __future__ import annotations
 
-import re
+import tempfile
 from pathlib import Path
+
+import attrs
 
 from taskstore._git import files
 from taskstore._git.repository import Repository
+from taskstore._git.run import Git
 
-__all__ = [
-    "FILE",
-    "WANTED",
-    "add",
-    "add_to_clone",
-    "has_no_end",
-    "holds",
-    "is_in_clone",
-    "take_out",
-    "take_out_of_clone",
-    "wrong",
-]
+__all__ = ["FILE", "WANTED", "Lines", "of_clone", "of_store", "unsaid", "wrong"]
 
 FILE = ".gitattributes"
-"""The name of the file."""
+"""The name of the file in the store directory."""
 
 WANTED = {"merge": "union", "text": "set", "eol": "lf", "diff": "taskstore"}
 """The attributes of a log. `union` is git's own merge, which runs where the driver does not."""
 
-_BLOCK = b"""\
+_OF_STORE = b"""\
 # Merge logs by record, and keep their line ends; see `taskstore git status`.
 *.jsonl merge=union text eol=lf diff=taskstore
 """
 
-_CLONE_BLOCK = b"""\
-# Merge the logs of all branches by record; see `taskstore git status`.
+_OF_CLONE = b"""\
+# Added by `taskstore git install`; `taskstore git uninstall` takes it out.
 **/.taskstore/*.jsonl merge=union text eol=lf diff=taskstore
 """
 
-_SAYS = re.compile(rb"^[^#\n]*\bmerge=union\b", re.MULTILINE)
+
+@attrs.frozen
+class Lines:
+    """Our lines in a file of attributes, which may have others.
+
+    Attributes:
+        path: The file, which need not be there.
+        block: The lines.
+    """
+
+    path: Path
+    block: bytes
+
+    def are_there(self, data: bytes | None = None) -> bool:
+        """Say whether they are in the file, or in what is given as its content."""
+        data = files.read(self.path) if data is None else data
+        return data is not None and self._place(data) is not None
+
+    def add(self) -> bool:
+        """Write them into the file, behind all else; say whether they were not there."""
+        old = files.read(self.path) or b""
+        if self._place(old) is not None:
+            return False
+        # What stands last counts; what was there before stays as it is.
+        gap = b"\n" if old and not old.endswith(b"\n") else b""
+        files.write(self.path, old + gap + self.block)
+        return True
+
+    def take_out(self, *, had_no_end: bool = False, was_there: bool = False) -> bool:
+        """Take them out again; say whether they were there.
+
+        Args:
+            had_no_end: Whether the file's last line had no newline before.
+            was_there: Whether the file was there before, so that it stays though it be empty.
+        """
+        old = files.read(self.path)
+        if old is None or (place := self._place(old)) is None:
+            return False
+        start, end = place
+        if had_no_end and end == len(old) and start:
+            start -= 1
+        rest = old[:start] + old[end:]
+        if rest or was_there:
+            files.write(self.path, rest)
+        else:
+            self.path.unlink()
+        return True
+
+    def has_no_end(self) -> bool:
+        """Say whether the last line of the file has no newline."""
+        data = files.read(self.path)
+        return data is not None and data[-1:] not in (b"", b"\n")
+
+    def _place(self, data: bytes) -> tuple[int, int] | None:
+        for block in (self.block, self.block.replace(b"\n", b"\r\n")):
+            start = data.find(block)
+            if start >= 0 and (start == 0 or data[start - 1 : start] == b"\n"):
+                return start, start + len(block)
+        return None
+
+
+def of_store(directory: Path) -> Lines:
+    """Return the lines in a store directory, which are tracked."""
+    return Lines(directory / FILE, _OF_STORE)
+
+
+def of_clone(common_dir: Path) -> Lines:
+    """Return the lines in a clone's own directory, which hold for all stores in it."""
+    return Lines(common_dir / "info" / "attributes", _OF_CLONE)
 
 
 def wrong(repository: Repository, directory: Path) -> dict[str, str]:
-    """Return the attributes that do not hold for the logs of a store, with what holds instead."""
+    """Return the attributes that do not hold here for a store's logs, with what holds instead."""
     name = repository.name_of(directory / "a.jsonl")
-    found = repository.attributes(name, *WANTED)
-    bad = {key: found.get(key, "unspecified") for key in WANTED if found.get(key) != WANTED[key]}
-    if not bad and not _is_said(repository, directory):
-        return {"merge": "union in this clone alone"}
-    return bad
+    return _differing(repository.attributes(name, *WANTED))
 
 
-def _is_said(repository: Repository, directory: Path) -> bool:
-    """Say whether a file that travels with the repository has the attributes."""
-    for folder in (directory, *directory.parents):
-        data = files.read(folder / FILE)
-        if data is not None and _SAYS.search(data):
-            return True
-        if folder == repository.top:
-            break
-    # A sparse checkout may leave it out.
-    found = repository.git.ask("cat-file", "blob", f":{repository.name_of(directory / FILE)}")
-    return found.status == 0 and _SAYS.search(found.data) is not None
+def unsaid(directory: Path) -> dict[str, str]:
+    """Return the attributes that a store's own file does not give its logs, with what it says.
 
+    That is what holds in a clone in which nothing is installed.
 
-def add(directory: Path) -> bool:
-    """Write the attributes into the store directory; say whether they were not there."""
-    path = directory / FILE
-    old = files.read(path) or b""
-    if _place(old) is not None:
-        return False
-    # What stands last counts; what was there before stays as it is.
-    files.write(path, old + (b"\n" if old and not old.endswith(b"\n") else b"") + _BLOCK)
-    return True
-
-
-def take_out(directory: Path, *, had_no_end: bool = False) -> bool:
-    """Take the attributes out again; say whether they were there.
-
-    Args:
-        directory: The store directory.
-        had_no_end: Whether the file's last line had no newline before.
+    Raises:
+        GitError: Git cannot be asked.
     """
-    path = directory / FILE
-    old = files.read(path)
-    if old is None or (place := _place(old)) is None:
-        return False
-    start, end = place
-    if had_no_end and end == len(old) and start:
-        start -= 1
-    rest = old[:start] + old[end:]
-    if rest:
-        files.write(path, rest)
-    else:
-        path.unlink()
-    return True
+    data = files.read(directory / FILE) or b""
+    if data.endswith(_OF_STORE):
+        return {}
+    # Git alone knows what its patterns mean, and would mix in the clone's own ones.
+    with tempfile.TemporaryDirectory() as folder:
+        git = Git.elsewhere(Path(folder))
+        git.run("init", "-q", "--template=")
+        Path(folder, FILE).write_bytes(data)
+        fields = git.run("check-attr", "-z", *WANTED, "--", "a.jsonl").fields
+    return _differing(dict(zip(fields[1::3], fields[2::3], strict=True)))
 
 
-def is_in_clone(common_dir: Path) -> bool:
-    """Say whether the clone's own attributes end with ours."""
-    return (files.read(_of_clone(common_dir)) or b"").endswith(_CLONE_BLOCK)
-
-
-def add_to_clone(common_dir: Path) -> dict[str, bool]:
-    """Write the attributes into the clone's own, where what stands last counts.
-
-    Returns:
-        What has to be known to take them out again; nothing if they stood there before.
-    """
-    path = _of_clone(common_dir)
-    old = files.read(path)
-    rest = (old or b"").replace(_CLONE_BLOCK, b"")
-    before = {
-        "folder": path.parent.is_dir(),
-        "file": old is not None,
-        "end": rest[-1:] in (b"", b"\n"),
-    }
-    path.parent.mkdir(exist_ok=True)
-    files.write(path, rest + (b"" if before["end"] else b"\n") + _CLONE_BLOCK)
-    return {} if rest != (old or b"") else before
-
-
-def take_out_of_clone(common_dir: Path, before: dict[str, bool]) -> bool:
-    """Take the attributes out of the clone's own again; say whether they were there."""
-    path = _of_clone(common_dir)
-    old = files.read(path)
-    if old is None or _CLONE_BLOCK not in old:
-        return False
-    start = old.index(_CLONE_BLOCK)
-    rest = old[:start] + old[start + len(_CLONE_BLOCK) :]
-    if not before.get("end", True) and start == len(rest):
-        rest = rest[:-1]
-    if rest or before.get("file", False):
-        files.write(path, rest)
-    else:
-        path.unlink()
-        if not before.get("folder", True) and not any(path.parent.iterdir()):
-            path.parent.rmdir()
-    return True
-
-
-def _of_clone(common_dir: Path) -> Path:
-    return common_dir / "info" / "attributes"
-
-
-def has_no_end(directory: Path) -> bool:
-    """Say whether the last line of the file has no newline."""
-    data = files.read(directory / FILE)
-    return data is not None and data[-1:] not in (b"", b"\n")
-
-
-def holds(data: bytes | None) -> bool:
-    """Say whether the content of such a file has our lines."""
-    return data is not None and _place(data) is not None
-
-
-def _place(data: bytes) -> tuple[int, int] | None:
-    for block in (_BLOCK, _BLOCK.replace(b"\n", b"\r\n")):
-        start = data.find(block)
-        if start >= 0 and (start == 0 or data[start - 1 : start] == b"\n"):
-            return start, start + len(block)
-    return None
+def _differing(found: dict[str, str]) -> dict[str, str]:
+    return {key: found.get(key, "unspecified") for key in WANTED if found.get(key) != WANTED[key]}

@@ -44,7 +44,7 @@ def install(repository: Repository, directory: Path, *, with_hooks: bool | None 
     done = Done()
     state = State.load(repository.common_dir)
     try:
-        _write_attributes(directory, state, done)
+        _write_attributes(repository, directory, state, done)
         if launcher.write(repository.common_dir):
             done.changed.append("the way from git to this Python environment")
         _write_settings(repository, state, done)
@@ -56,11 +56,21 @@ def install(repository: Repository, directory: Path, *, with_hooks: bool | None 
     return done
 
 
-def _write_attributes(directory: Path, state: State, done: Done) -> None:
-    had_no_end = attributes.has_no_end(directory)
-    if attributes.add(directory):
+def _write_attributes(repository: Repository, directory: Path, state: State, done: Done) -> None:
+    lines = attributes.of_store(directory)
+    had_no_end = lines.has_no_end()
+    if lines.add():
         state.attributes[str(directory)] = had_no_end
         done.changed.append("the attributes of the logs")
+    lines = attributes.of_clone(repository.common_dir)
+    was_there, had_no_end = lines.path.exists(), lines.has_no_end()
+    folder = lines.path.parent
+    if not folder.exists():
+        folder.mkdir()
+        state.folders.append(str(folder))
+    if lines.add():
+        state.info_was_there, state.info_had_no_end = was_there, had_no_end
+        done.changed.append("the attributes in this clone")
 
 
 def _write_settings(repository: Repository, state: State, done: Done) -> None:
@@ -69,11 +79,6 @@ def _write_settings(repository: Repository, state: State, done: Done) -> None:
     is_first = not state.settings
     is_changed = digest(config) != state.config_after
     written = driver.install(repository)
-    is_new = not attributes.is_in_clone(repository.common_dir)
-    if is_new:
-        state.clone = attributes.add_to_clone(repository.common_dir) or state.clone
-    if written or is_new:
-        done.changed.append("the merge driver")
     if not written:
         return
     if is_first:
@@ -84,6 +89,7 @@ def _write_settings(repository: Repository, state: State, done: Done) -> None:
         state.config = None  # by somebody else, since we kept it
     state.settings = {**dict.fromkeys(written), **state.settings}
     state.config_after = digest(config)
+    done.changed.append("the merge driver")
 
 
 def _write_hooks(repository: Repository, state: State, done: Done, *, force: bool) -> None:
@@ -138,13 +144,12 @@ def uninstall(repository: Repository, directory: Path) -> Done:
                 done.changed.append(f"the hook {path.name}")
         except OSError as error:
             done.left.append(f"the hook {path.name}: {error}")
+    if _restore_settings(repository, state):
+        done.changed.append("the merge driver")
+    _restore_attributes(repository, directory, state, done)
     for folder in map(Path, state.folders):
         with contextlib.suppress(OSError):
             folder.rmdir()  # unless somebody uses it
-    is_out = attributes.take_out_of_clone(repository.common_dir, state.clone)
-    if _restore_settings(repository, state) or is_out:
-        done.changed.append("the merge driver")
-    _restore_attributes(repository, directory, state, done)
     files.remove(launcher.path_in(repository.common_dir))
     State.remove(repository.common_dir)
     return done
@@ -164,15 +169,18 @@ def _restore_settings(repository: Repository, state: State) -> bool:
 def _restore_attributes(repository: Repository, directory: Path, state: State, done: Done) -> None:
     written = {str(directory): False, **state.attributes}
     for store, had_no_end in written.items():
-        path = Path(store) / attributes.FILE
-        if not attributes.holds(files.read(path)):
+        lines = attributes.of_store(Path(store))
+        if not lines.are_there():
             continue
-        if not _is_here(repository, path.parent):
+        if not _is_here(repository, Path(store)):
             done.left.append(f"the attributes in {store}, which is in another work tree")
-        elif _is_committed(repository, path):
+        elif _is_committed(repository, lines):
             done.left.append("the attributes of the logs, which are committed")
-        elif attributes.take_out(Path(store), had_no_end=had_no_end):
+        elif lines.take_out(had_no_end=had_no_end):
             done.changed.append("the attributes of the logs")
+    lines = attributes.of_clone(repository.common_dir)
+    if lines.take_out(had_no_end=state.info_had_no_end, was_there=state.info_was_there):
+        done.changed.append("the attributes in this clone")
 
 
 def _is_here(repository: Repository, store: Path) -> bool:
@@ -184,6 +192,6 @@ def _is_here(repository: Repository, store: Path) -> bool:
     return found is not None and found.git_dir == repository.git_dir
 
 
-def _is_committed(repository: Repository, path: Path) -> bool:
-    found = repository.git.ask("cat-file", "blob", f"HEAD:{repository.name_of(path)}")
-    return found.status == 0 and attributes.holds(found.data)
+def _is_committed(repository: Repository, lines: attributes.Lines) -> bool:
+    found = repository.git.ask("cat-file", "blob", f"HEAD:{repository.name_of(lines.path)}")
+    return found.status == 0 and lines.are_there(found.data)

@@ -51,6 +51,16 @@ class Repository:
         return found
 
     @classmethod
+    def has_no_work_tree(cls, directory: Path) -> bool:
+        """Say whether a directory lies in git's own: in a bare repository, or inside of .git.
+
+        Raises:
+            GitError: Git cannot be run.
+        """
+        git = Git.elsewhere(_nearest_directory(directory))
+        return git.ask("rev-parse", "--is-inside-git-dir").text == "true"
+
+    @classmethod
     def _named(cls, place: Path) -> Repository | None:
         """Return the repository that the environment names, if `place` lies in its work tree."""
         # Where a work tree is not named, it is the directory that we are in.

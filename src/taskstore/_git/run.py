@@ -115,6 +115,23 @@ class Git:
             raise refused(call, answer)
         return answer
 
+    def tracked(self, name: str) -> bytes | None:
+        """Return a tracked file as it would be checked out; None where there is none.
+
+        The index has the first word; HEAD the second, where there is no index, or a conflict.
+
+        Args:
+            name: Its path from the root of the work tree.
+
+        Raises:
+            GitError: Git could not be started.
+        """
+        for place in (":0", "HEAD"):
+            answer = self.ask("cat-file", "--filters", f"{place}:{name}")
+            if answer.status == 0:
+                return answer.data
+        return None
+
     def lines(self, *call: str) -> Iterator[bytes]:
         """Run git and yield the lines of its output, without their ends, as they come.
 

@@ -5,19 +5,34 @@ from __future__ import annotations
 import stat
 from collections import Counter
 
+import attrs
+
 from taskstore._format.lines import LineError, decode_key
 from taskstore._format.problems import Problem
+from taskstore._git.checkout import lines_of, lost_records
 from taskstore._git.objects import blob, is_log, parents_to_be
 from taskstore._git.repository import LOGS, Repository
 from taskstore._git.run import shown
 
-__all__ = ["staged_problems"]
-
-_BOM = b"\xef\xbb\xbf"
+__all__ = ["Staged", "look_at_staged"]
 
 
-def staged_problems(repository: Repository) -> list[Problem]:
-    """Return the unusable lines that a commit of the index would add to logs.
+@attrs.define
+class Staged:
+    """What is wrong with the logs in the index.
+
+    Attributes:
+        problems: The unusable lines that a commit would add.
+        replaced: The logs that another took the place of: each one's name, and how many of its
+            records the commit would drop.
+    """
+
+    problems: list[Problem] = attrs.field(factory=list)
+    replaced: list[tuple[str, int]] = attrs.field(factory=list)
+
+
+def look_at_staged(repository: Repository) -> Staged:
+    """Return what a commit of the index would do wrong to logs.
 
     Lines that a parent of the commit has already are not its doing, and do not count.
 
@@ -25,15 +40,22 @@ def staged_problems(repository: Repository) -> list[Problem]:
         GitError: The index cannot be read.
     """
     parents = parents_to_be(repository)
-    found = []
+    found = Staged()
     for name, id in _changed_logs(repository, parents).items():
+        before = [_lines_at(repository, parent, name) for parent in parents]
+        after = lines_of(blob(repository, id, name))
         known: Counter[bytes] = Counter()
-        for parent in parents:
-            before = repository.git.ask("rev-parse", "--verify", "--quiet", f"{parent}:{name}")
-            if before.status == 0:
-                known |= Counter(_lines(blob(repository, before.text, name)))
-        found += _problems(name, blob(repository, id, name), known)
+        for lines in before:
+            known |= Counter(lines)
+        found.problems += _problems(name, after, known)
+        if before and (lost := lost_records(before, after)):
+            found.replaced.append((name, lost))
     return found
+
+
+def _lines_at(repository: Repository, commit: str, name: str) -> list[bytes]:
+    id = repository.git.ask("rev-parse", "--verify", "--quiet", f"{commit}:{name}")
+    return lines_of(blob(repository, id.text, name)) if id.status == 0 else []
 
 
 def _changed_logs(repository: Repository, parents: list[str]) -> dict[str, str]:
@@ -56,19 +78,14 @@ def _changed_logs(repository: Repository, parents: list[str]) -> dict[str, str]:
     }
 
 
-def _problems(name: str, data: bytes, known: Counter[bytes]) -> list[Problem]:
+def _problems(name: str, lines: list[bytes], known: Counter[bytes]) -> list[Problem]:
     found = []
-    for number, line in enumerate(_lines(data), 1):
+    for number, line in enumerate(lines, 1):
         if known[line] > 0:
             known[line] -= 1
         elif line.strip() and (reason := _fault(line)) is not None:
             found.append(Problem(None, shown(name), number, reason))
     return found
-
-
-def _lines(data: bytes) -> list[bytes]:
-    lines = data.removeprefix(_BOM).split(b"\n")
-    return [line.removesuffix(b"\r") for line in lines] if b"\r" in data else lines
 
 
 def _fault(line: bytes) -> str | None:

@@ -25,11 +25,11 @@ class State:
             putting this back.
         config_after: The digest of the configuration as we left it.
         hooks: The hooks that our lines were put into, as absolute paths.
-        folders: Directories that were made for them.
+        folders: Directories that were made for them, and for the clone's own attributes.
         attributes: The store directories that attributes were written to, and whether the last
             line of what was there had no newline.
-        clone: What the clone's own attributes were like: whether their folder and their file were
-            there, and whether the last line had its newline.
+        info_was_there: Whether the clone had a file of attributes of its own.
+        info_had_no_end: Whether the last line of that had no newline.
     """
 
     settings: dict[str, str | None] = attrs.field(factory=dict)
@@ -38,7 +38,8 @@ class State:
     hooks: list[str] = attrs.field(factory=list)
     folders: list[str] = attrs.field(factory=list)
     attributes: dict[str, bool] = attrs.field(factory=dict)
-    clone: dict[str, bool] = attrs.field(factory=dict)
+    info_was_there: bool = False
+    info_had_no_end: bool = False
 
     @classmethod
     def load(cls, common_dir: Path) -> State:

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from taskstore._git import attributes, driver, hooks, launcher, owners
+from taskstore._git.attributes import Lines
 from taskstore._git.owners import Owner
 from taskstore._git.repository import Repository
 from taskstore._git.run import shown
@@ -22,7 +23,11 @@ class Status:
 
     Attributes:
         repository: The clone.
-        attributes: The attributes of the store's logs that do not hold, with what holds instead.
+        attributes: The attributes of the store's logs that do not hold here, with what holds
+            instead.
+        unsaid: Those that do not hold in other clones, with what the store's own file says.
+        store_lines: Our lines in the store's own file of attributes.
+        clone_lines: Our lines in the clone's.
         settings: The settings that do not hold in this clone, with what holds instead.
         python: The interpreter that git runs Taskstore with; None where none is named.
         hooks: For each hook that we need, whether git runs our lines.
@@ -32,6 +37,9 @@ class Status:
 
     repository: Repository
     attributes: dict[str, str]
+    unsaid: dict[str, str]
+    store_lines: Lines
+    clone_lines: Lines
     settings: dict[str, str | None]
     python: str | None
     hooks: dict[str, bool]
@@ -49,6 +57,22 @@ class Status:
         return not self.settings and self.has_python
 
     @property
+    def lacks_store_lines(self) -> bool:
+        """Whether git would not know a log in another clone, and an installation mends that."""
+        return bool(self.unsaid) and not self.store_lines.are_there()
+
+    @property
+    def lacks_clone_lines(self) -> bool:
+        """Whether git would not know a log that is checked out without the store's own file."""
+        return not self.clone_lines.are_there()
+
+    @property
+    def overridden(self) -> list[Path]:
+        """The files in which something overrides our lines, which only a person can mend."""
+        places = ((self.unsaid, self.store_lines), (self.attributes, self.clone_lines))
+        return [lines.path for faults, lines in places if faults and lines.are_there()]
+
+    @property
     def missing_hooks(self) -> list[str]:
         """The hooks that do not run our lines."""
         return [hook for hook, is_there in self.hooks.items() if not is_there]
@@ -56,7 +80,18 @@ class Status:
     @property
     def ok(self) -> bool:
         """Whether all is installed."""
-        return not self.attributes and self.has_driver and not self.missing_hooks
+        return self.has_attributes and self.has_driver and not self.missing_hooks
+
+    @property
+    def has_attributes(self) -> bool:
+        """Whether git knows the logs, here and in other clones."""
+        return not (self.attributes or self.unsaid or self.lacks_clone_lines)
+
+    @property
+    def is_installable(self) -> bool:
+        """Whether an installation would change something for the better."""
+        lacks_lines = self.lacks_clone_lines or self.lacks_store_lines
+        return lacks_lines or not self.has_driver or bool(self.missing_hooks)
 
     @property
     def lines_to_add(self) -> list[dict[str, str]]:
@@ -73,7 +108,12 @@ class Status:
         return {
             "ok": self.ok,
             "work_tree": shown(self.repository.top),
-            "attributes": {"ok": not self.attributes, "wrong": self.attributes},
+            "attributes": {
+                "ok": not (self.attributes or self.unsaid),
+                "wrong": {**self.unsaid, **self.attributes},
+                "in_clone": not self.lacks_clone_lines,
+                "overridden_in": [shown(path) for path in self.overridden],
+            },
             "driver": {
                 "ok": self.has_driver,
                 "wrong": self.settings,
@@ -108,19 +148,15 @@ def look(repository: Repository, directory: Path) -> Status:
     return Status(
         repository,
         attributes.wrong(repository, directory),
-        _settings(repository),
+        attributes.unsaid(directory),
+        attributes.of_store(directory),
+        attributes.of_clone(repository.common_dir),
+        driver.wrong(repository),
         launcher.interpreter(repository.common_dir),
         found,
         None if place.exists() and not place.is_dir() else place,
         owner,
     )
-
-
-def _settings(repository: Repository) -> dict[str, str | None]:
-    found = driver.wrong(repository)
-    if not attributes.is_in_clone(repository.common_dir):
-        found["info/attributes"] = None
-    return found
 
 
 def hooks_dir(repository: Repository) -> Path:

@@ -45,6 +45,12 @@ def repository_of(directory: Path) -> Repository:
             Status.STORE,
         )
     found = Repository.find(directory)
+    if found is None and Repository.has_no_work_tree(directory):
+        raise Failure(
+            f"{directory} lies in a directory of git's own (a bare repository, or .git), which "
+            "has no work tree to merge in: work in a clone",
+            Status.STORE,
+        )
     if found is None:
         raise Failure(
             f"{directory} lies in no git repository: make one with `git init`, then run this again",
@@ -174,6 +180,7 @@ def status(store_path: Path | None, as_json: bool) -> None:
     Example:
       taskstore git status --json | jq .driver
     """
+    from taskstore._git.run import shown
     from taskstore._git.status import look
 
     directory = locate(store_path)
@@ -185,13 +192,20 @@ def status(store_path: Path | None, as_json: bool) -> None:
             write(visible(row))
         _show_lines(found)
     if not found.ok:
-        note("run `taskstore git install`")
+        for path in found.overridden:
+            note(f"edit {shown(path)}: what stands below our lines overrides them")
+        if found.is_installable:
+            note("run `taskstore git install`")
         click.get_current_context().exit(Status.NO)
 
 
 def _rows(found: GitStatus) -> list[str]:
-    wrong = [f"{key} is {value}" for key, value in found.attributes.items()]
-    rows = [f"attributes: {'; '.join(wrong) or 'ok'}"]
+    rows = [f"attributes: {_differences(found.unsaid) or 'ok'}"]
+    if found.attributes:
+        rows.append(f"attributes in this clone: {_differences(found.attributes)}")
+    else:
+        missing = found.lacks_clone_lines
+        rows.append(f"attributes in this clone: {'missing' if missing else 'ok'}")
     if found.settings:
         rows.append(f"merge driver: not configured in this clone ({', '.join(found.settings)})")
     elif not found.has_python:
@@ -201,6 +215,10 @@ def _rows(found: GitStatus) -> list[str]:
     for hook, is_there in found.hooks.items():
         rows.append(f"hook {hook}: {'ok' if is_there else _why_not(found)}")
     return rows
+
+
+def _differences(attributes: Mapping[str, str]) -> str:
+    return "; ".join(f"{key} is {value}" for key, value in attributes.items())
 
 
 def _why_not(found: GitStatus) -> str:
@@ -219,9 +237,9 @@ def _why_not(found: GitStatus) -> str:
 def hook(name: str, arguments: tuple[str, ...]) -> None:
     """Do what a hook of git is to do; the installed hooks call this.
 
-    `pre-commit` refuses unusable lines and conflict markers that the commit would add to a log. It
-    reads the index and changes nothing. All others bring the caches of the repository's stores up
-    to date, quietly.
+    `pre-commit` refuses unusable lines and conflict markers that the commit would add to a log, and
+    a log that was begun anew in the place of another. It reads the index and changes nothing. All
+    others bring the caches of the repository's stores up to date, quietly.
 
     Exit status: 0; 1 the commit is refused.
 
@@ -250,17 +268,26 @@ def _may_have_changed(repository: Repository, arguments: tuple[str, ...]) -> boo
 
 
 def _check_staged(repository: Repository) -> None:
-    from taskstore._git.staged import staged_problems
+    from taskstore._git.run import shown
+    from taskstore._git.staged import look_at_staged
 
-    found = staged_problems(repository)
-    if not found:
-        return
-    for problem in found:
+    found = look_at_staged(repository)
+    for problem in found.problems:
         note(f"{problem}")
-    raise Failure(
-        f"{len(found)} unusable line(s) would be committed: mend or remove them, `git add` the "
-        "file, and commit again (`git commit --no-verify` commits them as they are)"
-    )
+    for name, lost in found.replaced:
+        note(f"{shown(name)}: another log, without {lost} record(s) that this one has in git")
+    if found.problems:
+        raise Failure(
+            f"{len(found.problems)} unusable line(s) would be committed: mend or remove them, "
+            "`git add` the file, and commit again (`git commit --no-verify` commits them as they "
+            "are)"
+        )
+    if found.replaced:
+        raise Failure(
+            f"{len(found.replaced)} log(s) would be replaced by one that was begun anew, as "
+            "happens where a sparse checkout left out the store: `taskstore doctor` says how to "
+            "join the two (`git commit --no-verify` drops the old one)"
+        )
 
 
 def _refresh(repository: Repository) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import click
 
 from taskstore._log.layout import Layout
+from taskstore.cli._errors import Failure, Status
 from taskstore.cli._output import json_option, note, write_json
 from taskstore.cli._store import store_option
 from taskstore.cli.git import repository_of, show_installation
-from taskstore.errors import StoreNotFoundError
+from taskstore.errors import GitError, StoreNotFoundError
 
 __all__ = ["command"]
 
@@ -54,6 +56,7 @@ def command(
     """
     layout = Layout(_directory(store_path))
     is_new = not layout.directory.is_dir()
+    _check_place(layout, is_new=is_new, with_git=with_git)
     layout.create()
     if not as_json:
         verb = "made" if is_new else "found"
@@ -76,6 +79,36 @@ def _directory(store_path: Path | None) -> Path:
         return Layout.find(Path.cwd())
     except StoreNotFoundError:
         return Path.cwd() / Layout.NAME
+
+
+def _check_place(layout: Layout, *, is_new: bool, with_git: bool) -> None:
+    """Refuse a place where no store belongs.
+
+    Raises:
+        Failure: Git has a store there that it does not show; or it is a directory of git's own.
+    """
+    from taskstore._git.checkout import absent_logs, way_back
+    from taskstore._git.repository import Repository
+
+    # Where git cannot be asked it has no say; an installation tells why.
+    with contextlib.suppress(GitError):
+        repository = Repository.find(layout.directory)
+        if repository is None:
+            if with_git and Repository.has_no_work_tree(layout.directory):
+                raise Failure(
+                    f"{layout.directory} would lie in a directory of git's own (a bare repository, "
+                    "or .git), whose files git does not track: make the store in a clone",
+                    Status.STORE,
+                )
+            return
+        absent = absent_logs(repository, layout.directory)
+        if absent and (is_new or any(log.is_left_out for log in absent)):
+            raise Failure(
+                f"git has a store at {layout.directory} that is not checked out, and a new one "
+                "would take its place: bring it back with "
+                f"`{way_back(repository, layout.directory, absent)}`, then run this again",
+                Status.STORE,
+            )
 
 
 def _write_policies(layout: Layout, modules: tuple[str, ...]) -> list[str]:

@@ -110,33 +110,32 @@ def _policies(log: Path) -> Mapping[str, str]:
             continue
         except UnicodeDecodeError:
             raise _DriverError(f"{config}: not UTF-8") from None
-        return _parsed(text, config, log)
-    if any((folder / log.parent).is_dir() for folder in (Path(), *_roots())):
-        return {}
-    # A sparse checkout leaves the store out, and not what is decided of it.
+        return _parsed(text, str(config), log)
+    return _policies_in_git(log)
+
+
+def _policies_in_git(log: Path) -> Mapping[str, str]:
+    """Return what a config.toml says that is not checked out, as in a sparse checkout."""
+    from taskstore._git.run import Git
+    from taskstore.errors import GitError
+
     config = log.parent / "config.toml"
-    staged = _from_index(config)
-    return {} if staged is None else _parsed(staged, config, log)
+    try:
+        data = None if log.is_absolute() else Git(Path.cwd()).tracked(config.as_posix())
+    except GitError:
+        data = None  # who merges without git has no more than the files
+    if data is None:
+        return {}
+    try:
+        return _parsed(data.decode(), str(config), log)
+    except UnicodeDecodeError:
+        raise _DriverError(f"{config} in git: not UTF-8") from None
 
 
-def _parsed(text: str, config: Path, log: Path) -> Mapping[str, str]:
+def _parsed(text: str, source: str, log: Path) -> Mapping[str, str]:
     from taskstore._merge.policies import parse_policies
 
-    return parse_policies(text, str(config)).of(log.stem)
-
-
-def _from_index(path: Path) -> str | None:
-    import subprocess
-
-    for at in ("", "HEAD"):
-        call = ["git", "cat-file", "blob", f"{at}:{path.as_posix()}"]
-        done = subprocess.run(call, capture_output=True, check=False)  # noqa: S603 - no shell
-        if done.returncode == 0:
-            try:
-                return done.stdout.decode()
-            except UnicodeDecodeError:
-                raise _DriverError(f"{path}: not UTF-8") from None
-    return None
+    return parse_policies(text, source).of(log.stem)
 
 
 def _roots() -> list[Path]:
