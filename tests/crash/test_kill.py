@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import random
-import time
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +12,12 @@ import pytest
 
 from taskstore import Store
 from tests.crash import committer
+from tests.crash.killing import run_and_kill, server
 from tests.crash.scene import LONG, TYPES, check_cache, told
 
 ROUNDS = 300 if LONG else 25
 LONGEST = 0.02
 """How long a writer lives after its last message that was waited for, at most, in seconds."""
-
-server = multiprocessing.get_context("forkserver")
 
 
 @attrs.define
@@ -82,7 +79,7 @@ def test_killed_at_any_instant(tmp_path: Path, capsys: Any) -> None:
     ledger = Ledger()
     try:
         for _ in range(ROUNDS):
-            run_and_kill(directory, chance, ledger)
+            run_writer(directory, chance, ledger)
             with Store.open(directory, types=TYPES.values()) as store:
                 # The reader may be about to settle what was left: a sync waits for it.
                 store.sync()
@@ -101,37 +98,16 @@ def test_killed_at_any_instant(tmp_path: Path, capsys: Any) -> None:
     assert done > ROUNDS
 
 
-def run_and_kill(directory: Path, chance: random.Random, ledger: Ledger) -> None:
-    """Run a writer for a while, kill it, and hear what it had to say."""
-    ours, theirs = server.Pipe(duplex=False)
-    first = max(ledger.born, default=0) + 1
+def run_writer(directory: Path, chance: random.Random, ledger: Ledger) -> None:
+    """Let a writer write on for a while, until it is killed."""
     alive = [group for group, done in ledger.born.items() if done and group not in ledger.dying]
-    writer = server.Process(
-        target=committer.commit_all_the_time,
-        args=(directory, theirs, first, alive, chance.randrange(2**32)),
+    run_and_kill(
+        committer.commit_all_the_time,
+        directory,
+        ledger.born,
+        alive,
+        ledger.note,
+        chance=chance,
+        messages=25,
+        longest=LONGEST,
     )
-    writer.start()
-    theirs.close()
-    try:
-        for _ in range(chance.randrange(1, 25)):
-            assert hear(ours, ledger, wait=60)
-        # From here on it is in the middle of whatever comes next.
-        time.sleep(chance.random() * LONGEST)
-    finally:
-        writer.kill()
-        writer.join()
-    while hear(ours, ledger, wait=0):
-        pass
-    ours.close()
-
-
-def hear(ours: Connection, ledger: Ledger, wait: float) -> bool:
-    """Take in one message, if there is one; False at the end."""
-    try:
-        if not ours.poll(wait):
-            return False
-        what, group = ours.recv()
-    except (EOFError, OSError):
-        return False
-    ledger.note(what, group)
-    return True

@@ -5,15 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
-import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 
+from tests.crash.killing import run_and_kill, server
 from tests.mirror import committer
 from tests.mirror.clones import Clone, cloned
 from tests.mirror.models import Person, Step, Tag, Task
@@ -21,8 +20,6 @@ from tests.mirror.models import Person, Step, Tag, Task
 ROUNDS = 200 if os.environ.get("TASKSTORE_CRASH") == "long" else 25
 LONGEST = 0.05
 """How long a writer lives after its last message that was waited for, at most, in seconds."""
-
-server = multiprocessing.get_context("forkserver")
 
 
 @attrs.define
@@ -75,7 +72,16 @@ def kill_again_and_again(tmp_path: Path, capsys: Any, target: Callable[..., None
     server.set_forkserver_preload([target.__module__])
     ledger, alive = Ledger(), list[int]()
     for _ in range(ROUNDS):
-        run_and_kill(folder, chance, ledger, alive, target)
+        run_and_kill(
+            target,
+            folder,
+            ledger.born,
+            alive,
+            ledger.note,
+            chance=chance,
+            messages=15,
+            longest=LONGEST,
+        )
         with cloned(folder) as clone:
             assert [] == clone.store.sync().problems
             clone.check()
@@ -83,43 +89,3 @@ def kill_again_and_again(tmp_path: Path, capsys: Any, target: Callable[..., None
     with capsys.disabled():
         print(f"{sum(ledger.born.values())} transactions acknowledged")
     assert sum(ledger.born.values()) > ROUNDS
-
-
-def run_and_kill(
-    folder: Path,
-    chance: random.Random,
-    ledger: Ledger,
-    alive: list[int],
-    target: Callable[..., None],
-) -> None:
-    """Run the application for a while, kill it, and hear what it had to say."""
-    ours, theirs = server.Pipe(duplex=False)
-    first = max(ledger.born, default=0) + 1
-    writer = server.Process(
-        target=target,
-        args=(folder, theirs, first, alive, chance.randrange(2**32)),
-    )
-    writer.start()
-    theirs.close()
-    try:
-        for _ in range(chance.randrange(1, 15)):
-            assert hear(ours, ledger, wait=60)
-        # From here on it is in the middle of whatever comes next.
-        time.sleep(chance.random() * LONGEST)
-    finally:
-        writer.kill()
-        writer.join()
-    while hear(ours, ledger, wait=0):
-        pass
-    ours.close()
-
-
-def hear(ours: Connection, ledger: Ledger, wait: float) -> bool:
-    """Take in one message, if there is one; False at the end."""
-    try:
-        if not ours.poll(wait):
-            return False
-        ledger.note(*ours.recv())
-    except (EOFError, OSError):
-        return False
-    return True
