@@ -126,6 +126,6 @@ def bench(session: nox.Session) -> None:
 def crash(session: nox.Session) -> None:
     """The tests of crashes and of concurrent writers at their full size; takes long."""
     session.install(*group("test"), ".[async]")
-    session.run(
-        "pytest", "tests/crash", "tests/writing", *session.posargs, env={"TASKSTORE_CRASH": "long"}
-    )
+    tests = ["tests/crash", "tests/writing", "tests/log/test_power_cut.py"]
+    tests += ["tests/mirror/test_kill.py", "tests/aio/test_kill.py"]
+    session.run("pytest", *tests, *session.posargs, env={"TASKSTORE_CRASH": "long"})

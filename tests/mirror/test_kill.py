@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +12,12 @@ import attrs
 import pytest
 
 from tests.crash.killing import run_and_kill, server
+from tests.crash.scene import LONG
 from tests.mirror import committer
 from tests.mirror.clones import Clone, cloned
 from tests.mirror.models import Person, Step, Tag, Task
 
-ROUNDS = 200 if os.environ.get("TASKSTORE_CRASH") == "long" else 25
+ROUNDS = 200 if LONG else 25
 LONGEST = 0.05
 """How long a writer lives after its last message that was waited for, at most, in seconds."""
 
