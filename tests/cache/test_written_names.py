@@ -19,6 +19,8 @@ WRITES = {
     "CREATE TRIGGER t AFTER UPDATE ON records BEGIN SELECT 1; END": "records",
     "WITH x AS (SELECT 1) DELETE FROM records": "records",
     'UPDATE "odd ""name" SET a = 1': 'odd "name',
+    "UPDATE 'records' SET a = 1": "records",
+    "INSERT INTO 'main'.'odd ''name' VALUES (1)": "odd 'name",
 }
 READS = [
     "SELECT * FROM records JOIN other ON records.id = other.id",
@@ -26,6 +28,7 @@ READS = [
     "INSERT INTO mine SELECT * FROM records",
     "UPDATE mine SET a = (SELECT a FROM records)",
     "DELETE FROM mine WHERE a IN (SELECT a FROM records)",
+    "INSERT INTO mine SELECT 'update', 'delete' FROM records",
     "INSERT INTO mine VALUES (1) ON CONFLICT (a) DO UPDATE SET records = 1",
     "DELETE",
     "",
@@ -55,6 +58,7 @@ SETS = {
     "WITH x AS (SELECT a, b) UPDATE t SET c = 1 FROM x WHERE d, e": {"c"},
     "INSERT INTO t (a, b) SELECT a, b FROM u WHERE 'set a = 1'": set(),
     "DELETE FROM t WHERE a, b": set(),
+    "UPDATE t SET 'a' = 1, b = 'c'": {"a", "b"},
 }
 DELETES = [
     "DELETE FROM t",

@@ -10,7 +10,7 @@ from itertools import pairwise
 __all__ = ["deletes", "set_names", "written_names"]
 
 _TOKEN = re.compile(
-    r"""--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'"""  # comments and strings are passed over
+    r"""--[^\n]*|/\*.*?\*/|(?P<string>'(?:[^']|'')*')"""  # comments are passed over
     r"""|"(?P<double>(?:[^"]|"")*)"|`(?P<back>[^`]*)`|\[(?P<square>[^\]]*)\]"""
     r"""|(?P<word>[^\W\d][\w$]*)|(?P<mark>[.;(),])""",
     re.DOTALL,
@@ -80,13 +80,13 @@ def set_names(sql: str) -> frozenset[str]:
     for match in _TOKEN.finditer(sql):
         if match.lastgroup is None:
             continue
-        word = match[match.lastgroup].replace('""', '"').lower()
+        word = _text(match)
         if match.lastgroup == "mark":
             depth += {"(": 1, ")": -1}.get(word, 0)
             targets = targets if word == "(" else word == "," and (targets or depth == of_set)
             continue
         if targets:
-            found.add(word)
+            found.add(_unquoted(word))
             targets = depth > of_set
         elif match.lastgroup == "word" and word == "set":
             of_set, targets = depth, True
@@ -98,7 +98,19 @@ def set_names(sql: str) -> frozenset[str]:
 def _tokens(sql: str) -> Iterator[str]:
     for match in _TOKEN.finditer(sql):
         if match.lastgroup is not None:
-            yield match[match.lastgroup].replace('""', '"').lower()
+            yield _text(match)
+
+
+def _text(match: re.Match[str]) -> str:
+    """A token; a string keeps a quote in front, so that it is never taken for a keyword."""
+    assert match.lastgroup is not None
+    text = match[match.lastgroup].lower()
+    return text[:-1] if match.lastgroup == "string" else text.replace('""', '"')
+
+
+def _unquoted(name: str) -> str:
+    """A name; SQLite takes a string for one where nothing else can stand."""
+    return name[1:].replace("''", "'") if name.startswith("'") else name
 
 
 def _skip(tokens: list[str], place: int) -> int:
@@ -112,4 +124,4 @@ def _name(tokens: list[str], place: int) -> str:
     place = _skip(tokens, place)
     if tokens[place + 1 : place + 2] == ["."]:
         place += 2
-    return tokens[place] if place < len(tokens) else ""
+    return _unquoted(tokens[place]) if place < len(tokens) else ""
