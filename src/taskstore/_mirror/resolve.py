@@ -167,12 +167,13 @@ class _Resolver:
             for column in table.columns
             if column.key not in excluded and column.computed is None
         }
-        key = tuple(str(column.key) for column in table.primary_key.columns) or tuple(
-            str(column.key) for column in table.columns if column.foreign_keys
-        )
-        if not key:
+        referring = [column for column in table.columns if column.foreign_keys]
+        is_keyed = bool(referring) and _is_unique(table, *referring)
+        local = _counted(table) if is_keyed else self._local_key(table)
+        columns_of_key = (local is None and list(table.primary_key.columns)) or referring
+        if not columns_of_key:
             raise self.fail("it has neither a primary key nor foreign keys")
-        local = self._local_key(table)
+        key = tuple(str(column.key) for column in columns_of_key)
         fields = self._fields(columns, local)
         version = self._version(fields)
         shape = Shape(None, None, (table,), table, fields)
@@ -283,10 +284,8 @@ class _Resolver:
 
     def _local_key(self, table: Any) -> Column[Any] | None:
         """The primary key that each clone counts up for itself; None where there is none."""
-        column: Column[Any] | None = table.autoincrement_column
-        if column is None or column.default is not None or column.server_default is not None:
-            return None
-        if self.declaration.key is None:
+        column = _counted(table)
+        if column is not None and self.declaration.key is None:
             raise self.fail(
                 "clones would count up the same keys: name a unique attribute with "
                 'mirrored(..., key="uid"), use a UUID, or set autoincrement=False',
@@ -350,12 +349,21 @@ def _tables(mapper: Mapper[Any]) -> tuple[Table, ...]:
     return tuple(table for table in tables if isinstance(table, Table))
 
 
-def _is_unique(table: Any, column: Column[Any]) -> bool:
-    if column.unique:
+def _counted(table: Any) -> Column[Any] | None:
+    """The primary key that the database counts up."""
+    column: Column[Any] | None = table.autoincrement_column
+    if column is None or column.default is not None or column.server_default is not None:
+        return None
+    return column
+
+
+def _is_unique(table: Any, *columns: Column[Any]) -> bool:
+    """Whether no two rows have the same in all of these columns."""
+    if any(column.unique for column in columns):
         return True
-    alone = {column.name}
+    names = {column.name for column in columns}
     unique: list[Any] = [one for one in table.constraints if isinstance(one, UniqueConstraint)]
     unique += [one for one in table.indexes if isinstance(one, Index) and one.unique]
-    return any({c.name for c in one.columns} == alone for one in unique) or (
-        [column] == list(table.primary_key.columns)
+    return any({c.name for c in one.columns} == names for one in unique) or (
+        set(columns) == set(table.primary_key.columns)
     )
