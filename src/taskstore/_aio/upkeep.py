@@ -35,9 +35,9 @@ class AsyncUpkeepCalls(Calls):
             "sync", lambda: self._store.sync(force=force, prune=prune, on_progress=told)
         )
 
-    async def export(self, type: Any, /) -> int:
+    async def export(self, type: Any, /, *, refused: bool = False) -> int:
         """Write the rows of a mirrored class that were never logged; see `Store.export`."""
-        return await self._write("export rows", lambda: self._store.export(type))
+        return await self._write("export rows", lambda: self._store.export(type, refused=refused))
 
     async def verify(self, *, repair: bool = False) -> VerifyReport:
         """Compare the cache with the logs; see `Store.verify`."""

@@ -22,7 +22,7 @@ class MirrorCalls:
     _sessions: Sessions
     _transactions: TransactionHook
 
-    def export(self, type: Any, /) -> int:
+    def export(self, type: Any, /, *, refused: bool = False) -> int:
         """Write the rows of a mirrored model that its log does not have, in one transaction.
 
         So begins the log of a table that was filled before it was mirrored; and so it begins
@@ -31,6 +31,8 @@ class MirrorCalls:
 
         Args:
             type: a mirrored class or table.
+            refused: also the rows whose lines a sync could not bring into the table, as after a
+                column got another type: the row as it is becomes the newest line.
 
         Returns:
             How many lines were written.
@@ -49,11 +51,11 @@ class MirrorCalls:
                 getattr(type, "__qualname__", repr(type)),
                 reason="this store does not mirror it: Store.open(..., mirrors=[...])",
             )
-        return self._cache.retried(lambda: self._exported(mirror))
+        return self._cache.retried(lambda: self._exported(mirror, refused=refused))
 
-    def _exported(self, mirror: Mirror) -> int:
+    def _exported(self, mirror: Mirror, *, refused: bool) -> int:
         from taskstore._store.mirror_export import export_rows  # most stores mirror nothing
 
         with self._sessions.writing(mirror.collection, "export rows") as connection:
             unit = self._transactions.locked(connection)
-            return export_rows(self._context, connection, unit, mirror)
+            return export_rows(self._context, connection, unit, mirror, refused=refused)

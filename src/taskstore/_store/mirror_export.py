@@ -16,8 +16,18 @@ from taskstore._store.transaction import Unit
 from taskstore.errors import RecordSkippedWarning
 
 
-def export_rows(context: StoreContext, connection: Connection, unit: Unit, mirror: Mirror) -> int:
-    """Collect the rows for the log, in an open write transaction; return how many lines."""
+def export_rows(
+    context: StoreContext, connection: Connection, unit: Unit, mirror: Mirror, *, refused: bool
+) -> int:
+    """Collect the rows for the log, in an open write transaction; return how many lines.
+
+    Args:
+        context: The store.
+        connection: In the transaction.
+        unit: Of the transaction.
+        mirror: Whose rows.
+        refused: Whether also those whose lines a sync could not bring into the table.
+    """
     has_log = vouches(context, connection, mirror)
     unit.missing[mirror.collection] = 0
     run = Reconciler(context, connection, unit, rewriting=not has_log)
@@ -27,6 +37,8 @@ def export_rows(context: StoreContext, connection: Connection, unit: Unit, mirro
         cursor = connection.connection.cursor()
         rows = Rows(cursor, context.models)
         stored, kept = rows.stored(mirror.collection, page), rows.never_logged(mirror.collection)
+        if refused:
+            kept |= rows.problems(mirror.collection).keys()
         cursor.close()
         some = [id for id in page if id not in stored or id in kept or not has_log]
         good = _good(connection, mirror, some, flaws)
