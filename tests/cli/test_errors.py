@@ -184,6 +184,47 @@ def test_bad_settings_stop_no_reader(call: Callable[..., Result], folder: Path) 
     assert (3, True) == (done.exit_code, "config.toml: not TOML" in done.stderr)
 
 
+@pytest.mark.parametrize("text", ["[merge\n", '[merge.plans]\ntitle = "nope"\n', "[indexes\n"])
+@pytest.mark.parametrize("command", ["status", "sync"])
+def test_settings_that_stop_a_merge_are_told(
+    command: str, text: str, call: Callable[..., Result], folder: Path
+) -> None:
+    """`status` and `sync` say once that config.toml cannot be used, whichever part is wrong."""
+    (folder / ".taskstore/config.toml").write_text(text, encoding="utf-8")
+    done = call(command)
+    assert (0, 1) == (done.exit_code, done.stderr.count("config.toml: "))
+    assert f"Warning: {folder}/.taskstore/config.toml: " in done.stderr
+    told = json.loads(call(command, "--json").stdout)["problems"]
+    assert [True] == [problem.startswith(f"{folder}/.taskstore/config.toml: ") for problem in told]
+
+
+def test_settings_that_are_a_directory_are_said(call: Callable[..., Result], folder: Path) -> None:
+    """A config.toml that is a directory stops no reader, and each who needs it says the remedy."""
+    (folder / ".taskstore/config.toml").mkdir()
+    said = "config.toml: it is a directory, and the settings are a file: rename or remove it\n"
+    assert "3\n" == call("list", "plans", "--count").stdout
+    assert 0 == call("set", "plans", "plan-001", "status=x").exit_code
+    for command in ("status", "sync"):
+        assert said in call(command).stderr
+    done = call("indexes", "add", "plans", "status")
+    assert (3, True) == (done.exit_code, said in done.stderr)
+    done = call("doctor", "--json")
+    [found] = [each for each in json.loads(done.stdout)["findings"] if each["code"] == "config"]
+    assert (1, "error") == (done.exit_code, found["level"])
+    assert f"rename or remove {folder}/.taskstore/config.toml" == found["remedy"]
+    assert 1 == call("doctor", "--fix").exit_code
+
+
+def test_a_refusal_of_the_system_speaks_of_no_python(
+    call: Callable[..., Result], folder: Path
+) -> None:
+    """Where the operating system refuses a file, the message has nothing of Python's calls."""
+    (folder / ".taskstore/.version").mkdir()
+    done = call("list", "plans")
+    assert 3 == done.exit_code
+    assert done.stderr.endswith("and that its permissions and the disk allow it\n")
+
+
 def test_a_newer_store_is_refused(call: Callable[..., Result], folder: Path) -> None:
     """A directory of a newer version exits 3 and names the remedy."""
     (folder / ".taskstore/.version").write_text("2", encoding="utf-8")

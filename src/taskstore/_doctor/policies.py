@@ -15,7 +15,7 @@ from taskstore._records.types import RecordType
 from taskstore._store.settings import read_indexes
 from taskstore.errors import ConfigError
 
-__all__ = ["check_policies", "configured_types", "write_settings"]
+__all__ = ["check_policies", "configured_types", "settings_problem", "write_settings"]
 
 Types = Sequence[RecordType[Any]]
 
@@ -28,7 +28,7 @@ def configured_types(layout: Layout) -> list[str]:
     """
     import tomllib
 
-    text = _text(layout)
+    text = layout.read_config()
     try:
         found = tomllib.loads(text).get("types", [])
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -37,6 +37,15 @@ def configured_types(layout: Layout) -> list[str]:
         reason = 'types must be a list of modules, such as types = ["shop.models"]'
         raise ConfigError(layout.config_path, reason=reason)
     return found
+
+
+def settings_problem(layout: Layout) -> str | None:
+    """Return why the settings cannot be used: for a merge, or at all; None where they can."""
+    try:
+        parse_policies(layout.read_config(), str(layout.config_path))
+    except ConfigError as error:
+        return str(error)
+    return None
 
 
 def check_policies(layout: Layout, types: Types | None) -> Iterator[Finding]:
@@ -48,12 +57,13 @@ def check_policies(layout: Layout, types: Types | None) -> Iterator[Finding]:
     """
     problem = read_indexes(layout).problem
     try:
-        found = parse_policies(_text(layout), str(layout.config_path)).by_collection
+        found = parse_policies(layout.read_config(), str(layout.config_path)).by_collection
         if types is None:
             types = load_types(configured_types(layout))
     except ConfigError as error:
         meaning = "the merge driver refuses to merge until it can be read"
-        yield Finding("config", ERROR, str(error), meaning, f"edit {layout.config_path}")
+        remedy = "rename or remove" if layout.config_path.is_dir() else "edit"
+        yield Finding("config", ERROR, str(error), meaning, f"{remedy} {layout.config_path}")
         return
     except TypesError as error:
         meaning = "the merge policies cannot be compared with the record types"
@@ -106,7 +116,7 @@ def write_settings(layout: Layout, types: Types, modules: Sequence[str] = ()) ->
         OSError: It cannot be written.
     """
     path = str(layout.config_path)
-    old = new = _text(layout)
+    old = new = layout.read_config()
     written = []
     if modules and (changed := add_types(new, modules, path)) != new:
         new = changed
@@ -119,14 +129,6 @@ def write_settings(layout: Layout, types: Types, modules: Sequence[str] = ()) ->
     if new != old:
         files.write(layout.config_path, new.encode())
     return written
-
-
-def _text(layout: Layout) -> str:
-    data = files.read(layout.config_path)
-    try:
-        return (data or b"").decode()
-    except UnicodeDecodeError:
-        raise ConfigError(layout.config_path, reason="not UTF-8") from None
 
 
 def _list(names: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from taskstore._format.names import check_collection_name
 from taskstore._format.problems import Problem
 from taskstore._log import files
 from taskstore.errors import (
+    ConfigError,
     InvalidNameError,
     StoreAccessError,
     StoreNotFoundError,
@@ -175,6 +176,29 @@ class Layout:
             if candidate.is_dir():
                 return candidate
         raise StoreNotFoundError(start, searched_upwards=True)
+
+    def read_config(self) -> str:
+        """Return the text of the settings; none where there is no file.
+
+        Raises:
+            ConfigError: They are no text, or no file.
+            StoreAccessError: The operating system refused.
+        """
+        path = self.config_path
+        try:
+            return path.read_bytes().decode()
+        except FileNotFoundError:
+            return ""
+        except UnicodeDecodeError:
+            raise ConfigError(path, reason="not UTF-8") from None
+        except OSError as error:
+            if path.is_dir():
+                reason = "it is a directory, and the settings are a file: rename or remove it"
+                raise ConfigError(path, reason=reason) from None
+            reason = error.strerror or str(error)
+            raise StoreAccessError(
+                path, operation="read", reason=reason, errno=error.errno
+            ) from error
 
     def write_config(self, text: str) -> None:
         """Replace the settings, wholly or not at all.

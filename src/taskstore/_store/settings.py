@@ -18,7 +18,7 @@ from taskstore._format.names import check_collection_name, check_field_name
 from taskstore._format.problems import Problem
 from taskstore._log.layout import Layout
 from taskstore._log.locks import directory_lock
-from taskstore.errors import ConfigError, InvalidNameError, StoreAccessError
+from taskstore.errors import ConfigError, InvalidNameError
 
 __all__ = ["IndexSettings", "change_indexes", "read_indexes"]
 
@@ -47,7 +47,7 @@ def read_indexes(layout: Layout) -> IndexSettings:
     Settings that cannot be used are a problem, and no error: the records can be read without.
     """
     try:
-        return IndexSettings(_parsed(_text(layout), layout))
+        return IndexSettings(_parsed(layout.read_config(), layout))
     except ConfigError as error:
         return IndexSettings(problem=Problem(None, error.path, None, error.reason))
 
@@ -78,7 +78,7 @@ def change_indexes(
     lock = directory_lock(layout)
     try:
         with lock.hold(lock_timeout):
-            text = _text(layout)
+            text = layout.read_config()
             before = _parsed(text, layout, whole=True)
             names = [name for name in before.get(collection, ()) if name not in dropped]
             names += [name for name in dict.fromkeys(added) if name not in names]
@@ -97,20 +97,6 @@ def change_indexes(
     finally:
         lock.close()
     return tuple(names)
-
-
-def _text(layout: Layout) -> str:
-    path = layout.config_path
-    try:
-        return path.read_bytes().decode()
-    except FileNotFoundError:
-        return ""
-    except UnicodeDecodeError:
-        raise ConfigError(path, reason="not UTF-8") from None
-    except OSError as error:
-        raise StoreAccessError(
-            path, operation="read", reason=error.strerror or str(error), errno=error.errno
-        ) from error
 
 
 def _parsed(text: str, layout: Layout, *, whole: bool = False) -> dict[str, tuple[str, ...]]:

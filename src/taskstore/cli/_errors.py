@@ -143,6 +143,8 @@ def _message(error: TaskstoreError) -> str:
             f"record {error.id!r} already exists in collection {error.collection!r}: change it "
             "with `taskstore set`"
         )
+    if isinstance(error, errors.StoreAccessError):
+        return text.partition(" (read_only=True")[0]
     if isinstance(error, errors.LockTimeoutError):
         return f"{text.partition(';')[0]}; try again in a moment"
     return text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -27,6 +27,7 @@ __all__ = [
     "locate",
     "opened",
     "store_option",
+    "told_of_settings",
     "uses_store",
 ]
 
@@ -161,3 +162,15 @@ def check_new_collection(store: Store, name: str, *, new: bool) -> None:
         message = f"no collection {name!r} yet; did you mean {meant!r}? (--new makes it)"
         raise Failure(message, Status.USAGE)
     note(f"{name} is a new collection")
+
+
+def told_of_settings(problems: Iterable[object], directory: Path) -> list[str]:
+    """Return the problems that a sync found, and that of the settings, as text.
+
+    A sync looks at its own part of config.toml only; what is wrong elsewhere stops every merge.
+    """
+    from taskstore._doctor.policies import settings_problem
+
+    of_settings = settings_problem(Layout(directory))
+    found = [*map(str, problems), *([] if of_settings is None else [of_settings])]
+    return list(dict.fromkeys(found))

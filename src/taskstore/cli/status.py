@@ -19,7 +19,7 @@ from taskstore.cli._output import (
     write_json,
     write_table,
 )
-from taskstore.cli._store import opened, store_option
+from taskstore.cli._store import opened, store_option, told_of_settings
 
 __all__ = ["command"]
 
@@ -57,7 +57,7 @@ def command(store_path: Path | None, *, as_json: bool) -> None:
         path = str(store.path)
         cache = store.path / "taskstore.db"
         cache_size = cache.stat().st_size if cache.exists() else None
-    problems = [str(problem) for problem in (*report.strays, *report.recovered)]
+    problems = told_of_settings((*report.strays, *report.recovered), store.path)
     if as_json:
         write_json(
             {

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from taskstore.cli._output import json_option, progress, warn, write_json, write_table
-from taskstore.cli._store import opened, store_option
+from taskstore.cli._store import opened, store_option, told_of_settings
 
 __all__ = ["command"]
 
@@ -43,7 +43,7 @@ def command(store_path: Path | None, *, force: bool, as_json: bool) -> None:
         )
         for part in report
     ]
-    problems = [str(problem) for problem in report.problems]
+    problems = told_of_settings(report.problems, store.path)
     if as_json:
         collections = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
         write_json({"collections": collections, "problems": problems})
