@@ -8,14 +8,19 @@ import os
 import shlex
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 
 from taskstore import Store, errors
+from taskstore._log.gate import Gate
+from taskstore._log.layout import Layout
+from taskstore._log.locks import directory_lock, file_lock
 from taskstore.cli import main
 from taskstore.cli._errors import Status, guarded, status_of
 from tests.cli.programs import CALL, INTERRUPTIBLE, environment, on_pipe
@@ -248,6 +253,53 @@ def test_a_writer_in_the_way_is_busy(call: Callable[..., Result], folder: Path) 
     with pytest.raises(click.ClickException, match="try again in a moment") as caught, guarded():
         raise error
     assert Status.BUSY == caught.value.exit_code
+
+
+@pytest.mark.parametrize("lock", [directory_lock, Gate])
+def test_who_waits_for_a_lock_learns_for_whom(lock: Callable[..., Any], folder: Path) -> None:
+    """A writer that has waited for a second says for which process, and then writes."""
+    held = lock(Layout(folder / ".taskstore"))
+    add = [*CALL, "add", "plans", "id=late", "title=x"]
+    pipe = subprocess.PIPE
+    with held.hold(5):
+        waiter = subprocess.Popen(add, cwd=folder, env=environment(), stdout=pipe, stderr=pipe)
+        try:
+            assert waiter.stderr is not None
+            said = waiter.stderr.readline().decode()
+            held.release()
+            rest = waiter.communicate(timeout=30)
+        finally:
+            waiter.kill()
+            waiter.wait()
+    assert said.startswith(f"waiting for process {os.getpid()} (")
+    assert said.endswith("), which writes to the store\n")
+    assert (0, b"late\n", b"") == (waiter.returncode, *rest)
+
+
+def test_who_prints_json_says_nothing_of_waits(folder: Path) -> None:
+    """With --json a wait is silent; who waits behind another waiter names who has the gate."""
+    layout = Layout(folder / ".taskstore")
+    gate, turn = Gate(layout), file_lock(layout.turn_path, name="turn", store=layout.directory)
+    add = [*CALL, "add", "plans", "title=x"]
+
+    def start(*more: str) -> subprocess.Popen[bytes]:
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            [*add, *more], cwd=folder, env=environment(), stdout=pipe, stderr=pipe
+        )
+
+    with gate.hold(5), start("--json") as in_front:
+        while in_front.poll() is None and turn.try_acquire():
+            turn.release()
+            time.sleep(0.01)
+        with start() as behind:
+            assert behind.stderr is not None
+            said = behind.stderr.readline().decode()
+            gate.release()
+            rest = [waiter.communicate(timeout=30)[1] for waiter in (in_front, behind)]
+    assert said.startswith(f"waiting for process {os.getpid()} (")
+    assert [b"", b""] == rest
+    assert [0, 0] == [in_front.returncode, behind.returncode]
 
 
 @pytest.mark.parametrize("output", ["| head -n 1", "> /dev/full"])

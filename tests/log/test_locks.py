@@ -15,7 +15,7 @@ import pytest
 
 from taskstore._log.gate import Gate
 from taskstore._log.layout import Layout
-from taskstore._log.locks import directory_lock, file_lock
+from taskstore._log.locks import directory_lock, file_lock, telling_of_waits
 from taskstore.errors import LockTimeoutError, StoreNotFoundError
 
 HOLDER = """
@@ -105,6 +105,31 @@ def test_it_ends_with_its_process(layout: Any, kind: Any, open_lock: Any) -> Non
     finally:
         holder.kill()
         holder.communicate()
+
+
+def test_who_waits_can_hear_of_it(make: Any) -> None:
+    """A listener is called between two tries, with how long it has been; not where none waits."""
+    one, two = make(), make()
+    heard: list[float] = []
+
+    def listen(fd: int, waited: float) -> None:
+        heard.append(waited)
+        os.fstat(fd)
+        if len(heard) == 3:
+            one.release()
+
+    with telling_of_waits(listen):
+        one.acquire(1)
+        assert not two.try_acquire()
+        assert [] == heard
+        two.acquire(5)
+    assert (3, sorted(heard)) == (len(heard), heard)
+    two.release()
+    with one.hold(1):
+        assert not two.try_acquire()
+        with pytest.raises(LockTimeoutError):
+            two.acquire(0.01)
+    assert 3 == len(heard)
 
 
 def test_a_removed_lock_file_is_remade(layout: Any) -> None:

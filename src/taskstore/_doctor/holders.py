@@ -10,10 +10,14 @@ __all__ = ["holder"]
 _TABLE = Path("/proc/locks")
 
 
-def holder(path: Path) -> str | None:
-    """Return the process that has a file locked, as text; None where that cannot be known."""
+def holder(file: Path | int) -> str | None:
+    """Return the process that has a file locked, as text; None where that cannot be known.
+
+    Args:
+        file: its path, or its descriptor.
+    """
     try:
-        inode = str(os.stat(path).st_ino)
+        inode = str(os.stat(file).st_ino)
         rows = _TABLE.read_text(encoding="ascii").splitlines()
     except OSError:
         return None

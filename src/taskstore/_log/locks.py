@@ -13,16 +13,40 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from taskstore._log import files
 from taskstore._log.layout import Layout
 from taskstore.errors import LockTimeoutError, StoreAccessError, StoreNotFoundError
 
-__all__ = ["Lock", "directory_lock", "file_lock", "hold_descriptor", "release_descriptor"]
+__all__ = [
+    "Lock",
+    "directory_lock",
+    "file_lock",
+    "hold_descriptor",
+    "release_descriptor",
+    "telling_of_waits",
+]
 
 _SHORTEST_PAUSE = 0.0002
 _LONGEST_PAUSE = 0.005
+
+_listener: ContextVar[Callable[[int, float], None] | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def telling_of_waits(listener: Callable[[int, float], None]) -> Iterator[None]:
+    """Within a block, call a listener each time that an open file is found locked by another.
+
+    Args:
+        listener: Called, before the next try, with the open file, and the seconds waited for it.
+    """
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 def pause_ever_longer(waited: float) -> float:
@@ -45,6 +69,8 @@ def hold_descriptor(
         waited = time.monotonic() - start
         if waited >= timeout:
             return False
+        if (listener := _listener.get()) is not None:
+            listener(fd, waited)
         # Waiters that wake in step would keep missing one another's release.
         time.sleep(min(timeout - waited, pause(waited) * random.uniform(0.5, 1.0)))  # noqa: S311
     return True

@@ -14,6 +14,7 @@ import click
 from taskstore._log.layout import Layout
 from taskstore.cli._errors import Failure, Status, hint
 from taskstore.cli._output import note, progress
+from taskstore.cli._waits import waits_told
 from taskstore.errors import StoreNotFoundError
 
 if TYPE_CHECKING:
@@ -110,17 +111,18 @@ def opened(
 
     directory = locate(path)
     read_only = not write and not os.access(directory, os.W_OK)
-    with progress("Reading the logs") as bar:
-        update = on_progress or bar
-        store = Store.open(
-            directory,
-            create=False,
-            read_only=read_only,
-            refresh=refresh,
-            on_progress=lambda _, done, total: update(done, total),
-        )
-    with store:
-        yield store
+    with waits_told(Layout(directory)):
+        with progress("Reading the logs") as bar:
+            update = on_progress or bar
+            store = Store.open(
+                directory,
+                create=False,
+                read_only=read_only,
+                refresh=refresh,
+                on_progress=lambda _, done, total: update(done, total),
+            )
+        with store:
+            yield store
 
 
 def check_collection(store: Store, name: str) -> str:

@@ -14,6 +14,7 @@ from taskstore.cli._completion import complete_collection, complete_field
 from taskstore.cli._errors import Failure, hint
 from taskstore.cli._output import json_option, note, write_json, write_table
 from taskstore.cli._store import check_collection, opened, store_option, uses_store
+from taskstore.cli._waits import waits_told
 
 if TYPE_CHECKING:
     from taskstore._store.store import Store
@@ -126,7 +127,8 @@ def _change(
     from taskstore.cli._store import locate
 
     layout = Layout(locate(store_path))
-    names = change_indexes(layout, collection, add=add, drop=drop)
+    with waits_told(layout):
+        names = change_indexes(layout, collection, add=add, drop=drop)
     # Opening it indexes, so that the next command need not.
     with opened(store_path):
         pass
