@@ -431,16 +431,40 @@ def test_a_deletion_is_told_as_json(call: Callable[..., Result]) -> None:
     assert {"ids": ["plan-001"], "dry_run": False} == json.loads(done.stdout)
 
 
-def test_a_record_that_could_not_be_printed_was_written(folder: Path) -> None:
-    """Whoever adds a record learns that it was written although its id could not be printed."""
-    if not Path("/dev/full").exists():
+WRITERS: list[tuple[str, str, str]] = [
+    ("add plans id=new title=x", "what was to be added was written", "new"),
+    ("add plans id=new title=x --json", "what was to be added was written", "new"),
+    ("set plans plan-001 title=new --json", "the change was written", "new"),
+    ("delete plans plan-001", "what was to be deleted was deleted", "deleted"),
+    ("delete plans plan-001 --json", "what was to be deleted was deleted", "deleted"),
+    ("delete plans plan-001 --dry-run", "nothing was deleted", ""),
+    ("import plans new.jsonl", "what could be imported was written", "new"),
+    ("import plans new.jsonl --json", "what could be imported was written", "new"),
+    ("import plans new.jsonl --dry-run --json", "nothing was written", ""),
+]
+
+
+@pytest.mark.parametrize(("line", "said", "written"), WRITERS, ids=[each[0] for each in WRITERS])
+@pytest.mark.parametrize(
+    ("closing", "reason"),
+    [
+        (">/dev/full", "No space left on device"),
+        (">&-", "it is closed, and there is something to print"),
+    ],
+)
+def test_what_could_not_be_printed_was_done(
+    closing: str, reason: str, line: str, said: str, written: str, folder: Path
+) -> None:
+    """A command that writes says whether it has, where it cannot print what it did."""
+    if "/dev/full" in closing and not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full")
-    done = in_shell(
-        shlex.join([*CALL, "add", "plans", "id=full", "title=x"]) + " >/dev/full", folder
-    )
-    said = "Error: 'stdout': No space left on device; what was to be added was written\n"
-    assert (3, said) == (done.returncode, done.stderr)
-    assert "full" in on_pipe("get", "plans", "full", cwd=folder).stdout
+    (folder / "new.jsonl").write_text('{"id": "new", "title": "x"}\n', encoding="utf-8")
+    log = folder / ".taskstore/plans.jsonl"
+    before = log.read_text(encoding="utf-8")
+    done = in_shell(f"{shlex.join([*CALL, *line.split()])} {closing}", folder)
+    assert (3, f"Error: 'stdout': {reason}; {said}\n") == (done.returncode, done.stderr)
+    added = log.read_text(encoding="utf-8").removeprefix(before)
+    assert (written in added) if written else "" == added
 
 
 def test_an_index_of_the_key_is_said_to_be_needless(call: Callable[..., Result]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from taskstore.cli._arguments import collection_argument, ids_argument, not_found, where_option
-from taskstore.cli._errors import Failure, Status
+from taskstore.cli._errors import Failure, Status, reporting
 from taskstore.cli._output import json_option, note, to_terminal, write, write_json
 from taskstore.cli._store import check_collection, uses_store
 
@@ -60,11 +60,12 @@ def command(
             if exists is False or not (dry_run or store.delete(collection, id) or filters):
                 not_found(store, collection, id)
     chosen = list(dict.fromkeys(ids))
-    if as_json:
-        write_json({"ids": chosen, "dry_run": dry_run})
-        return
-    for id in chosen:
-        write(id)
+    with reporting("nothing was deleted" if dry_run else "what was to be deleted was deleted"):
+        if as_json:
+            write_json({"ids": chosen, "dry_run": dry_run})
+            return
+        for id in chosen:
+            write(id)
     if to_terminal():
         note(f"{len(ids)} {'would be ' if dry_run else ''}deleted")
 

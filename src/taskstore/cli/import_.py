@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taskstore.cli._arguments import collection_argument, new_option, standard_input
-from taskstore.cli._errors import Failure, Status
+from taskstore.cli._errors import Failure, Status, reporting
 from taskstore.cli._output import (
     json_option,
     note,
@@ -126,17 +126,19 @@ def _report(plan: ImportPlan, name: str, *, dry_run: bool, as_json: bool) -> Non
         "unchanged": plan.unchanged,
         "skipped": len(plan.skipped),
     }
-    if as_json:
-        skipped = [
-            {"line": item.place, "id": item.id, "reason": item.reason, "fault": item.is_fault}
-            for item in plan.skipped
-        ]
-        write_json({**counts, "skipped": skipped, "dry_run": dry_run})
-        return
-    _name(plan.skipped, name)
-    if dry_run:
-        note("Nothing was written; this is what would be done:")
-    write_facts(counts)
+    if not as_json:
+        _name(plan.skipped, name)
+        if dry_run:
+            note("Nothing was written; this is what would be done:")
+    with reporting("nothing was written" if dry_run else "what could be imported was written"):
+        if as_json:
+            skipped = [
+                {"line": item.place, "id": item.id, "reason": item.reason, "fault": item.is_fault}
+                for item in plan.skipped
+            ]
+            write_json({**counts, "skipped": skipped, "dry_run": dry_run})
+        else:
+            write_facts(counts)
 
 
 def _name(skipped: Sequence[Skipped], name: str) -> None:

@@ -9,7 +9,7 @@ import click
 
 from taskstore.cli._arguments import collection_argument, new_option, not_found, read_json
 from taskstore.cli._completion import complete_id
-from taskstore.cli._errors import Failure, Status
+from taskstore.cli._errors import Failure, Status, reporting
 from taskstore.cli._output import json_option, note, write_json
 from taskstore.cli._store import check_collection, uses_store
 from taskstore.errors import RecordNotFoundError
@@ -71,7 +71,8 @@ def command(
     except RecordNotFoundError:
         not_found(store, collection, id)
     if as_json:
-        write_json(after)
+        with reporting("the change was written"):
+            write_json(after)
     else:
         note(f"{collection}/{id}: {_difference(before, after)}")
 
