@@ -230,6 +230,40 @@ def test_a_refusal_of_the_system_speaks_of_no_python(
     assert done.stderr.endswith("and that its permissions and the disk allow it\n")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "list linked",
+        "get linked a",
+        "add linked id=b title=x",
+        "set linked a title=x",
+        "import linked new.jsonl",
+        "export linked",
+        "history linked a",
+        "log a --collection linked",
+        "watch linked --once",
+    ],
+)
+@pytest.mark.parametrize("kind", ["link", "dangling", "directory"])
+def test_a_log_that_is_no_file_is_named(
+    kind: str, line: str, call: Callable[..., Result], folder: Path
+) -> None:
+    """A log that is a link or a directory is no missing one: the message says what to do."""
+    (folder / "new.jsonl").write_text('{"id": "new"}\n', encoding="utf-8")
+    path = folder / ".taskstore/linked.jsonl"
+    if kind == "directory":
+        path.mkdir()
+        said = f"Error: {path} is no regular file, and no log: rename or move it\n"
+    else:
+        path.symlink_to("../new.jsonl" if kind == "link" else "../nowhere")
+        said = f"Error: {path} is a symbolic link, and a log is a file of its own, as git has to "
+        said += "keep it: put the file that it leads to in its place\n"
+    done = call(*line.split())
+    assert (3, "", said) == (done.exit_code, done.stdout, done.stderr)
+    remedy = "rename or move it" if kind == "directory" else said.rpartition(": ")[2].strip()
+    assert f"-> {remedy}\n" in call("doctor").stdout
+
+
 def test_a_newer_store_is_refused(call: Callable[..., Result], folder: Path) -> None:
     """A directory of a newer version exits 3 and names the remedy."""
     (folder / ".taskstore/.version").write_text("2", encoding="utf-8")

@@ -160,6 +160,8 @@ def _problem(problem: Problem) -> Finding:
     code = "line" if problem.line is not None else "stray"
     meaning = "it is kept and not served" if code == "line" else "it is no log, and not loaded"
     remedy = "mend the line with an editor" if code == "line" else "rename or move it"
+    if code == "stray" and os.path.islink(problem.path):
+        remedy = "put the file that it leads to in its place"
     return Finding(code, ERROR if code == "line" else WARNING, where, meaning, remedy)
 
 

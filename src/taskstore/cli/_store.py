@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ENVIRONMENT",
     "check_collection",
+    "check_is_file",
     "check_new_collection",
     "locate",
     "opened",
@@ -129,16 +130,35 @@ def check_collection(store: Store, name: str) -> str:
     """Return the name of a collection that has a log.
 
     Raises:
-        Failure: it has none.
+        Failure: it has none, or one that is no regular file.
         InvalidNameError: it cannot be the name of one.
     """
     from taskstore._format.names import check_collection_name
 
-    names, _ = Layout(store.path).collections()
+    layout = Layout(store.path)
+    names, _ = layout.collections()
     if check_collection_name(name) not in names:
+        check_is_file(layout, name)
         remedy = hint(name, names) or ("" if names else f": `taskstore add {name} ...` makes it")
         raise Failure(f"no collection {name!r} in {store.path}{remedy}")
     return name
+
+
+def check_is_file(layout: Layout, name: str) -> None:
+    """See to it that a collection whose log cannot be used is not taken for one without.
+
+    Raises:
+        Failure: something else than a file has the log's name.
+    """
+    path = layout.log_path(name)
+    if path.is_symlink():
+        message = (
+            f"{path} is a symbolic link, and a log is a file of its own, as git has to keep it: "
+            "put the file that it leads to in its place"
+        )
+        raise Failure(message, Status.STORE)
+    if path.exists() and not path.is_file():
+        raise Failure(f"{path} is no regular file, and no log: rename or move it", Status.STORE)
 
 
 def check_new_collection(store: Store, name: str, *, new: bool) -> None:
@@ -150,15 +170,17 @@ def check_new_collection(store: Store, name: str, *, new: bool) -> None:
         new: whether its name may be like that of another one.
 
     Raises:
-        Failure: it may not, and is.
+        Failure: it may not, and is; or something that is no regular file has its name.
         InvalidNameError: it cannot be the name of one.
     """
     from taskstore._format.names import check_collection_name
     from taskstore._survey.nearest import slip
 
-    names, _ = Layout(store.path).collections()
+    layout = Layout(store.path)
+    names, _ = layout.collections()
     if check_collection_name(name) in names:
         return
+    check_is_file(layout, name)
     meant = None if new else slip(name, names)
     if meant is not None:
         message = f"no collection {name!r} yet; did you mean {meant!r}? (--new makes it)"

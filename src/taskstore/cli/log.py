@@ -9,7 +9,7 @@ import click
 
 from taskstore.cli._errors import Failure, hint
 from taskstore.cli._output import json_option, note, to_terminal, visible, write, write_json
-from taskstore.cli._store import locate, opened, store_option
+from taskstore.cli._store import check_is_file, locate, opened, store_option
 
 if TYPE_CHECKING:
     from taskstore._diff.changes import RecordChange
@@ -67,6 +67,7 @@ def _found(directory: Path, id: str, collection: str | None) -> dict[str, Told]:
         repository = None
     if collection is not None:
         names = [check_collection_name(collection)]
+        check_is_file(layout, collection)
     else:
         tracked = {} if repository is None else logs_at(repository, "HEAD", directory)
         names = sorted({*layout.collections()[0], *tracked})

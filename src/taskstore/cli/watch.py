@@ -23,7 +23,7 @@ from taskstore.cli._output import (
     write,
     write_json_line,
 )
-from taskstore.cli._store import locate, store_option
+from taskstore.cli._store import check_is_file, locate, store_option
 
 if TYPE_CHECKING:
     from taskstore._watch.follow import Event, Follower
@@ -81,6 +81,7 @@ def command(
     known, _ = layout.collections()
     for name in collections:
         if check_collection_name(name) not in known:
+            check_is_file(layout, name)
             note(f"no collection {name!r} yet{hint(name, known)}")
     cursor = None if since is None else Cursor.parse(since)
     follower = Follower(layout, cursor, collections=frozenset(collections))

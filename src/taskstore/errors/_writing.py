@@ -18,9 +18,14 @@ class LogWriteError(TaskstoreError, OSError):
     def __init__(
         self, path: str | PathLike[str], *, step: str, reason: str, errno: int | None = None
     ) -> None:
+        mend = (
+            "see that it is a regular file that may be read and written"
+            if step == "open"
+            else "free space or mend the disk"
+        )
         super().__init__(
             f"{fspath(path)}: the transaction was not written ({step}: {reason}) and has been "
-            "rolled back; free space or mend the disk, then run it again",
+            f"rolled back; {mend}, then run it again",
             path=fspath(path),
             step=step,
             reason=reason,
