@@ -147,6 +147,29 @@ def test_a_query_gives_json_that_others_can_read(folder: Path) -> None:
     assert expected == json.loads(run.stdout, parse_constant=pytest.fail)
 
 
+def test_an_export_needs_no_suffix(folder: Path) -> None:
+    """A file without a suffix gets JSON Lines; with --format any name will do."""
+    for words in (["-o", "plain"], ["-o", "plans.txt", "-f", "jsonl"], ["-o", "plans.ndjson"]):
+        assert 0 == on_pipe("export", "plans", *words, cwd=folder).status
+        assert (folder / words[1]).read_text(encoding="utf-8").startswith('{"id":"plan-001"')
+
+
+def test_an_export_that_cannot_be_written_names_its_file(folder: Path) -> None:
+    """What the system says of the draft is said of the file that it would have become."""
+    if not Path("/proc/self").exists():
+        pytest.skip("there is no folder in which nobody can make a file")
+    done = on_pipe("export", "plans", "-o", "/proc/x.csv", cwd=folder)
+    said = "Error: '/proc/x.csv': No such file or directory\n"
+    assert (3, said) == (done.status, done.stderr)
+
+
+def test_an_export_may_have_the_longest_name(folder: Path) -> None:
+    """A name that the file system takes is taken, though the draft has one of its own."""
+    name = "x" * 251 + ".csv"
+    assert 0 == on_pipe("export", "plans", "-o", name, cwd=folder).status
+    assert (folder / name).read_bytes().startswith(b"\xef\xbb\xbfid,")
+
+
 def test_an_export_replaces_a_file_when_it_is_whole(folder: Path) -> None:
     """A file keeps what it has if the export fails, and nothing is left beside it."""
     target = folder / "out.csv"

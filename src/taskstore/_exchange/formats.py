@@ -15,7 +15,7 @@ from taskstore._exchange.cells import ABSENT, from_cell, to_cell
 from taskstore._format.lines import LineError, decode_object, encode_value
 from taskstore.errors import TaskstoreError
 
-__all__ = ["FORMATS", "FormatError", "Item", "format_of", "read_items", "write_records"]
+__all__ = ["FORMATS", "SUFFIXES", "FormatError", "Item", "format_of", "read_items", "write_records"]
 
 Records = Callable[[], Iterable[Mapping[str, Any]]]
 """Gives the records from the first one, each time that it is called."""
@@ -26,8 +26,10 @@ Kinds = Callable[[str], Set[str]]
 FORMATS = ("jsonl", "json", "csv")
 """Their names."""
 
+SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv"}
+"""What the end of a file's name says of its format."""
+
 _BOM = "\ufeff"
-_SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv"}
 _MARKERS = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 
 
@@ -58,7 +60,7 @@ class Item:
 
 def format_of(name: str | None) -> str | None:
     """Return the format that a file's name means, or None."""
-    return None if name is None else _SUFFIXES.get(PurePath(name).suffix.lower())
+    return None if name is None else SUFFIXES.get(PurePath(name).suffix.lower())
 
 
 def read_items(data: bytes, format: str, kinds: Kinds) -> Iterator[Item]:

@@ -18,6 +18,7 @@ from taskstore.cli._arguments import (
     sorts_of,
     where_option,
 )
+from taskstore.cli._errors import Failure, Status
 from taskstore.cli._output import (
     VisibleStream,
     note,
@@ -48,7 +49,7 @@ _BOM = "\ufeff"
     "-f",
     "--format",
     type=click.Choice(["jsonl", "json", "csv"]),
-    help="By default what the file's name says, jsonl for stdout.",
+    help="By default what the file's name says; jsonl for stdout, and for a name without a dot.",
 )
 @where_option
 @sort_option
@@ -76,11 +77,11 @@ def command(
       taskstore export plans -o plans.csv
       taskstore export plans --where status=open --columns id,title -f csv | column -s, -t
     """
-    from taskstore._exchange.formats import format_of, write_records
+    from taskstore._exchange.formats import write_records
     from taskstore._survey.filters import parse_filters
 
     check_collection(store, collection)
-    chosen = format or format_of(None if output is None else str(output)) or "jsonl"
+    chosen = format or _format_of(output)
     conditions = parse_filters(store, collection, filters)
     order = sorts_of(store, collection, sorts) or ["id"]
     names = columns_of(store, collection, columns)
@@ -103,6 +104,27 @@ def command(
         note(f"{count} record{'' if count == 1 else 's'} written to {output}")
 
 
+def _format_of(output: Path | None) -> str:
+    """Return the format that is written where none is named.
+
+    Raises:
+        Failure: the file's name says one that cannot be written.
+    """
+    from taskstore._exchange.formats import SUFFIXES, format_of
+
+    if output is None or not output.suffix:
+        return "jsonl"
+    found = format_of(output.name)
+    if found is None:
+        known = ", ".join(SUFFIXES)
+        raise Failure(
+            f"{output}: {output.suffix!r} is no format that can be written: give it a name with "
+            f"one of {known}, or say --format jsonl, json or csv",
+            Status.USAGE,
+        )
+    return found
+
+
 @contextlib.contextmanager
 def _opened(path: Path | None) -> Iterator[TextIO]:
     """Open the output without translation of newlines; a file gets its name when it is whole."""
@@ -121,6 +143,8 @@ def _opened(path: Path | None) -> Iterator[TextIO]:
         with open(path, "w", encoding="utf-8", newline="") as stream:
             yield stream
         return
+    if not path.parent.is_dir():
+        raise Failure(f"there is no folder {str(path.parent)!r}: make it first", Status.STORE)
     with _replaced(path.resolve()) as stream:
         yield stream
 
@@ -128,10 +152,12 @@ def _opened(path: Path | None) -> Iterator[TextIO]:
 @contextlib.contextmanager
 def _replaced(path: Path) -> Iterator[TextIO]:
     """Open a new file that takes the place of another, and its permissions, once it is whole."""
-    draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+    # A part of the name, for all of it may be as long as a name can be.
+    draft = path.with_name(f".{path.name[:40]}.{os.urandom(4).hex()}.tmp")
+    stream = _draft_of(path, draft)
     finish: Callable[[], None] = draft.unlink
     try:
-        with open(draft, "x", encoding="utf-8", newline="") as stream:
+        with stream:
             if path.exists():
                 draft.chmod(path.stat().st_mode & 0o7777)
             yield stream
@@ -139,3 +165,11 @@ def _replaced(path: Path) -> Iterator[TextIO]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             finish()
+
+
+def _draft_of(path: Path, draft: Path) -> TextIO:
+    try:
+        return open(draft, "x", encoding="utf-8", newline="")
+    except OSError as error:
+        # The draft's name would tell nobody anything.
+        raise OSError(error.errno, error.strerror, str(path)) from error
