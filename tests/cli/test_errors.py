@@ -85,7 +85,10 @@ CASES: list[tuple[str, int, str]] = [
     ("set plans plan-01 status=x", 1, "did you mean 'plan-001'?"),
     ("set plans plan-001 priority=high", 2, 'as in priority:="high"'),
     ("set plans plan-001 id=x", 2, "an id cannot be changed"),
-    ("set plans plan-001 updated_at:=1", 4, "read the record again"),
+    ("add plans id=x updated_at=1 deleted=true", 2, "true marks a deleted record"),
+    ("set plans plan-001 updated_at:=1", 2, "plans/plan-001: updated_at 1 is older than 17"),
+    ("set plans plan-001 updated_at=1 status=x", 2, "version only, say --if updated_at=1\n"),
+    ("set plans plan-001 --if updated_at=1 status=x", 1, "does not meet updated_at == 1"),
     ("set plans plan-001 --unset nope", 2, "has no field 'nope'"),
     ("set plans plan-001 --unset id", 2, "id and updated_at cannot be removed"),
     ("set plans plan-001 status=x --if priority>50", 1, "does not meet priority > 50"),
@@ -107,6 +110,10 @@ CASES: list[tuple[str, int, str]] = [
     ("indexes add plans nope", 2, "has no field 'nope'"),
     ("indexes drop plans status", 1, "'status' is not indexed in 'plans'"),
     ("log plan-01", 1, "did you mean 'plan-001'?"),
+    ("log p", 1, "did you mean 'plan-001', 'plan-002' or 'plan-003'?\n"),
+    ("log p --collection plans", 1, "did you mean 'plan-001', 'plan-002' or 'plan-003'?\n"),
+    ("get plans p", 1, "did you mean 'plan-001', 'plan-002' or 'plan-003'?\n"),
+    ("log zzz", 1, "no version of a record 'zzz' in FOLDER/.taskstore\n"),
     ("log plan-001 --collection plan", 1, "no collection 'plan' in FOLDER/.taskstore; did you"),
     ("sql nonsense", 2, 'near "nonsense": syntax error'),
     ("sql SELECT_*_FROM_plan", 2, "no such table: plan; did you mean 'plans'?"),
@@ -502,6 +509,36 @@ def test_what_could_not_be_printed_was_done(
     assert (3, f"Error: 'stdout': {reason}; {said}\n") == (done.returncode, done.stderr)
     added = log.read_text(encoding="utf-8").removeprefix(before)
     assert (written in added) if written else "" == added
+
+
+@pytest.mark.parametrize(
+    "line", ["add plans id=x owner=me deleted=true", "set plans plan-001 owner=me deleted=true"]
+)
+def test_a_new_field_is_told_once_it_is_there(line: str, call: Callable[..., Result]) -> None:
+    """A write that is refused says why, and speaks of no new field; one that is made does."""
+    done = call(*line.split())
+    assert (2, 1) == (done.exit_code, done.stderr.count("\n"))
+    assert "field 'deleted': true marks a deleted record" in done.stderr
+    done = call(*line.split()[:-1])
+    assert (0, "owner is a new field of plans") == (done.exit_code, done.stderr.split("\n")[0])
+
+
+def test_a_dead_record_does_not_come_back_in_the_past(call: Callable[..., Result]) -> None:
+    """`add` with a version that is older than the tombstone is a mistake, and not a busy store."""
+    call("delete", "plans", "plan-001")
+    done = call("add", "plans", "id=plan-001", "updated_at=1")
+    assert 2 == done.exit_code
+    assert done.stderr.endswith("leave updated_at out, or give a newer one\n")
+    assert 0 == call("add", "plans", "id=plan-001").exit_code
+
+
+def test_many_ids_that_begin_alike_are_not_all_named(call: Callable[..., Result]) -> None:
+    """Of ids that begin with the given one three are named; of another collection's too."""
+    call("add", "plans", "id=plan-004")
+    call("add", "notes", "id=plan-000", "--new")
+    begin = "; it begins 'plan-000', 'plan-001', 'plan-002' and others: which one do you mean?\n"
+    done = call("log", "plan")
+    assert (1, True) == (done.exit_code, done.stderr.endswith(begin))
 
 
 def test_an_index_of_the_key_is_said_to_be_needless(call: Callable[..., Result]) -> None:

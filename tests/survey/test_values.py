@@ -10,7 +10,7 @@ import pytest
 
 from taskstore import Store, where
 from taskstore._survey.assignments import check_new_fields, parse_assignments
-from taskstore._survey.fields import field_kinds, field_names, ids_from, ids_like
+from taskstore._survey.fields import field_kinds, field_names, ids_from, ids_meant
 from taskstore._survey.filters import parse_filter
 from taskstore._survey.values import TextError, typed
 from taskstore.errors import UnknownFieldError
@@ -86,7 +86,9 @@ def test_fields_are_known(store: Store) -> None:
     assert {"text", "integer"} == field_kinds(store, "things", "mixed")
     assert set() == field_kinds(store, "things", "nope") == field_kinds(store, "nope", "n")
     assert ["a"] == ids_from(store, "things", "a", 5)
-    assert "a" == ids_like(store, "things", "A")
+    assert ["a"] == ids_meant(store, ["things"], "A", 3)
+    assert [] == ids_meant(store, ["things"], "", 3)
+    assert [] == ids_meant(store, [], "a", 3)
 
 
 def test_a_misspelt_new_field_is_refused(store: Store) -> None:

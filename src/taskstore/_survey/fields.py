@@ -9,7 +9,7 @@ from taskstore._store.store import Store
 from taskstore._survey.nearest import nearest
 from taskstore.errors import UnknownFieldError
 
-__all__ = ["KNOWN", "check_fields", "field_kinds", "field_names", "ids_from", "ids_like"]
+__all__ = ["KNOWN", "check_fields", "field_kinds", "field_names", "ids_from", "ids_meant"]
 
 KNOWN = ("id", "updated_at")
 """The fields that every record may have."""
@@ -50,9 +50,25 @@ def field_names(store: Store, collection: str) -> list[str]:
     return _column(store, _NAMES, collection)
 
 
-def ids_like(store: Store, collection: str, id: str) -> str | None:
-    """Return the id that was probably meant; of a large collection it knows 10,000."""
-    return nearest(id, _column(store, _IDS, collection, _MOST_IDS))
+def ids_meant(store: Store, collections: Iterable[str], id: str, most: int) -> list[str]:
+    """Return the ids that were probably meant: those that begin with a text, or else the nearest.
+
+    Of a large collection it knows 10,000 that may be near.
+
+    Args:
+        store: where to look.
+        collections: in which of its collections.
+        id: the id that is none.
+        most: how many to return at most.
+    """
+    names = list(collections)
+    if id:
+        longer = {found for name in names for found in ids_from(store, name, id, most)}
+        if longer:
+            return sorted(longer)[:most]
+    known = (found for name in names for found in _column(store, _IDS, name, _MOST_IDS))
+    meant = nearest(id, known)
+    return [] if meant is None else [meant]
 
 
 def ids_from(store: Store, collection: str, start: str, limit: int) -> list[str]:

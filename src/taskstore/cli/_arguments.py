@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import click
@@ -13,14 +13,17 @@ from taskstore.cli._errors import Failure, Status
 
 if TYPE_CHECKING:
     from taskstore._store.store import Store
+    from taskstore.errors import StaleRecordError
 
 __all__ = [
     "collection_argument",
     "columns_of",
     "columns_option",
     "ids_argument",
+    "ids_hint",
     "new_option",
     "not_found",
+    "older_version",
     "read_json",
     "sort_option",
     "sorts_of",
@@ -29,6 +32,9 @@ __all__ = [
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_NAMED = 3
+"""How many ids a message offers."""
 
 
 class _Collection(click.types.StringParamType):
@@ -151,8 +157,36 @@ def not_found(store: Store, collection: str, id: str) -> NoReturn:
     Raises:
         Failure: always.
     """
-    from taskstore._survey.fields import ids_like
+    end = ids_hint(store, [collection], id)
+    raise Failure(f"no record {id!r} in collection {collection!r}{end}")
 
-    meant = ids_like(store, collection, id)
-    hint = f"; did you mean {meant!r}?" if meant is not None else ""
-    raise Failure(f"no record {id!r} in collection {collection!r}{hint}")
+
+def ids_hint(store: Store, collections: Iterable[str], id: str) -> str:
+    """Return the end of a message about an unknown id: those that may have been meant, if any."""
+    from taskstore._survey.fields import ids_meant
+
+    meant = [repr(each) for each in ids_meant(store, collections, id, _NAMED + 1)]
+    if len(meant) > _NAMED:
+        return f"; it begins {', '.join(meant[:_NAMED])} and others: which one do you mean?"
+    if not meant:
+        return ""
+    first = ", ".join(meant[:-1])
+    return f"; did you mean {f'{first} or ' if first else ''}{meant[-1]}?"
+
+
+def older_version(error: StaleRecordError, more: str = "") -> NoReturn:
+    """Say that an updated_at that was given is older than what is stored, and what to do.
+
+    Args:
+        error: what the store said.
+        more: the end of the message.
+
+    Raises:
+        Failure: always. What is given stays older, so trying again is of no use.
+    """
+    raise Failure(
+        f"{error.collection}/{error.id}: updated_at {error.carried} is older than "
+        f"{error.stored}, which the store has, and no version goes back: leave updated_at out, "
+        f"or give a newer one{more}",
+        Status.USAGE,
+    ) from error

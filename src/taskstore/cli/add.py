@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from taskstore.cli._arguments import collection_argument, new_option, read_json
+from taskstore.cli._arguments import collection_argument, new_option, older_version, read_json
 from taskstore.cli._errors import Failure, Status, reporting
 from taskstore.cli._output import json_option, note, write, write_json
 from taskstore.cli._store import check_new_collection, uses_store
+from taskstore.errors import StaleRecordError
 
 if TYPE_CHECKING:
     from taskstore._store.store import Store
@@ -44,19 +46,26 @@ def command(
     """
     check_new_collection(store, collection, new=new)
     records = _from_stdin() if fields == ("-",) else [_from_fields(store, collection, fields)]
-    if not new:
-        from taskstore._survey.assignments import check_new_fields
-
-        names = dict.fromkeys(name for record in records for name in record)
-        for name in check_new_fields(store, collection, names):
-            note(f"{name} is a new field of {collection}")
-    created = store.create_many([_with_id(record) for record in records], collection=collection)
+    fresh = () if new else _new_fields(store, collection, records)
+    try:
+        created = store.create_many([_with_id(each) for each in records], collection=collection)
+    except StaleRecordError as error:
+        older_version(error)
+    for name in fresh:
+        note(f"{name} is a new field of {collection}")
     with reporting("what was to be added was written"):
         if as_json:
             write_json(created[0] if fields != ("-",) else created)
             return
         for record in created:
             write(record["id"])
+
+
+def _new_fields(store: Store, collection: str, records: list[dict[str, Any]]) -> Sequence[str]:
+    from taskstore._survey.assignments import check_new_fields
+
+    names = dict.fromkeys(name for record in records for name in record)
+    return check_new_fields(store, collection, names)
 
 
 def _from_fields(store: Store, collection: str, fields: tuple[str, ...]) -> dict[str, Any]:

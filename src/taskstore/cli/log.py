@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from taskstore.cli._arguments import ids_hint
 from taskstore.cli._errors import Failure, hint
 from taskstore.cli._output import json_option, note, to_terminal, visible, write, write_json
 from taskstore.cli._store import check_is_file, locate, opened, store_option
@@ -77,17 +78,13 @@ def _found(directory: Path, id: str, collection: str | None) -> dict[str, Told]:
 
 def _missing(directory: Path, id: str, collection: str | None) -> str:
     from taskstore._log.layout import Layout
-    from taskstore._survey.fields import ids_like
-    from taskstore._survey.nearest import nearest
 
     names, _ = Layout(directory).collections()
     if collection is not None and collection not in names:
         return f"no collection {collection!r} in {directory}{hint(collection, names)}"
     searched = names if collection is None else [collection]
     with opened(directory) as store:
-        like = [ids_like(store, name, id) for name in searched]
-    meant = nearest(id, [each for each in like if each is not None])
-    end = f"; did you mean {meant!r}?" if meant is not None else ""
+        end = ids_hint(store, searched, id)
     where = f"collection {collection!r} of " if collection is not None else ""
     return f"no version of a record {id!r} in {where}{directory}{end}"
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from taskstore.cli._arguments import collection_argument, new_option, not_found, read_json
+from taskstore.cli._arguments import (
+    collection_argument,
+    new_option,
+    not_found,
+    older_version,
+    read_json,
+)
 from taskstore.cli._completion import complete_id
 from taskstore.cli._errors import Failure, Status, reporting
 from taskstore.cli._output import json_option, note, write_json
 from taskstore.cli._store import check_collection, uses_store
-from taskstore.errors import RecordNotFoundError
+from taskstore.errors import RecordNotFoundError, StaleRecordError
 
 if TYPE_CHECKING:
     from taskstore._store.store import Store
@@ -65,11 +72,16 @@ def command(
     changes = _changes(store, collection, fields)
     if not changes and not unset:
         raise click.UsageError("Missing argument 'FIELD=VALUE...', or --unset FIELD.")
-    _check_fields(store, collection, changes, unset, new=new)
+    fresh = _check_fields(store, collection, changes, unset, new=new)
     try:
         before, after = _write(store, collection, id, changes, unset, conditions)
     except RecordNotFoundError:
         not_found(store, collection, id)
+    except StaleRecordError as error:
+        claim = f"--if updated_at={error.carried}"
+        older_version(error, f"; to change the record at that version only, say {claim}")
+    for name in fresh:
+        note(f"{name} is a new field of {collection}")
     if as_json:
         with reporting("the change was written"):
             write_json(after)
@@ -95,16 +107,15 @@ def _check_fields(
     unset: tuple[str, ...],
     *,
     new: bool,
-) -> None:
+) -> Sequence[str]:
+    """Return the names that are new fields."""
     from taskstore._survey.assignments import check_new_fields
     from taskstore._survey.fields import check_fields
 
     check_fields(store, collection, unset)
     if "id" in unset or "updated_at" in unset:
         raise Failure("id and updated_at cannot be removed", Status.USAGE)
-    if not new:
-        for name in check_new_fields(store, collection, changes):
-            note(f"{name} is a new field of {collection}")
+    return () if new else check_new_fields(store, collection, changes)
 
 
 def _write(
