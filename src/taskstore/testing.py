@@ -68,8 +68,8 @@ def taskstore_make(tmp_path: Path) -> Iterator[Callable[..., Store]]:
 def taskstore_check() -> Iterator[Callable[[Any], None]]:
     """Call it with a `Store` or an `AsyncStore` to have it checked when the test has ended.
 
-    The test fails in its teardown if, after a look at the logs, the cache says anything that they
-    do not, or the other way round. One that is closed by then is opened again, unless it was on an
+    The test fails in its teardown if, after a look at the logs, the cache or a mirrored table says
+    anything that they do not, or the other way round. One that is closed by then is opened again, unless it was on an
     engine of the application's: that one must still be open.
     """
     noted: list[Store] = []
@@ -111,8 +111,13 @@ def _compared(store: Store) -> Iterator[str]:
     # What another program has appended is no fault of the cache until it has been looked at.
     if not store.read_only and store.is_stale():
         store.sync()
-    for one in store.verify().differences:
+    report = store.verify()
+    for one in report.differences:
         yield (
             f"{store.path}: log and cache differ in {one.collection}/{one.id} ({one.kind}): "
             f"the log says {one.log!r}, the cache {one.cache!r}"
         )
+    for problem in report.problems:
+        # A bad line is the log's own affair; a mirrored row without its line is not.
+        if problem.collection is not None and problem.line is None:
+            yield f"{problem.collection}/{problem.id}: {problem.reason} ({problem.path})"

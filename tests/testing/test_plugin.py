@@ -142,6 +142,45 @@ def test_closed(tmp_path, taskstore_check):
     run.stdout.fnmatch_lines(["*closed before it could be checked*verify()*"])
 
 
+def test_a_row_that_was_never_logged_is_an_error(pytester: pytest.Pytester) -> None:
+    """A mirrored row without its line fails the test that left it so."""
+    run = outcomes(
+        pytester,
+        """
+from sqlalchemy import create_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
+from taskstore import mirrored
+
+class Base(DeclarativeBase):
+    pass
+
+@mirrored("tasks")
+class Task(Base):
+    __tablename__ = "tasks"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    updated_at: Mapped[int]
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_task(tmp_path, taskstore_check, behind):
+    engine = create_engine(f"sqlite:///{tmp_path / 'app.db'}")
+    Base.metadata.create_all(engine)
+    store = Store.open(tmp_path / ".taskstore", engine=engine, mirrors=[Task], migrate=True)
+    taskstore_check(store)
+    sessions = sessionmaker(engine)
+    store.attach(sessions)
+    with sessions.begin() as session:
+        session.add(Task(id="1"))
+    if behind:
+        driver = engine.raw_connection()
+        driver.cursor().execute("INSERT INTO tasks VALUES ('2', 1)")
+        driver.commit()
+        driver.close()
+""",
+    )
+    run.assert_outcomes(passed=2, errors=1)
+    run.stdout.fnmatch_lines(["tasks/2: a row of 'tasks' that was never logged*"])
+
+
 def test_it_costs_nothing_where_it_is_not_used(pytester: pytest.Pytester) -> None:
     """A run that uses no fixture loads nothing of Taskstore but the plugin."""
     pytester.makepyfile(

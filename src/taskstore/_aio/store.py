@@ -213,8 +213,13 @@ class Opening:
         except BaseException:
             second.dispose()
             raise
-        opened._hooks = AsyncEngineHooks(opened._store._context, engine)
-        opened._hooks.install()
+        hooks = AsyncEngineHooks(opened._store._context, engine)
+        try:
+            hooks.install()
+        except BaseException:
+            await opened.close()
+            raise
+        opened._hooks = hooks
         return opened
 
     async def _opened_on(self, engine: Engine | None) -> AsyncStore:

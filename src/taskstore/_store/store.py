@@ -117,7 +117,8 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls):
             SchemaVersionError: a newer library upgraded the cache.
             MigrationRequiredError: the schema of `engine` is not current.
             InvalidDeclarationError: something in `mirrors` cannot be mirrored.
-            UntrackedWriteError: `engine` is for asyncio, or not of SQLite.
+            UntrackedWriteError: `engine` is for asyncio, or not of SQLite, or another open store
+                writes the log of its tables.
             RecoveryError: a crash left what cannot be recovered.
         """
         if engine is not None:

@@ -25,6 +25,7 @@ from taskstore._cache.sqlite import WRITE_OPTION, before_begin, begin_as_writer
 from taskstore._format.fingerprint import NOTHING_READ, Fingerprint
 from taskstore._store.changes import Changes, Key
 from taskstore._store.context import StoreContext
+from taskstore._store.followers import follow, unfollow
 from taskstore.errors import TransactionOpenError, UntrackedWriteError
 
 if TYPE_CHECKING:
@@ -100,7 +101,12 @@ class TransactionHook:
         self._removing = False
 
     def install(self) -> None:
-        """Wrap the transaction methods of the engine's dialect."""
+        """Wrap the transaction methods of the engine's dialect.
+
+        Raises:
+            UntrackedWriteError: another open store writes the log of the same tables.
+        """
+        follow(self.engine, self._context)
         dialect = self.engine.dialect
         for name in _WRAPPED:
             self._originals[name] = getattr(dialect, name)
@@ -120,6 +126,7 @@ class TransactionHook:
         """
         if self._context.own_engine:
             return
+        unfollow(self.engine, self._context)
         event.remove(self.engine, "begin", self._begin)
         event.remove(self.engine, "invalidate", self._invalidate)
         event.remove(self.engine, "checkin", self._checkin)
@@ -131,10 +138,14 @@ class TransactionHook:
         if any(unit.changes or unit.holds_gate for unit in list(self._open)):
             return
         dialect = self.engine.dialect
-        for name in _WRAPPED:
-            # The originals are methods of the class: without ours they show again.
-            if vars(dialect).get(name) == getattr(self, f"_{name}"):
+        for name, original in self._originals.items():
+            if vars(dialect).get(name) != getattr(self, f"_{name}"):
+                # Somebody has wrapped ours since, which passes all on from now on.
+                continue
+            if original == getattr(type(dialect), name).__get__(dialect):
                 delattr(dialect, name)
+            else:
+                setattr(dialect, name, original)
 
     def present(self, connection: Connection) -> Unit | None:
         """The unit of the transaction that is open on a connection; None if there is none yet."""
@@ -315,6 +326,9 @@ class TransactionHook:
             unit.fingerprints.clear()
 
     def _do_begin_twophase(self, connection: Connection, xid: Any) -> None:
+        if self._removing:
+            self._originals["do_begin_twophase"](connection, xid)
+            return
         raise UntrackedWriteError(
             statement="a two-phase transaction",
             remedy="use a session without twophase=True: the log is written at one commit",

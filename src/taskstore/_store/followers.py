@@ -1,0 +1,46 @@
+"""Which open stores follow which engine: of each table one store alone writes the log."""
+
+from __future__ import annotations
+
+import threading
+from weakref import WeakKeyDictionary
+
+from sqlalchemy.engine import Dialect, Engine
+
+from taskstore._store.context import StoreContext
+from taskstore.errors import UntrackedWriteError
+
+__all__ = ["follow", "unfollow"]
+
+_followers: WeakKeyDictionary[Dialect, list[StoreContext]] = WeakKeyDictionary()
+_mutex = threading.Lock()
+
+
+def follow(engine: Engine, context: StoreContext) -> None:
+    """Note that a store follows an engine from now on.
+
+    Raises:
+        UntrackedWriteError: an open store follows it for one of the same tables. Of two, the log
+            would get each line twice, or none once the second is closed.
+    """
+    with _mutex:
+        others = _followers.setdefault(engine.dialect, [])
+        for other in others:
+            if not _tables(context).isdisjoint(_tables(other)):
+                raise UntrackedWriteError(
+                    statement=f"a second store on {engine!r}, where that of "
+                    f"{str(other.layout.directory)!r} is open",
+                    remedy="use that one, or close it first",
+                )
+        others.append(context)
+
+
+def unfollow(engine: Engine, context: StoreContext) -> None:
+    """Note that a store follows an engine no more; without effect where it did not."""
+    with _mutex:
+        others = _followers.get(engine.dialect, [])
+        others[:] = [other for other in others if other is not context]
+
+
+def _tables(context: StoreContext) -> frozenset[str]:
+    return frozenset(context.models.table_names) | context.mirrors.tables
