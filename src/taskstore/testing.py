@@ -69,8 +69,8 @@ def taskstore_check() -> Iterator[Callable[[Any], None]]:
     """Call it with a `Store` or an `AsyncStore` to have it checked when the test has ended.
 
     The test fails in its teardown if, after a look at the logs, the cache or a mirrored table says
-    anything that they do not, or the other way round. One that is closed by then is opened again, unless it was on an
-    engine of the application's: that one must still be open.
+    anything that they do not, or the other way round. One that is closed by then is opened again,
+    unless it was on an engine of the application's: that one must still be open.
     """
     noted: list[Store] = []
 

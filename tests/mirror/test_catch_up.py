@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Integer, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from taskstore import Store, mirrored
+from taskstore import InvalidDeclarationError, Store, mirrored
 from tests.mirror.clones import cloned, engine_of
 from tests.mirror.models import MIRRORS, Person, Tag
 
@@ -197,3 +197,22 @@ def test_a_column_that_got_another_type(tmp_path: Path) -> None:
         assert ["5", "6"] == [row.number for row in b.rows(new)]
         a.check()
         b.check()
+
+
+def test_a_table_that_was_made_anew(tmp_path: Path) -> None:
+    """A store does not open without its table, and fills one that has lost its rows."""
+    base, plan = release(has_notes=True)
+    with cloned(tmp_path / "a", [plan], base) as a, a.sessions.begin() as session:
+        session.add_all([plan(id="1", title="x", notes="kept"), plan(id="2", title="y")])
+    execute(tmp_path / "a", "DROP TABLE plans")
+    engine = engine_of(tmp_path / "a" / "app.db")
+    with pytest.raises(InvalidDeclarationError, match="no such table: plans"):
+        Store.open(tmp_path / "a" / ".taskstore", engine=engine, mirrors=[plan])
+    engine.dispose()
+    with cloned(tmp_path / "a", [plan], base) as a:
+        assert ["kept", None] == [row.notes for row in a.rows(plan)]
+        a.check()
+        execute(tmp_path / "a", "DELETE FROM plans")
+        assert [] == a.store.sync().problems
+        assert ["x", "y"] == [row.title for row in a.rows(plan)]
+        a.check()

@@ -194,6 +194,13 @@ class RecordRows(IndexRows):
         )
         return records, tombstones
 
+    def has_records(self, collection: str) -> bool:
+        """Say whether a collection has any live record."""
+        found = self._read(
+            f"SELECT 1 FROM {self._records} WHERE collection = ? LIMIT 1", (collection,)
+        )
+        return bool(found)
+
     def problems(self, collection: str) -> dict[str, str]:
         """Return the ids that a mirrored table does not hold as the log has them, and why."""
         return dict(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 from sqlalchemy import (
+    Column,
     ColumnClause,
     ColumnElement,
     Table,
@@ -23,10 +25,13 @@ from sqlalchemy.engine import Connection
 
 from taskstore._cache.bridge import driver_cursor
 
-__all__ = ["ACTING", "Link", "Links", "dangling", "enforced", "quoted", "referring"]
+__all__ = ["ACTING", "Link", "Links", "dangling", "enforced", "quoted", "referring", "refers"]
 
 ACTING = ("CASCADE", "SET NULL", "SET DEFAULT")
 """What a database does to referring rows by itself."""
+
+# No pragma tells it.
+_DEFERRED = re.compile(r"\binitially\s+deferred\b", re.IGNORECASE)
 
 
 @attrs.frozen
@@ -39,6 +44,8 @@ class Link:
         parent: the table that is referred to, in lower case.
         referred: its columns.
         on_delete, on_update: what the database does to the child.
+        is_deferred: whether it, or another one of the child's, is looked at when the transaction
+            commits, and not with each statement.
     """
 
     child: str
@@ -47,6 +54,7 @@ class Link:
     referred: tuple[str, ...]
     on_delete: str
     on_update: str
+    is_deferred: bool = False
 
 
 @attrs.define
@@ -66,6 +74,11 @@ class Links:
         self._look(connection)
         found = [link for links in self._by_parent.values() for link in links]
         return [link for link in found if link.child.lower() == table.lower()]
+
+    def deferred(self, connection: Connection) -> list[Link]:
+        """Return the foreign keys that are looked at when a transaction commits."""
+        self._look(connection)
+        return [link for links in self._by_parent.values() for link in links if link.is_deferred]
 
     def _look(self, connection: Connection) -> None:
         cursor = driver_cursor(connection)
@@ -117,6 +130,21 @@ def referring(
     return connection.execute(statement if columns else statement.limit(1)).all()
 
 
+def refers(connection: Connection, link: Link, values: Sequence[tuple[Column[Any], Any]]) -> bool:
+    """Whether rows of a child refer to a row that has some values, be it there or not.
+
+    Args:
+        connection: in the transaction that is meant.
+        link: the foreign key.
+        values: each column that it refers to, with its value.
+    """
+    child = table(link.child, *(column(name) for name in link.columns))
+    own = [child.c[name] for name in link.columns]
+    match = (one == literal(value, of.type) for one, (of, value) in zip(own, values, strict=True))
+    statement = select(literal(1)).select_from(child).where(*match).limit(1)
+    return connection.execute(statement).first() is not None
+
+
 def dangling(
     connection: Connection, link: Link, child: Table, condition: ColumnElement[bool]
 ) -> bool:
@@ -149,16 +177,16 @@ def quoted(name: str) -> str:
 
 
 def _read(cursor: Any) -> dict[str, list[Link]]:
-    tables = [
-        name
-        for (name,) in cursor.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+    tables = dict(
+        cursor.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
         ).fetchall()
-    ]
+    )
     keys = {name.lower(): _primary_key(cursor, name) for name in tables}
     found: dict[str, list[Link]] = {}
-    for name in tables:
-        for link in _links_of(cursor, name, keys):
+    for name, sql in tables.items():
+        is_deferred = _DEFERRED.search(sql or "") is not None
+        for link in _links_of(cursor, name, keys, is_deferred=is_deferred):
             found.setdefault(link.parent, []).append(link)
     return found
 
@@ -168,7 +196,9 @@ def _primary_key(cursor: Any, table: str) -> tuple[str, ...]:
     return tuple(row[1] for row in sorted(rows, key=lambda row: row[5]) if row[5])
 
 
-def _links_of(cursor: Any, table: str, keys: Mapping[str, tuple[str, ...]]) -> Iterator[Link]:
+def _links_of(
+    cursor: Any, table: str, keys: Mapping[str, tuple[str, ...]], *, is_deferred: bool
+) -> Iterator[Link]:
     grouped: dict[int, list[Any]] = {}
     for row in cursor.execute(f"PRAGMA foreign_key_list({quoted(table)})").fetchall():
         grouped.setdefault(row[0], []).append(row)
@@ -180,4 +210,5 @@ def _links_of(cursor: Any, table: str, keys: Mapping[str, tuple[str, ...]]) -> I
         if None in referred:
             referred = keys.get(parent, ())
         if len(referred) == len(own):
-            yield Link(table, own, parent, referred, rows[0][6].upper(), rows[0][5].upper())
+            on_delete, on_update = rows[0][6].upper(), rows[0][5].upper()
+            yield Link(table, own, parent, referred, on_delete, on_update, is_deferred)

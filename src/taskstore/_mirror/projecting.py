@@ -3,11 +3,14 @@
 Rows are written in batches, parents first, and deleted children first. What is refused is tried
 again once the rest is there, then with the foreign keys deferred, so that rows may refer to each
 other in circles and exchange unique values. What is still refused is a problem, and is left out.
+
+Where a schema defers foreign keys itself, a refusal would come with the COMMIT and end all. So they
+are looked at before; if one is broken, all is undone, and done again with each row looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -26,7 +29,7 @@ from taskstore._mirror.attempts import (
     savepoint,
 )
 from taskstore._mirror.effects import Effects
-from taskstore._mirror.links import Links, dangling, enforced, quoted
+from taskstore._mirror.links import Link, Links, dangling, enforced, quoted, refers
 from taskstore._mirror.parking import Parking
 from taskstore._mirror.references import parents_first
 from taskstore._mirror.shape import Row
@@ -61,12 +64,35 @@ class Projector:
 
     def run(self, wishes: Iterable[Wish]) -> dict[Key, str]:
         """Grant wishes; return why the others were refused."""
-        self._effects = Effects(self.connection, self.links, enforced(self.connection))
+        some = list(wishes)
+        is_enforced = enforced(self.connection)
+        self._effects = Effects(self.connection, self.links, is_enforced)
+        late = self.links.deferred(self.connection) if is_enforced else []
+        if not late:
+            return self._granted(some)
+        try:
+            with savepoint(self.connection, "taskstore_projection"):
+                refused = self._granted(some)
+                if any(self._broken(child) for child in {link.child for link in late}):
+                    raise _RefusedError
+        except _RefusedError:
+            names = {name.lower() for link in late for name in (link.child, link.parent)}
+            return self._granted(some, looked_at=names)
+        return refused
+
+    def _granted(self, wishes: list[Wish], looked_at: Set[str] = frozenset()) -> dict[Key, str]:
+        """Grant wishes; those for tables that are to be looked at not before the others."""
+        self.refused.clear()
         self._parking = Parking(self.connection, self._effects, self._attempt)
-        pending = _in_order(list(wishes))
-        pending = self._batches(pending)
+        held: list[Wish] = []
+        others: list[Wish] = []
+        for wish in wishes:
+            is_held = any(table.name.lower() in looked_at for table in wish.shape.tables)
+            (held if is_held else others).append(wish)
+        pending = self._batches(_in_order(others))
         for _ in range(2):
             pending = [wish for wish in pending if not self._one(wish)]
+        pending = _in_order(held) + pending
         if pending:
             pending = self._deferred(pending)
         return {wish.key: self.refused[wish.key] for wish in pending}
@@ -178,10 +204,9 @@ class Projector:
 
     def _dangles(self, wish: Wish) -> bool:
         """Whether a row was left that refers, or is referred to, by nothing but hope."""
-        shape = (wish.row or wish.current).shape  # type: ignore[union-attr]
-        for table in shape.tables:
+        for table in wish.shape.tables:
             if wish.row is not None:
-                condition = condition_of(wish.mirror, shape, table, wish.row)
+                condition = condition_of(wish.mirror, wish.shape, table, wish.row)
                 for link in self.links.of(self.connection, table.name):
                     if dangling(self.connection, link, table, condition):
                         self.refused[wish.key] = (
@@ -194,13 +219,29 @@ class Projector:
 
     def _leaves_orphans(self, wish: Wish, table: Any) -> bool:
         for link in self.links.to(self.connection, table.name):
-            broken = self.connection.execute(
-                text(f"PRAGMA foreign_key_check({quoted(link.child)})")
-            ).all()
-            if any(row[2].lower() == table.name.lower() for row in broken):
+            broken = any(row[2].lower() == table.name.lower() for row in self._broken(link.child))
+            if broken and self._was_referred(wish, table, link):
                 self.refused[wish.key] = f"rows of {link.child!r} refer to it"
                 return True
         return False
+
+    def _was_referred(self, wish: Wish, table: Any, link: Link) -> bool:
+        """Whether it is this row that others miss."""
+        assert wish.current is not None
+        values = {
+            column.name.lower(): (column, wish.current.values[name])
+            for name, field in wish.shape.fields.items()
+            for column in field.columns
+            if column.table is table and name in wish.current.values
+        }
+        wanted = [values.get(name.lower()) for name in link.referred]
+        known = [value for value in wanted if value is not None]
+        # A column that is not mirrored says nothing against it.
+        return len(known) < len(wanted) or refers(self.connection, link, known)
+
+    def _broken(self, child: str) -> Sequence[Any]:
+        """The rows of a table that refer to nothing: child, row, parent and number of the key."""
+        return self.connection.execute(text(f"PRAGMA foreign_key_check({quoted(child)})")).all()
 
 
 class _RefusedError(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from taskstore._mirror.shape import Mirror, Row
+from taskstore._mirror.shape import Mirror, Row, Shape
 
 __all__ = ["Key", "Wish"]
 
@@ -31,6 +31,13 @@ class Wish:
     def key(self) -> Key:
         """Collection and id."""
         return self.mirror.collection, self.id
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the row that is to be, or of the one that goes."""
+        row = self.row or self.current
+        assert row is not None
+        return row.shape
 
     @property
     def kind(self) -> str:

@@ -77,7 +77,7 @@ class MirrorSync:
         digests = self.context.mirrors.digests
         states = self.rows.mirror_states()
         self._elsewhere = frozenset(states.keys() - digests.keys())
-        late = [name for name in digests if states.get(name) != digests[name]]
+        late = late_mirrors(self.context, self.connection, self.rows)
         if not late:
             return
         for collection in late:
@@ -237,6 +237,24 @@ class MirrorSync:
             given_up.update(pages)
             ids |= dict.fromkeys(pages)
         return list(ids), given_up
+
+
+def late_mirrors(context: StoreContext, connection: Connection, rows: Rows) -> list[str]:
+    """Return the collections whose tables were not brought along as they are now.
+
+    Their models are new or have other attributes, or a store that does not mirror them has written
+    to them; or the table is empty where there are records, as one that was dropped and made anew.
+
+    Raises:
+        InvalidDeclarationError: there is no table for a collection that has records.
+    """
+    states = rows.mirror_states()
+    return [
+        mirror.collection
+        for mirror in context.mirrors
+        if states.get(mirror.collection) != context.mirrors.digests[mirror.collection]
+        or (rows.has_records(mirror.collection) and not any_row(connection, mirror))
+    ]
 
 
 def wish_for(

@@ -112,15 +112,16 @@ class Refresher:
     def catch_up(self) -> None:
         """Bring mirrored tables to what the cache has, where that was not done as they are now.
 
-        A model was mirrored only now, or got other attributes, or a store that does not mirror it
-        has written its collection.
+        Raises:
+            InvalidDeclarationError: there is no table for a collection that has records.
         """
-        digests = self._context.mirrors.digests
-        if not digests:
+        if not self._context.mirrors:
             return
+        from taskstore._store.mirror_sync import late_mirrors  # most stores mirror nothing
+
         with self._context.engine.connect() as connection:
-            states = _rows(self._context, connection).mirror_states()
-        if not digests.items() <= states.items():
+            late = late_mirrors(self._context, connection, _rows(self._context, connection))
+        if late:
             self.sync(())
 
     def teach(self, catalog: Catalog, codec: RecordCodec[Any]) -> None:

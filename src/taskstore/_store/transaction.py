@@ -101,11 +101,7 @@ class TransactionHook:
         self._removing = False
 
     def install(self) -> None:
-        """Wrap the transaction methods of the engine's dialect.
-
-        Raises:
-            UntrackedWriteError: another open store writes the log of the same tables.
-        """
+        """Wrap the transaction methods of the engine's dialect; raises as `follow` does."""
         follow(self.engine, self._context)
         dialect = self.engine.dialect
         for name in _WRAPPED:
