@@ -42,6 +42,7 @@ def upgrade(op: Any, revision: str, *, prefix: str = "", since: str | None = Non
 
     Raises:
         SchemaVersionError: A revision that this library does not know.
+        InvalidDeclarationError: The database has another table with one of our names.
     """
     move(op, revision, models=_models(prefix), since=since, down=False)
 

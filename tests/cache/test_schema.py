@@ -12,7 +12,7 @@ from sqlalchemy import create_engine
 from taskstore._cache.models import DEFAULT, build_models
 from taskstore._cache.schema import HEAD, current_revision, ensure_schema
 from taskstore._cache.sqlite import create_cache_engine, enable_wal
-from taskstore.errors import MigrationRequiredError, SchemaVersionError
+from taskstore.errors import InvalidDeclarationError, MigrationRequiredError, SchemaVersionError
 
 
 def _tables(path: Path) -> list[str]:
@@ -42,8 +42,12 @@ def test_an_application_engine_with_a_prefix(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'app.db'}")
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE records (mine TEXT)")
-    with pytest.raises(MigrationRequiredError, match=f'upgrade\\(op, "{HEAD}"\\)'):
+    with pytest.raises(MigrationRequiredError, match=f'upgrade\\(op, "{HEAD}", prefix="ts_"\\)'):
         ensure_schema(engine, models, migrate=False)
+    with pytest.raises(MigrationRequiredError, match=f'upgrade\\(op, "{HEAD}"\\)'):
+        ensure_schema(engine, migrate=False)
+    with pytest.raises(InvalidDeclarationError, match=r"a table 'records' .* prefix"):
+        ensure_schema(engine)
     assert ensure_schema(engine, models)
     assert not ensure_schema(engine, models, migrate=False)
     engine.dispose()
@@ -68,11 +72,11 @@ def test_a_failed_upgrade_leaves_nothing(tmp_path: Path) -> None:
     """An upgrade that fails in the middle is rolled back whole."""
     engine = create_cache_engine(tmp_path / "a.db")
     with engine.begin() as connection:
-        connection.exec_driver_sql("CREATE TABLE sync_metadata (mine TEXT)")
+        connection.exec_driver_sql("CREATE VIEW sync_metadata AS SELECT 1")
     with pytest.raises(Exception, match="sync_metadata already exists"):
         ensure_schema(engine)
     engine.dispose()
-    assert ["sync_metadata"] == _tables(tmp_path / "a.db")
+    assert [] == _tables(tmp_path / "a.db")
 
 
 def test_threads_upgrade_in_turn(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_composite_keys_and_versions_of_the_application(one: Clone) -> None:
 
 
 def test_a_stale_row_is_refused(one: Clone) -> None:
-    """A row that was changed since it was loaded raises StaleRecordError."""
+    """A row that was changed since it was loaded raises what SQLAlchemy does, with the facts."""
     with one.sessions.begin() as session:
         session.add(Person(id="p", name="Ada"))
     with one.sessions(expire_on_commit=False) as session:
@@ -157,8 +157,10 @@ def test_a_stale_row_is_refused(one: Clone) -> None:
         with one.sessions.begin() as other:
             other.get_one(Person, "p").name = "Bob"
         person.name = "Eve"
-        with pytest.raises(StaleRecordError):
+        with pytest.raises(StaleRecordError) as caught:
             session.commit()
+        assert isinstance(caught.value, StaleDataError)
+        assert (caught.value.collection, caught.value.id) == ("people", "p")
     assert "Bob" == one.told("people")["p"]["name"]
     one.check()
 

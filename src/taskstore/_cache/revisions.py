@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from taskstore._cache.models import Models
-from taskstore.errors import SchemaVersionError
+from taskstore.errors import InvalidDeclarationError, SchemaVersionError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -113,10 +113,13 @@ def move(op: Any, target: str, *, models: Models, since: str | None, down: bool)
 
     Raises:
         SchemaVersionError: `target`, `since` or the database's revision is not known here.
+        InvalidDeclarationError: The database has another table with one of our names.
     """
     context = op.get_context()
     here = _position(context, models, since, down=down)
     start, end = _place(here), _place(target)
+    if start < end and here is None and not context.as_sql:
+        _check_names(context.connection, models)
     modules = _modules()
     names = (None, *REVISIONS)
     with _running(op, models.prefix):
@@ -130,6 +133,18 @@ def move(op: Any, target: str, *, models: Models, since: str | None, down: bool)
                 _record(op, models, names[place], names[place + 1])
     if (end > start) != down:
         context.opts.setdefault(_SINCE, {})[models.version_table] = target
+
+
+def _check_names(connection: Connection, models: Models) -> None:
+    there = {name.lower() for name in sa.inspect(connection).get_table_names()}
+    taken = sorted(there & set(models.table_names) - {models.version_table})
+    if taken:
+        raise InvalidDeclarationError(
+            "models",
+            reason=f"the database has a table {taken[0]!r} that is not Taskstore's: give ours a "
+            'prefix with Store.open(..., models=taskstore.models.build_models(prefix="ts_")), and '
+            'in migrations with taskstore.migrations.upgrade(op, ..., prefix="ts_")',
+        )
 
 
 def _place(revision: str | None) -> int:

@@ -41,13 +41,14 @@ def ensure_schema(engine: Engine, models: Models = DEFAULT, *, migrate: bool = T
     Raises:
         SchemaVersionError: The database was upgraded by a newer library.
         MigrationRequiredError: The schema is not current and `migrate` is false.
+        InvalidDeclarationError: The database has another table with one of our names.
     """
     with engine.connect() as connection:
         found = current_revision(connection, models)
     if _is_current(found):
         return False
     if not migrate:
-        raise MigrationRequiredError(found=found, expected=HEAD)
+        raise MigrationRequiredError(found=found, expected=HEAD, prefix=models.prefix)
     with _upgrading, engine.begin() as connection:
         return _upgrade(connection, models)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 from sqlalchemy.engine import Connection
+from sqlalchemy.orm.exc import StaleDataError
 
 from taskstore._cache.bridge import driver_cursor
 from taskstore._cache.rows import Rows, Stored
@@ -25,7 +26,7 @@ from taskstore._store.drafts import checked_line, line_of
 from taskstore._store.mirror_guard import check_there
 from taskstore._store.transaction import Unit
 from taskstore._store.versions import Version, next_version
-from taskstore.errors import InvalidRecordError
+from taskstore.errors import InvalidRecordError, StaleRecordError
 
 _AT_ONCE = 500
 
@@ -39,6 +40,13 @@ class _Batch:
     graves: dict[Key, Version] = attrs.field(factory=dict)
     born: list[Key] = attrs.field(factory=list)
     stamps: list[tuple[str, Any]] = attrs.field(factory=list)
+
+
+class StaleRowError(StaleRecordError, StaleDataError):
+    """A mirrored row was changed since it was loaded.
+
+    Applications wait for SQLAlchemy's error where a row has a version.
+    """
 
 
 @attrs.define
@@ -224,20 +232,25 @@ def stamp_for(
     """The version of a row's next line.
 
     Raises:
-        StaleRecordError: the claim is older than what is stored.
+        StaleRowError: the claim is older than what is stored.
     """
     previous = before.updated_at if before is not None else None
     if previous is None and mirror.version is not None and mirror.version.codec.python != "int":
         # The form of the column; it is what a person reads in the log.
         previous = ""
-    return next_version(
-        claim,
-        before.order_us if before is not None else None,
-        previous,
-        context.clock(),
-        collection=mirror.collection,
-        id=id,
-    )
+    try:
+        return next_version(
+            claim,
+            before.order_us if before is not None else None,
+            previous,
+            context.clock(),
+            collection=mirror.collection,
+            id=id,
+        )
+    except StaleRecordError as error:
+        raise StaleRowError(
+            collection=error.collection, id=error.id, carried=error.carried, stored=error.stored
+        ) from None
 
 
 @contextmanager

@@ -152,12 +152,15 @@ class MigrationRequiredError(TaskstoreError):
 
     found: str | None
     expected: str
+    prefix: str
 
-    def __init__(self, *, found: str | None, expected: str) -> None:
+    def __init__(self, *, found: str | None, expected: str, prefix: str = "") -> None:
+        prefixed = f', prefix="{prefix}"' if prefix else ""
         super().__init__(
             f"the database has Taskstore schema {found!r} and needs {expected!r}: run your "
             "application's `alembic upgrade head` with a revision that calls "
-            f'taskstore.migrations.upgrade(op, "{expected}"), or open with migrate=True',
+            f'taskstore.migrations.upgrade(op, "{expected}"{prefixed}), or open with migrate=True',
             found=found,
             expected=expected,
+            prefix=prefix,
         )
