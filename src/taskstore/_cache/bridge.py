@@ -5,8 +5,9 @@ aiosqlite's, and the hooks run in a greenlet of the event loop. What they ask of
 in that thread and waited for in the greenlet, so that the loop goes on; a function that is handed
 over runs there as a whole, so that a lock that it takes is given back by the same thread.
 
-aiosqlite has no public way to run a function in its thread. What is used of it, `_conn`, `_running`
-and `_tx`, is used in this module alone, and the last in the manner of SQLAlchemy's own dialect.
+aiosqlite has no public way to run a function in its thread. What is used of it, `_conn`,
+`_running`, `_cursor` and `_tx`, is used in this module alone, and the last in the manner of
+SQLAlchemy's own dialect.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import asyncio
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from sqlalchemy.engine import AdaptedConnection, Connection
 
 from taskstore.errors import UntrackedWriteError
 
-__all__ = ["BridgedConnection", "BridgedCursor", "away", "driver_cursor", "driver_of"]
+__all__ = ["BridgedConnection", "BridgedCursor", "away", "driver_cursor", "driver_of", "give_up"]
 
 T = TypeVar("T")
 
@@ -48,6 +50,39 @@ def away(connection: Connection, call: Callable[[Any], T]) -> T:
     """
     driver = driver_of(connection.connection)
     return driver.run(call) if isinstance(driver, BridgedConnection) else call(driver)
+
+
+def give_up(pooled: Any, error: BaseException | None) -> None:
+    """End what a connection was doing when an error made it useless, before it is closed.
+
+    To close it is not enough: SQLite keeps a connection's locks until its last statement is gone,
+    and one that was cancelled lives on in the traceback until the garbage collector comes.
+    """
+    cursors = list(_cursors_in(error))
+
+    def end(driver: sqlite3.Connection) -> None:
+        # It may be closed already.
+        with suppress(sqlite3.Error, ValueError):
+            for cursor in cursors:
+                cursor.close()
+            driver.rollback()
+
+    driver = driver_of(pooled)
+    if not isinstance(driver, BridgedConnection):
+        end(driver)
+        return
+    with suppress(sqlite3.Error):
+        driver.run(end)
+
+
+def _cursors_in(error: BaseException | None) -> Iterator[sqlite3.Cursor]:
+    """The cursors of aiosqlite's that an error has come through."""
+    place = error.__traceback__ if error is not None else None
+    while place is not None:
+        cursor = getattr(place.tb_frame.f_locals.get("self"), "_cursor", None)
+        if isinstance(cursor, sqlite3.Cursor):
+            yield cursor
+        place = place.tb_next
 
 
 class BridgedConnection:

@@ -18,7 +18,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
-from taskstore._cache.bridge import BridgedConnection, driver_cursor, driver_of
+from taskstore._cache.bridge import BridgedConnection, driver_cursor, driver_of, give_up
 from taskstore._cache.guard import GuardedConnection, permit_writes
 from taskstore._cache.rows import Rows
 from taskstore._cache.sqlite import WRITE_OPTION, before_begin, begin_as_writer
@@ -331,7 +331,10 @@ class TransactionHook:
         )
 
     def _invalidate(self, dbapi_connection: Any, record: Any, exception: Any) -> None:
-        self._discard(record.info)
+        try:
+            give_up(record, exception)
+        finally:
+            self._discard(record.info)
 
     def _checkin(self, driver: Any, record: Any) -> None:
         # An error at the wrong moment, as in a listener to the commit, has SQLAlchemy believe
