@@ -322,13 +322,12 @@ class TransactionHook:
             unit.fingerprints.clear()
 
     def _do_begin_twophase(self, connection: Connection, xid: Any) -> None:
-        if self._removing:
-            self._originals["do_begin_twophase"](connection, xid)
-            return
-        raise UntrackedWriteError(
-            statement="a two-phase transaction",
-            remedy="use a session without twophase=True: the log is written at one commit",
-        )
+        if not self._removing:
+            raise UntrackedWriteError(
+                statement="a two-phase transaction",
+                remedy="use a session without twophase=True: the log is written at one commit",
+            )
+        self._originals["do_begin_twophase"](connection, xid)
 
     def _invalidate(self, dbapi_connection: Any, record: Any, exception: Any) -> None:
         try:
