@@ -20,7 +20,13 @@ from taskstore._store.catalog import Catalog
 from taskstore._store.context import StoreContext
 from taskstore._store.refresh import Refresher
 from taskstore._store.sqlite_errors import DatabaseErrors, is_unusable, reason_of, translated
-from taskstore.errors import CacheError, StoreAccessError, StoreNotFoundError, TaskstoreError
+from taskstore.errors import (
+    CacheError,
+    InvalidDeclarationError,
+    StoreAccessError,
+    StoreNotFoundError,
+    TaskstoreError,
+)
 
 T = TypeVar("T")
 
@@ -138,8 +144,9 @@ class CacheFile:
             return
         try:
             self._set_up()
-        except DatabaseErrors as error:
-            if not is_unusable(error):
+        except (*DatabaseErrors, InvalidDeclarationError) as error:
+            # A file in this place with another program's tables is as good as damaged.
+            if not (isinstance(error, InvalidDeclarationError) or is_unusable(error)):
                 raise self._refused(error) from error
             self._remove()
             try:

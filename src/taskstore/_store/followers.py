@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from weakref import WeakKeyDictionary
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from sqlalchemy.engine import Dialect, Engine
 
@@ -12,7 +12,8 @@ from taskstore.errors import UntrackedWriteError
 
 __all__ = ["follow", "unfollow"]
 
-_followers: WeakKeyDictionary[Dialect, list[StoreContext]] = WeakKeyDictionary()
+# A store that is never closed goes with its engine.
+_followers: WeakKeyDictionary[Dialect, list[ReferenceType[StoreContext]]] = WeakKeyDictionary()
 _mutex = threading.Lock()
 
 
@@ -23,23 +24,26 @@ def follow(engine: Engine, context: StoreContext) -> None:
         UntrackedWriteError: an open store follows it for one of the same tables. Of two, the log
             would get each line twice, or none once the second is closed.
     """
+    if context.own_engine:
+        # Nobody else has it, and what is noted of it would keep it alive.
+        return
     with _mutex:
         others = _followers.setdefault(engine.dialect, [])
-        for other in others:
+        for other in [found for known in others if (found := known()) is not None]:
             if not _tables(context).isdisjoint(_tables(other)):
                 raise UntrackedWriteError(
                     statement=f"a second store on {engine!r}, where that of "
                     f"{str(other.layout.directory)!r} is open",
                     remedy="use that one, or close it first",
                 )
-        others.append(context)
+        others.append(ref(context))
 
 
 def unfollow(engine: Engine, context: StoreContext) -> None:
     """Note that a store follows an engine no more; without effect where it did not."""
     with _mutex:
         others = _followers.get(engine.dialect, [])
-        others[:] = [other for other in others if other is not context]
+        others[:] = [known for known in others if known() not in (None, context)]
 
 
 def _tables(context: StoreContext) -> frozenset[str]:
