@@ -18,6 +18,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from taskstore import InvalidDeclarationError, Store, mirrored
 from tests.mirror.clones import cloned, engine_of
 from tests.mirror.models import MIRRORS, Person, Tag
+from tests.mirror.test_odd_schemas import model
 
 
 def release(*, has_notes: bool) -> tuple[Any, Any]:
@@ -156,40 +157,26 @@ def test_once(tmp_path: Path) -> None:
 
 def test_a_column_that_got_another_type(tmp_path: Path) -> None:
     """Its lines do not fit; the rows stay, and are written over them when that is asked for."""
-
-    def typed(type: Any) -> tuple[Any, Any]:
-        class Base(DeclarativeBase):
-            pass
-
-        @mirrored("plans")
-        class Plan(Base):
-            __tablename__ = "plans"
-            id: Mapped[str] = mapped_column(primary_key=True)
-            number: Mapped[Any] = mapped_column(type)
-            updated_at: Mapped[int]
-
-        return Base, Plan
-
-    old_base, old = typed(Integer)
-    new_base, new = typed(String)
-    with cloned(tmp_path / "a", [old], old_base) as a, a.sessions.begin() as session:
+    old = model(number=mapped_column(Integer))
+    new = model(number=mapped_column(String, nullable=False))
+    with cloned(tmp_path / "a", [old], old) as a, a.sessions.begin() as session:
         session.add_all([old(id="1", number=5), old(id="2", number=6)])
     execute(
         tmp_path / "a",
         "CREATE TABLE new (id VARCHAR PRIMARY KEY, number VARCHAR NOT NULL, updated_at INTEGER)",
-        "INSERT INTO new SELECT * FROM plans",
-        "DROP TABLE plans",
-        "ALTER TABLE new RENAME TO plans",
+        "INSERT INTO new SELECT id, number, updated_at FROM tasks",
+        "DROP TABLE tasks",
+        "ALTER TABLE new RENAME TO tasks",
     )
     with (
-        cloned(tmp_path / "a", [new], new_base) as a,
-        cloned(tmp_path / "b", [new], new_base) as b,
+        cloned(tmp_path / "a", [new], new) as a,
+        cloned(tmp_path / "b", [new], new) as b,
     ):
         assert {"1", "2"} == {problem.id for problem in a.store.sync().mirrored}
         assert ["5", "6"] == [row.number for row in a.rows(new)]
         assert 0 == a.store.export(new)
         assert 2 == a.store.export(new, refused=True)
-        told = a.told("plans")
+        told = a.told("tasks")
         assert {"1": "5", "2": "6"} == {id: row["number"] for id, row in told.items()}
         assert [] == a.store.sync().problems
         b.take(a)

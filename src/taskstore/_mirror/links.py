@@ -71,14 +71,16 @@ class Links:
 
     def of(self, connection: Connection, table: str) -> list[Link]:
         """Return the foreign keys of a table."""
-        self._look(connection)
-        found = [link for links in self._by_parent.values() for link in links]
-        return [link for link in found if link.child.lower() == table.lower()]
+        return [link for link in self._all(connection) if link.child.lower() == table.lower()]
 
     def deferred(self, connection: Connection) -> list[Link]:
         """Return the foreign keys that are looked at when a transaction commits."""
+        return [link for link in self._all(connection) if link.is_deferred]
+
+    def _all(self, connection: Connection) -> Iterator[Link]:
         self._look(connection)
-        return [link for links in self._by_parent.values() for link in links if link.is_deferred]
+        for links in self._by_parent.values():
+            yield from links
 
     def _look(self, connection: Connection) -> None:
         cursor = driver_cursor(connection)

@@ -67,7 +67,12 @@ class Projector:
         some = list(wishes)
         is_enforced = enforced(self.connection)
         self._effects = Effects(self.connection, self.links, is_enforced)
-        late = self.links.deferred(self.connection) if is_enforced else []
+        touched = {table.name.lower() for wish in some for table in wish.shape.tables}
+        late = [
+            link
+            for link in (self.links.deferred(self.connection) if is_enforced else ())
+            if link.child.lower() in touched or link.parent in touched
+        ]
         if not late:
             return self._granted(some)
         try:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Mapper, configure_mappers
 from taskstore._format.names import check_collection_name
 from taskstore._mirror.checks import check_conflicts, check_version
 from taskstore._mirror.declare import Declaration, declaration_of
-from taskstore._mirror.shape import Field, Mirror, Shape
+from taskstore._mirror.shape import Field, Mirror, Shape, primary_names
 from taskstore._mirror.values import codec_for
 from taskstore._mirror.writing import key_columns
 from taskstore.errors import InvalidDeclarationError, InvalidNameError
@@ -198,8 +198,7 @@ class _Resolver:
             version = self._version(fields) or version
             identity = one.polymorphic_identity if discriminator is not None else None
             shapes.append(Shape(one, identity, _tables(one), one.persist_selectable, fields))
-        key = tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
-        checked = self._key(key, shapes[0].fields, local, mapper.local_table)
+        checked = self._key(primary_names(mapper), shapes[0].fields, local, mapper.local_table)
         made = self._made(tuple(shapes), checked, version, discriminator)
         for shape in shapes:
             self._check_key_columns(made, shape)

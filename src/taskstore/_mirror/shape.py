@@ -17,9 +17,14 @@ from taskstore._format.names import check_id
 from taskstore._mirror.values import Codec
 from taskstore._records.versions import Claim, claim_of
 
-__all__ = ["Field", "Mirror", "Row", "Shape"]
+__all__ = ["Field", "Mirror", "Row", "Shape", "primary_names"]
 
 _PLAIN = (String, Integer, Uuid)
+
+
+def primary_names(mapper: Mapper[Any]) -> tuple[str, ...]:
+    """Return the attributes of a class that are its primary key."""
+    return tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
 
 
 @attrs.frozen(eq=False)

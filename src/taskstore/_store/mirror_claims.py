@@ -13,7 +13,7 @@ from sqlalchemy.orm.util import identity_key
 from taskstore._cache.bridge import driver_cursor
 from taskstore._cache.rows import Rows, Stored
 from taskstore._mirror.reading import read_rows
-from taskstore._mirror.shape import Mirror
+from taskstore._mirror.shape import Mirror, primary_names
 from taskstore._records.reasons import StructureError
 from taskstore._records.versions import Claim
 from taskstore._store.context import StoreContext
@@ -69,8 +69,7 @@ def expire_instances(session: Session, mirror: Mirror, id: str) -> None:
     mapper = mirror.base.mapper
     if mapper is None:
         return
-    primary = tuple(mapper.get_property_by_column(one).key for one in mapper.primary_key)
-    if primary == mirror.key:
+    if primary_names(mapper) == mirror.key:
         found = session.identity_map.get(identity_key(mapper.class_, mirror.key_of(id)))
         if found is not None:
             session.expire(found)

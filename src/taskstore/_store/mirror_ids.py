@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstanceState
 
 from taskstore._mirror.reading import key_condition
-from taskstore._mirror.shape import Mirror
+from taskstore._mirror.shape import Mirror, primary_names
 from taskstore._store.changes import Key
 from taskstore._store.versions import Version
 from taskstore.errors import InvalidRecordError, UntrackedWriteError
@@ -20,9 +20,7 @@ __all__ = ["check_found", "given_id", "id_now", "stored_id"]
 
 def _old_key(state: InstanceState[Any], mirror: Mirror) -> list[Any]:
     """The values of a row's key as the database has them."""
-    mapper = state.mapper
-    primary = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
-    if state.key is not None and tuple(primary) == mirror.key:
+    if state.key is not None and primary_names(state.mapper) == mirror.key:
         return list(state.key[1])
     values = []
     for name in mirror.key:
@@ -97,9 +95,8 @@ def check_found(connection: Connection, state: InstanceState[Any], mirror: Mirro
 
 def _read_id(connection: Connection, state: InstanceState[Any], mirror: Mirror) -> str | None:
     """The id of a row as the database has it, by its primary key as it was bound."""
-    mapper = state.mapper
-    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
-    return _id_by(connection, mirror, [state.dict.get(name) for name in names]) or (
+    key = [state.dict.get(name) for name in primary_names(state.mapper)]
+    return _id_by(connection, mirror, key) or (
         None if state.key is None else _id_by(connection, mirror, state.key[1])
     )
 

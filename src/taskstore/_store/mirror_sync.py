@@ -77,7 +77,7 @@ class MirrorSync:
         digests = self.context.mirrors.digests
         states = self.rows.mirror_states()
         self._elsewhere = frozenset(states.keys() - digests.keys())
-        late = late_mirrors(self.context, self.connection, self.rows)
+        late = late_mirrors(self.context, self.connection, self.rows, states)
         if not late:
             return
         for collection in late:
@@ -239,8 +239,10 @@ class MirrorSync:
         return list(ids), given_up
 
 
-def late_mirrors(context: StoreContext, connection: Connection, rows: Rows) -> list[str]:
-    """Return the collections whose tables were not brought along as they are now.
+def late_mirrors(
+    context: StoreContext, connection: Connection, rows: Rows, states: Mapping[str, str]
+) -> list[str]:
+    """Return the collections whose tables, in some states, were not brought along as they are now.
 
     Their models are new or have other attributes, or a store that does not mirror them has written
     to them; or the table is empty where there are records, as one that was dropped and made anew.
@@ -248,7 +250,6 @@ def late_mirrors(context: StoreContext, connection: Connection, rows: Rows) -> l
     Raises:
         InvalidDeclarationError: there is no table for a collection that has records.
     """
-    states = rows.mirror_states()
     return [
         mirror.collection
         for mirror in context.mirrors

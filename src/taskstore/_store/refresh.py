@@ -120,7 +120,8 @@ class Refresher:
         from taskstore._store.mirror_sync import late_mirrors  # most stores mirror nothing
 
         with self._context.engine.connect() as connection:
-            late = late_mirrors(self._context, connection, _rows(self._context, connection))
+            rows = _rows(self._context, connection)
+            late = late_mirrors(self._context, connection, rows, rows.mirror_states())
         if late:
             self.sync(())
 
