@@ -5,7 +5,9 @@ Interpreters that the classifiers name and the machine lacks are skipped.
 
 from __future__ import annotations
 
+import os
 import shutil
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -17,6 +19,19 @@ nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
 
 ROOT = Path(__file__).parent
+FOREIGN = {
+    "optuna": (
+        "optuna.storages._rdb.models:BaseModel",
+        ["fakeredis[lua]", "grpcio", "pandas", "protobuf", "scipy"],
+        ["-k", "(sqlite or rdb) and not redis", "tests/storages_tests"],
+    ),
+    "jupyterhub": (
+        "jupyterhub.orm:Base",
+        ["beautifulsoup4[html5lib]", "cryptography", "jsonschema", "mock", "pytest-asyncio"],
+        ["--asyncio-mode=auto", "--pyargs", "jupyterhub.tests.test_orm"],
+    ),
+}
+"""Applications whose tests run with us: their base, what the tests need, and what is run."""
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 SQLALCHEMY_LINES = [
@@ -30,15 +45,19 @@ def group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PROJECT, name))
 
 
-def lowest() -> list[str]:
-    """Each run-time dependency at the lowest version that pyproject.toml admits."""
-    requirements = map(Requirement, PROJECT["project"]["dependencies"])
-    return [
-        f"{requirement.name}=={bound.version}"
-        for requirement in requirements
-        for bound in requirement.specifier
-        if bound.operator == ">="
-    ]
+def lowest(extra: str | None = None) -> list[str]:
+    """Each run-time dependency at the lowest version that pyproject.toml admits, with an extra."""
+    given = list(PROJECT["project"]["dependencies"])
+    if extra is not None:
+        given += PROJECT["project"]["optional-dependencies"][extra]
+    found = {}
+    for requirement in map(Requirement, given):
+        if requirement.marker is None or requirement.marker.evaluate():
+            for bound in requirement.specifier:
+                if bound.operator == ">=":
+                    # What an extra asks for is higher.
+                    found[requirement.name] = f"{requirement.name}=={bound.version}"
+    return list(found.values())
 
 
 @nox.session(tags=["ci"])
@@ -82,7 +101,7 @@ def package(session: nox.Session, artifact: str) -> None:
         check_contents(session, built)
         session.install(f"{built}[async]")
     else:
-        session.install(f"{built}[async]", *lowest())
+        session.install(f"{built}[async]", *lowest("async"))
     for name in ("README.md", "docs", "pyproject.toml", "tests"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, away / "work" / name)
@@ -112,6 +131,22 @@ def tests(session: nox.Session, line: str) -> None:
 
 
 @nox.session
+def oldest(session: nox.Session) -> None:
+    """The tests of the cache, the store and mirrored models with the lowest dependencies."""
+    session.install(*group("test"), ".", *lowest())
+    session.run("pytest", "tests/cache", "tests/mirror", "tests/store", "tests/writing")
+
+
+@nox.session
+def fast(session: nox.Session) -> None:
+    """The tests that start few processes, in about a minute: for each change while you work."""
+    session.install(*group("test"), "-e", ".[async]")
+    folders = ("cache", "exchange", "format", "log", "merge", "query", "records", "structure")
+    tests = [f"tests/{name}" for name in folders]
+    session.run("pytest", "-n", "2", "--ignore", "tests/log/test_power_cut.py", *tests)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The benchmark, whose table and curves go into the documentation; takes a quarter of an hour.
 
@@ -127,5 +162,64 @@ def crash(session: nox.Session) -> None:
     """The tests of crashes and of concurrent writers at their full size; takes long."""
     session.install(*group("test"), ".[async]")
     tests = ["tests/crash", "tests/writing", "tests/log/test_power_cut.py"]
-    tests += ["tests/mirror/test_kill.py", "tests/aio/test_kill.py"]
+    tests += ["tests/mirror/test_kill.py", "tests/mirror/test_kill_adoption.py"]
+    tests += ["tests/aio/test_kill.py"]
     session.run("pytest", *tests, *session.posargs, env={"TASKSTORE_CRASH": "long"})
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """20,000 mutations of every file that a store has; takes the better part of an hour.
+
+    TASKSTORE_FUZZ is another number, and TASKSTORE_FUZZ_SEED repeats a run.
+    """
+    session.install(*group("test"), ".")
+    count = os.environ.get("TASKSTORE_FUZZ", "20000")
+    session.run("pytest", "tests/fuzz", *session.posargs, env={"TASKSTORE_FUZZ": count})
+
+
+@nox.session
+@nox.parametrize("application", sorted(FOREIGN))
+def foreign(session: nox.Session, application: str) -> None:
+    """Tests of other applications, alone and with all their models mirrored; takes half an hour.
+
+    With npm at hand, JupyterHub has its proxy, and its tests of a running hub run as well.
+    """
+    base, needed, tests = FOREIGN[application]
+    session.install("pytest", *needed, application, ".")
+    away = Path(session.create_tmp()).resolve()
+    if application == "optuna":
+        unpack_tests(session, away, application)
+    else:
+        install_proxy(session, away)
+    paths = [str(away / "node_modules" / ".bin"), session.bin, os.environ["PATH"]]
+    env = {"PYTHONPATH": str(ROOT / "tests" / "foreign"), "PATH": os.pathsep.join(paths)}
+    # Not with the settings of this project, in whose folder they run.
+    (away / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    options = ["-q", "-c", "pytest.ini", "-p", "mirroring_plugin", "-p", "no:cacheprovider"]
+    options += ["-W", "ignore", *tests]
+    session.chdir(away)
+    for name, more in (("alone", []), ("mirrored", ["--mirror", base])):
+        costs = [*more, "--costs", f"{name}.json", *session.posargs]
+        session.run("pytest", *options, *costs, env=env, success_codes=[0, 1])
+    session.run("python", ROOT / "tests/foreign/compare.py", "alone.json", "mirrored.json")
+
+
+def unpack_tests(session: nox.Session, away: Path, package: str) -> None:
+    """Take the tests of an installed package from its sdist."""
+    code = f"import importlib.metadata as m; print(m.version({package!r}))"
+    version = str(session.run("python", "-c", code, silent=True)).strip()
+    wanted = ["--no-deps", "--no-binary", package, "--dest", str(away), f"{package}=={version}"]
+    session.run("python", "-m", "pip", "download", "--quiet", *wanted)
+    (sdist,) = away.glob(f"{package}-{version}.tar.gz")
+    shutil.rmtree(away / "tests", ignore_errors=True)
+    with tarfile.open(sdist) as archive:
+        archive.extractall(away / "unpacked", filter="data")
+    (away / "unpacked" / sdist.name.removesuffix(".tar.gz") / "tests").rename(away / "tests")
+
+
+def install_proxy(session: nox.Session, away: Path) -> None:
+    """Install JupyterHub's proxy where npm is at hand."""
+    if shutil.which("npm") is not None:
+        options = ["--silent", "--prefix", str(away)]
+        session.run("npm", "install", *options, "configurable-http-proxy", external=True)

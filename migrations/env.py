@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 from logging.config import fileConfig
+from typing import Any
 
 from alembic import context
 from alembic.util import CommandError
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from taskstore._cache.models import build_models
-from taskstore._cache.revisions import adopt
-from taskstore._cache.sqlite import begin_explicitly
+from taskstore._cache.engine.sqlite import begin_explicitly
+from taskstore._cache.schema.models import build_models
+from taskstore._cache.schema.revisions import adopt
 
 
 def _url(arguments: dict[str, str]) -> str:
@@ -33,7 +34,7 @@ def _run() -> None:
     arguments = context.get_x_argument(as_dictionary=True)
     url = _url(arguments)
     models = build_models(prefix=arguments.get("prefix", ""))
-    options = {
+    options: dict[str, Any] = {
         "target_metadata": models.metadata,
         "version_table": models.version_table,
         "taskstore_prefix": models.prefix,

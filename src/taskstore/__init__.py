@@ -13,22 +13,26 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from taskstore._aio.blocks import AsyncTransaction
     from taskstore._aio.store import AsyncStore
+    from taskstore._api.read_calls import Page
+    from taskstore._api.store import Store
+    from taskstore._api.upkeep_calls import CompactReport
     from taskstore._format.problems import Problem
-    from taskstore._mirror.declare import mirrored
+    from taskstore._mirror.model.declare import mirrored
+    from taskstore._mirror.model.declare_all import mirror_all
     from taskstore._query.conditions import Condition, Field, Filter, FilterOp, Order, where
     from taskstore._records.declare import evolve, indexed, make_converter, record
+    from taskstore._records.evolutions import evolution
     from taskstore._records.ids import new_id, now_ms
-    from taskstore._store.inspection import Version
-    from taskstore._store.read_calls import Page
-    from taskstore._store.report import CollectionReport, SyncReport
-    from taskstore._store.store import Store
-    from taskstore._store.upkeep_calls import CompactReport
-    from taskstore._store.verification import Difference, VerifyReport
+    from taskstore._sync.inspection import Version
+    from taskstore._sync.report import CollectionReport, SyncReport
+    from taskstore._sync.verification import Difference, VerifyReport
     from taskstore.errors import (
         CacheError,
+        ColumnSkippedWarning,
         CommitUncertainError,
         ConditionFailedError,
         ConfigError,
+        EvolutionSkippedWarning,
         GitError,
         InvalidDeclarationError,
         InvalidFilterError,
@@ -48,11 +52,13 @@ if TYPE_CHECKING:
         StoreAccessError,
         StoreClosedError,
         StoreNotFoundError,
+        StoreOwnerError,
         StoreReadOnlyError,
         StoreVersionError,
         TaskstoreError,
         TransactionOpenError,
         UnknownFieldError,
+        UnknownRevisionError,
         UntrackedWriteError,
     )
 
@@ -61,12 +67,14 @@ __all__ = [
     "AsyncTransaction",
     "CacheError",
     "CollectionReport",
+    "ColumnSkippedWarning",
     "CommitUncertainError",
     "CompactReport",
     "Condition",
     "ConditionFailedError",
     "ConfigError",
     "Difference",
+    "EvolutionSkippedWarning",
     "Field",
     "Filter",
     "FilterOp",
@@ -93,18 +101,22 @@ __all__ = [
     "StoreAccessError",
     "StoreClosedError",
     "StoreNotFoundError",
+    "StoreOwnerError",
     "StoreReadOnlyError",
     "StoreVersionError",
     "SyncReport",
     "TaskstoreError",
     "TransactionOpenError",
     "UnknownFieldError",
+    "UnknownRevisionError",
     "UntrackedWriteError",
     "VerifyReport",
     "Version",
+    "evolution",
     "evolve",
     "indexed",
     "make_converter",
+    "mirror_all",
     "mirrored",
     "new_id",
     "now_ms",
@@ -115,24 +127,26 @@ __all__ = [
 _HOMES = {
     "AsyncStore": "taskstore._aio.store",
     "AsyncTransaction": "taskstore._aio.blocks",
-    "CollectionReport": "taskstore._store.report",
-    "CompactReport": "taskstore._store.upkeep_calls",
+    "CollectionReport": "taskstore._sync.report",
+    "CompactReport": "taskstore._api.upkeep_calls",
     "Condition": "taskstore._query.conditions",
-    "Difference": "taskstore._store.verification",
+    "Difference": "taskstore._sync.verification",
     "Field": "taskstore._query.conditions",
     "Filter": "taskstore._query.conditions",
     "FilterOp": "taskstore._query.conditions",
     "Order": "taskstore._query.conditions",
-    "Page": "taskstore._store.read_calls",
+    "Page": "taskstore._api.read_calls",
     "Problem": "taskstore._format.problems",
-    "Store": "taskstore._store.store",
-    "SyncReport": "taskstore._store.report",
-    "VerifyReport": "taskstore._store.verification",
-    "Version": "taskstore._store.inspection",
+    "Store": "taskstore._api.store",
+    "SyncReport": "taskstore._sync.report",
+    "VerifyReport": "taskstore._sync.verification",
+    "Version": "taskstore._sync.inspection",
+    "evolution": "taskstore._records.evolutions",
     "evolve": "taskstore._records.declare",
     "indexed": "taskstore._records.declare",
     "make_converter": "taskstore._records.declare",
-    "mirrored": "taskstore._mirror.declare",
+    "mirror_all": "taskstore._mirror.model.declare_all",
+    "mirrored": "taskstore._mirror.model.declare",
     "new_id": "taskstore._records.ids",
     "now_ms": "taskstore._records.ids",
     "record": "taskstore._records.declare",

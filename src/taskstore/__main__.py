@@ -1,6 +1,13 @@
 """What `python -m taskstore` runs."""
 
-from taskstore.cli import main
+import os
+import sys
 
 if __name__ == "__main__":
+    # Python has put the working directory first, which may be the clone of a stranger.
+    if not sys.flags.safe_path and sys.path[0] in ("", os.getcwd()):
+        del sys.path[0]
+
+    from taskstore.cli import main
+
     main(prog_name="taskstore")

@@ -5,27 +5,37 @@ One revision of the application takes ours along::
     import taskstore.migrations
 
     def upgrade() -> None:
-        taskstore.migrations.upgrade(op, "0006")
+        taskstore.migrations.upgrade(op, "0009")
 
     def downgrade() -> None:
-        taskstore.migrations.downgrade(op, "base", since="0006")
+        taskstore.migrations.downgrade(op, "base", since="0009")
 
 and its `env.py` keeps autogenerate away from our tables::
 
     context.configure(..., include_name=taskstore.migrations.include_name)
 
 Name the revision rather than `HEAD`, so that the step stays the same when the library grows.
+
+A revision that changes the shape of mirrored rows says so beside its DDL, with `op.evolve_log`, and
+`logged` in `env.py` writes into the log what a revision has written to the rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from taskstore._cache.models import DEFAULT, Models, build_models
-from taskstore._cache.revisions import HEAD, REVISIONS, move
+from sqlalchemy.engine import Connection
 
-__all__ = ["HEAD", "REVISIONS", "downgrade", "include_name", "upgrade"]
+from taskstore._cache.engine.sqlite import begin_as_writer
+from taskstore._cache.schema.models import DEFAULT, Models, build_models
+from taskstore._cache.schema.revisions import HEAD, MIRRORED, REVISIONS, move, read_revision
+from taskstore.errors import TransactionOpenError
+
+__all__ = ["HEAD", "REVISIONS", "downgrade", "include_name", "logged", "upgrade"]
 
 
 def upgrade(op: Any, revision: str, *, prefix: str = "", since: str | None = None) -> None:
@@ -65,6 +75,60 @@ def downgrade(op: Any, revision: str, *, prefix: str = "", since: str | None = N
     move(op, revision, models=_models(prefix), since=since, down=True)
 
 
+@contextmanager
+def logged(
+    connection: Connection,
+    path: str | os.PathLike[str],
+    mirrors: Iterable[Any],
+    *,
+    prefix: str = "",
+) -> Iterator[None]:
+    """Run migrations in one transaction, and log what they have written.
+
+    It is a block of `env.py`::
+
+        with taskstore.migrations.logged(connection, ".taskstore", [mirror_all(Base)]):
+            context.configure(connection=connection, ...)
+            with context.begin_transaction():
+                context.run_migrations()
+
+    The block begins a transaction and commits it; an exception leaves tables and log as they were.
+    Rows that the revisions inserted, changed or deleted are logged after the commit. Should the
+    process end in between, the next open of the store reports the rows.
+
+    Args:
+        connection: That of the migrations, without a transaction.
+        path: The store directory.
+        mirrors: The mirrored models, as for `Store.open`.
+        prefix: What the names of our tables begin with.
+
+    Raises:
+        TransactionOpenError: A transaction has begun on the connection.
+        TaskstoreError: As for `Store.open` and `Store.export`; the upgrade is committed then.
+    """
+    if connection.in_transaction():
+        raise TransactionOpenError(operation="log what migrations write")
+    models = _models(prefix)
+    connection.info[MIRRORED] = mirrors = list(mirrors)
+    try:
+        with connection.begin():
+            if connection.dialect.name == "sqlite":
+                # Or the driver would begin with the first row, and keep DDL out of it.
+                begin_as_writer(connection.connection.driver_connection)
+            before = _changes(connection)
+            yield
+            # Commands that only look, as autogenerate, come this way as well.
+            is_changed = _changes(connection) != before
+    finally:
+        connection.info.pop(MIRRORED, None)
+    is_ours = read_revision(connection, models.version_table) == HEAD
+    connection.rollback()
+    if is_changed and is_ours and os.path.isdir(path):
+        from taskstore._api.upgrading import log_upgrade  # most uses are without a store
+
+        log_upgrade(path, connection.engine, mirrors, models)
+
+
 def include_name(
     name: str | None, type_: str, parent_names: Mapping[str, str | None], *, prefix: str = ""
 ) -> bool:
@@ -74,6 +138,17 @@ def include_name(
     """
     models = _models(prefix)
     return type_ != "table" or name not in {*models.table_names, models.version_table}
+
+
+# In a run of Alembic it is there already; who only asks for a revision need not wait for it.
+if "alembic" in sys.modules:
+    import taskstore._api.autogenerate
+    import taskstore._cache.evolution.operations  # noqa: F401
+
+
+def _changes(connection: Connection) -> int:
+    """Return how many rows a connection has changed: of a migration one, the version, at least."""
+    return int(getattr(connection.connection.driver_connection, "total_changes", 0))
 
 
 def _models(prefix: str) -> Models:

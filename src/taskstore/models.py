@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from taskstore._cache.models import DEFAULT, Models, build_models
+from taskstore._cache.schema.models import DEFAULT, Models, build_models
 
 if TYPE_CHECKING:
     # What is mapped is a subclass; a type checker reads the columns from the class itself.
-    from taskstore._cache.models import (
+    from taskstore._cache.schema.models import (
+        LogEvolution,
+        MirrorKey,
         MirrorProblem,
         MirrorState,
         RecordIndex,
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
         Tombstone,
     )
 else:
+    LogEvolution = DEFAULT.LogEvolution
+    MirrorKey = DEFAULT.MirrorKey
     MirrorProblem = DEFAULT.MirrorProblem
     MirrorState = DEFAULT.MirrorState
     RecordIndex = DEFAULT.RecordIndex
@@ -32,6 +36,8 @@ else:
 
 __all__ = [
     "DEFAULT",
+    "LogEvolution",
+    "MirrorKey",
     "MirrorProblem",
     "MirrorState",
     "Models",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from taskstore._store.store import Store
+    from taskstore._api.store import Store
 
 __all__ = ["taskstore_check", "taskstore_make", "taskstore_store", "taskstore_types"]
 
@@ -43,8 +43,8 @@ def taskstore_make(tmp_path: Path) -> Iterator[Callable[..., Store]]:
     directory of yours. When the test has ended, its cache is compared with its logs, and it is
     closed.
     """
+    from taskstore._api.store import Store
     from taskstore._log.layout import Layout
-    from taskstore._store.store import Store
 
     made: list[Store] = []
 
@@ -91,7 +91,7 @@ def _differences(store: Store) -> Iterator[str]:
     if not store._context.closed:
         yield from _compared(store)
     elif store._context.own_engine:
-        from taskstore._store.store import Store
+        from taskstore._api.store import Store
         from taskstore.errors import StoreNotFoundError
 
         try:

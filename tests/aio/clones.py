@@ -65,9 +65,9 @@ class AsyncClone:
     """One clone.
 
     Attributes:
-        folder: where it is.
-        engine: the application's.
-        store: open on it.
+        folder: Where it is.
+        engine: The application's.
+        store: Open on it.
         sessions: attached.
     """
 

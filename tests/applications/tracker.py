@@ -76,8 +76,8 @@ class Running:
     """A clone in which the application runs.
 
     Attributes:
-        clone: the clone, for git and the command.
-        app: the application.
+        clone: The clone, for git and the command.
+        app: The application.
     """
 
     clone: Clone

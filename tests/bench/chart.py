@@ -19,9 +19,9 @@ def drawing(curves: Mapping[str, Points], *, across: str, up: str) -> str:
     """Curves on a double logarithmic scale.
 
     Args:
-        curves: points by name, all coordinates above 0.
-        across: what the horizontal axis shows.
-        up: what the vertical axis shows.
+        curves: Points by name, all coordinates above 0.
+        across: What the horizontal axis shows.
+        up: What the vertical axis shows.
     """
     points = [point for curve in curves.values() for point in curve]
     columns = _decades([x for x, _ in points])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from taskstore import indexed, record
+from taskstore import evolution, indexed, record
 
 COLLECTION = "plans"
 STATUSES = ("draft", "active", "blocked", "done", "dropped")
@@ -47,6 +47,26 @@ class Plan:
     status: str = indexed(default="draft")
     priority: int = indexed(default=0)
     body: str = ""
+    updated_at: int = 0
+
+
+@record(
+    COLLECTION,
+    evolutions=[
+        evolution("2", rename={"body": "text"}),
+        evolution("3", convert={"priority": "str"}),
+        evolution("4", default={"owner": None}),
+    ],
+)
+class EvolvedPlan:
+    """The same, three changes later."""
+
+    id: str
+    title: str
+    text: str
+    owner: str | None
+    status: str = indexed(default="draft")
+    priority: str = indexed(default="0")
     updated_at: int = 0
 
 

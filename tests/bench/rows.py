@@ -18,19 +18,19 @@ class Row:
     """What is measured, beside its floor.
 
     Attributes:
-        name: how the command calls it.
-        work: what the store does.
-        floor: what it is compared with.
-        target: what is asked, in words.
-        ours: does the work.
-        base: does what it is compared with; a row's name where that is another row's work.
-        ratio: the most that the store may take, in times of the floor.
-        milliseconds: the most that it may take.
-        mebibytes: the most anonymous memory that its process may have at a time.
-        facts: the most that some of its facts may be.
-        clock: which time counts: the wall's or the processor's.
-        grows: whether its time may grow with the log.
-        adds: whether the floor is the same work without the store, and the difference counts.
+        name: How the command calls it.
+        work: What the store does.
+        floor: What it is compared with.
+        target: What is asked, in words.
+        ours: Does the work.
+        base: Does what it is compared with; a row's name where that is another row's work.
+        ratio: The most that the store may take, in times of the floor.
+        milliseconds: The most that it may take.
+        mebibytes: The most anonymous memory that its process may have at a time.
+        facts: The most that some of its facts may be.
+        clock: Which time counts: the wall's or the processor's.
+        grows: Whether its time may grow with the log.
+        adds: Whether the floor is the same work without the store, and the difference counts.
     """
 
     name: str
@@ -60,6 +60,15 @@ _ROWS = (
         mebibytes=250,
     ),
     Row(
+        "evolved-sync",
+        "full sync through three evolutions",
+        "the full sync",
+        "1.5 x",
+        single.evolved_sync,
+        "full-sync",
+        ratio=1.5,
+    ),
+    Row(
         "tail-sync",
         "sync after 1,000 lines were appended",
         "the full sync",
@@ -71,7 +80,7 @@ _ROWS = (
     Row(
         "touch",
         "sync after `touch`",
-        "one pass of the checksum",
+        "one pass of CRC-32",
         "1.5 x",
         single.touch_sync,
         single.checksum_pass,

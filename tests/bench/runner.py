@@ -28,9 +28,9 @@ class Result:
     """The runs of one row at one size.
 
     Attributes:
-        row: the row.
-        size: lines in the log.
-        ours, base: what each run found, the store's and the floor's.
+        row: The row.
+        size: Lines in the log.
+        ours, base: What each run found, the store's and the floor's.
     """
 
     row: Row
@@ -88,11 +88,11 @@ def run_rows(
     """Measure rows at sizes.
 
     Args:
-        names: of the rows.
-        sizes: lines in the log.
-        runs: how often each side is run.
-        work: where the logs and stores are made; what is there already is used.
-        say: told what is being done.
+        names: Of the rows.
+        sizes: Lines in the log.
+        runs: How often each side is run.
+        work: Where the logs and stores are made; what is there already is used.
+        say: Told what is being done.
     """
     results: list[Result] = []
     for size in sizes:

@@ -25,12 +25,12 @@ class Scene:
     """What one side of a row works with.
 
     Attributes:
-        size: lines in the log.
-        templates: what was prepared once for all runs; not to be changed.
-        place: an empty directory for this run.
-        seconds: what the timed part took.
-        cpu: the processor time of it, in seconds.
-        facts: what else was found.
+        size: Lines in the log.
+        templates: What was prepared once for all runs; not to be changed.
+        place: An empty directory for this run.
+        seconds: What the timed part took.
+        cpu: The processor time of it, in seconds.
+        facts: What else was found.
     """
 
     size: int

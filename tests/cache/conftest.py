@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, Engine
 
-from taskstore._cache.models import DEFAULT
-from taskstore._cache.rows import Rows
-from taskstore._cache.schema import ensure_schema
-from taskstore._cache.sqlite import create_cache_engine, enable_wal
+from taskstore._cache.engine.sqlite import create_cache_engine, enable_wal
+from taskstore._cache.rows.rows import Rows
+from taskstore._cache.schema.models import DEFAULT
+from taskstore._cache.schema.schema import ensure_schema
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ from sqlalchemy import Connection, Engine, event, insert, select, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.orm import Session
 
-from taskstore._cache.guard import GuardedConnection, permit_writes, permitted
+from taskstore._cache.engine import functions
+from taskstore._cache.engine.guard import GuardedConnection
+from taskstore._cache.engine.permission import permitted
 from taskstore.errors import UntrackedWriteError
 from taskstore.models import DEFAULT, StoredRecord
 
@@ -101,7 +103,7 @@ def test_denies_a_text_that_was_permitted_before(connection: Connection) -> None
         connection, "after_cursor_execute", lambda c, u, statement, p, x, m: seen.append(statement)
     )
     for round in range(3):
-        with permitted(driver):
+        with permitted(driver, "records"):
             connection.exec_driver_sql(INSERT.replace("'a'", f"'{round}'"))
             connection.exec_driver_sql("DELETE FROM records")
             driver.execute("DELETE FROM records")
@@ -109,19 +111,6 @@ def test_denies_a_text_that_was_permitted_before(connection: Connection) -> None
         for statement in [*seen, *marked, "DELETE FROM records"]:
             with pytest.raises(UntrackedWriteError):
                 driver.execute(statement)
-
-
-def test_permits_a_flush_until_the_transaction_ends(engine: Engine) -> None:
-    """Permission for a flush that failed does not outlive its transaction."""
-    with engine.connect() as connection:
-        permit_writes(connection, allowed=True)
-        connection.execute(insert(StoredRecord).values(ROW))
-        connection.rollback()
-        with pytest.raises(UntrackedWriteError):
-            connection.execute(insert(StoredRecord).values(ROW))
-        permit_writes(connection, allowed=True)
-    with engine.connect() as connection, pytest.raises(UntrackedWriteError):
-        connection.execute(insert(StoredRecord).values(ROW))
 
 
 def test_leaves_other_tables_alone(connection: Connection) -> None:
@@ -141,7 +130,7 @@ def test_never_affects_reading(connection: Connection) -> None:
         "/* taskstore */ SELECT count(*) FROM records",
     ):
         assert (0,) == driver.execute(statement).fetchone()
-        with permitted(driver):
+        with permitted(driver, "records"):
             assert (0,) == driver.execute(statement).fetchone()
 
 
@@ -206,8 +195,54 @@ def test_a_connection_returns_without_transaction(engine: Engine) -> None:
     event.listen(engine, "commit", refuse)
     with engine.connect() as connection:
         driver = driver_of(connection)
-        with permitted(driver):
+        with permitted(driver, "records"):
             connection.execute(insert(StoredRecord).values(ROW))
         with pytest.raises(RuntimeError):
             connection.commit()
     assert not driver.in_transaction
+
+
+class Stop(BaseException):
+    """What a signal handler raises."""
+
+
+def test_an_exception_in_the_authorizer_is_raised_itself(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a signal handler raises there comes out of the statement, not "not authorized"."""
+    stop = Stop()
+
+    def interrupted(*_: object) -> int:
+        raise stop
+
+    with monkeypatch.context() as patched:
+        patched.setattr(GuardedConnection, "_decide", interrupted)
+        with pytest.raises(Stop) as caught:
+            driver_of(connection).execute("SELECT 1, 2")
+    assert stop is caught.value
+    assert (3,) == driver_of(connection).execute("SELECT 1 + 2").fetchone()
+
+
+@pytest.mark.parametrize("fetch", ["fetchone", "fetchmany", "fetchall"])
+def test_an_exception_in_a_function_is_raised_itself(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, fetch: str
+) -> None:
+    """What a signal handler raises in a function of ours comes out of the query, at any row."""
+    stop = Stop()
+    lines = ["1", '"a"']
+
+    def interrupted(text: str) -> Any:
+        if text == lines[1]:
+            raise stop
+        return text
+
+    driver: Any = engine.raw_connection().dbapi_connection
+    monkeypatch.setattr(functions, "FUNCTIONS", (("taskstore_scalar", 1, interrupted),))
+    functions.register_functions(driver)
+    query = "SELECT taskstore_scalar(value) FROM (SELECT ? AS value UNION ALL SELECT ?)"
+    cursor = driver.execute(query, lines)
+    with pytest.raises(Stop) as caught:
+        for _ in range(2):
+            getattr(cursor, fetch)()
+    assert stop is caught.value
+    assert (3,) == driver.execute("SELECT 1 + 2").fetchone()

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from taskstore._cache.index_rows import IndexRows
-from taskstore._cache.models import DEFAULT
-from taskstore._cache.rows import Rows
-from taskstore._cache.schema import ensure_schema
-from taskstore._cache.sqlite import create_memory_engine
+from taskstore._cache.engine.sqlite import create_memory_engine
+from taskstore._cache.rows.indexes import IndexRows
+from taskstore._cache.rows.rows import Rows
+from taskstore._cache.schema.models import DEFAULT
+from taskstore._cache.schema.schema import ensure_schema
 from taskstore._records.indexing import INDEX_TYPES, IndexField, index_rows
 
 NAMES = ("status", "n", "a_b")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from taskstore._cache.kept import KeptConnections
-from taskstore._cache.sqlite import create_cache_engine
+from taskstore._cache.engine.forks import KeptConnections
+from taskstore._cache.engine.sqlite import create_cache_engine
 
 
 @pytest.fixture

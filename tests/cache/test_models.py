@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, MetaData, select
 from sqlalchemy.orm import DeclarativeBase, Session
 
-from taskstore._cache.guard import permitted
+from taskstore._cache.engine.permission import permitted
 from taskstore._records.declare import indexed, record
 from taskstore.errors import InvalidNameError, InvalidRecordError
 from taskstore.models import StoredRecord, build_models
@@ -103,7 +103,10 @@ def test_unknown_keywords_are_refused() -> None:
 
 def test_value_is_an_expression(connection: Connection) -> None:
     """`value` reads a field in SQL, of the class and of its relatives with a prefix."""
-    with permitted(connection.connection.driver_connection), Session(connection) as session:
+    with (
+        permitted(connection.connection.driver_connection, "records"),
+        Session(connection) as session,
+    ):
         row = StoredRecord.from_record(Plan("a", "x"))
         row.updated_at = row.updated_at_us = 0
         session.add(row)

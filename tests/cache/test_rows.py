@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from taskstore._cache.models import DEFAULT
-from taskstore._cache.rows import LoadCounts, Rows, Stored
-from taskstore._cache.schema import ensure_schema
-from taskstore._cache.sqlite import create_memory_engine
+from taskstore._cache.engine.sqlite import create_memory_engine
+from taskstore._cache.rows.records import Stored
+from taskstore._cache.rows.rows import LoadCounts, Rows
+from taskstore._cache.schema.models import DEFAULT
+from taskstore._cache.schema.schema import ensure_schema
 from taskstore._format.fingerprint import Fingerprint
 from taskstore._records.indexing import IndexField, index_rows
 
@@ -22,7 +23,7 @@ FINGERPRINT = Fingerprint(
     mtime_ns=1_700_000_000_123_456_789,
     ctime_ns=7,
     inode=2**64 - 3,
-    checksum=2**32 - 1,
+    digest="0a" * 64,
     lines=3,
     problems=1,
     ended=True,
@@ -184,9 +185,20 @@ def test_fingerprints(rows: Rows) -> None:
     assert [(1_700_000_000_555, 1_700_000_000)] == rows._read(
         "SELECT last_sync_time, file_mtime FROM sync_metadata"
     )
-    rows._write("UPDATE sync_metadata SET checksum = NULL")
+    rows._write("UPDATE sync_metadata SET digest = NULL")
     assert rows.fingerprint("plans") is None
     assert {} == rows.fingerprints()
+
+
+@pytest.mark.parametrize("column", ["size", "mtime_ns", "inode", "lines", "ended", "digest"])
+@pytest.mark.parametrize("value", ["x'00'", "-1.5"])
+def test_a_damaged_fingerprint_is_none(rows: Rows, column: str, value: str) -> None:
+    """What is recorded of a log counts only if every value is of its type."""
+    rows.put_fingerprint("plans", FINGERPRINT, 1)
+    rows._write(f"UPDATE sync_metadata SET {column} = {value}")
+    assert (rows.fingerprint("plans") is None) == (column != "digest" or value == "x'00'")
+    rows._write("UPDATE sync_metadata SET size = -1")
+    assert rows.fingerprint("plans") is None
 
 
 def test_dropping_a_collection_keeps_what_is_declared(rows: Rows) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine
 
-from taskstore._cache.models import DEFAULT, build_models
-from taskstore._cache.schema import HEAD, current_revision, ensure_schema
-from taskstore._cache.sqlite import create_cache_engine, enable_wal
+from taskstore._cache.engine.sqlite import create_cache_engine, enable_wal
+from taskstore._cache.schema.models import DEFAULT, build_models
+from taskstore._cache.schema.revisions import HEAD
+from taskstore._cache.schema.schema import current_revision, ensure_schema
 from taskstore.errors import InvalidDeclarationError, MigrationRequiredError, SchemaVersionError
 
 
@@ -131,8 +132,8 @@ def test_no_alembic_when_current(tmp_path: Path) -> None:
     _upgrade(tmp_path / "a.db")
     program = (
         "import sys\n"
-        "from taskstore._cache.schema import ensure_schema\n"
-        "from taskstore._cache.sqlite import create_cache_engine\n"
+        "from taskstore._cache.schema.schema import ensure_schema\n"
+        "from taskstore._cache.engine.sqlite import create_cache_engine\n"
         "import taskstore.migrations, taskstore.models\n"
         "assert not ensure_schema(create_cache_engine(sys.argv[1]))\n"
         "print([name for name in sys.modules if name.startswith('alembic')])\n"

@@ -8,16 +8,16 @@ import pytest
 from sqlalchemy import Engine, create_engine, select
 from sqlalchemy.exc import OperationalError
 
-from taskstore._cache.models import DEFAULT
-from taskstore._cache.rows import Rows
-from taskstore._cache.schema import ensure_schema
-from taskstore._cache.sqlite import (
+from taskstore._cache.engine.sqlite import (
     create_cache_engine,
     create_memory_engine,
     enable_wal,
     is_busy,
     no_waiting,
 )
+from taskstore._cache.rows.rows import Rows
+from taskstore._cache.schema.models import DEFAULT
+from taskstore._cache.schema.schema import ensure_schema
 from taskstore.models import StoredRecord
 
 SETTINGS = {"foreign_keys": 1, "synchronous": 1, "busy_timeout": 30_000, "journal_mode": "wal"}

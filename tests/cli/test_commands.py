@@ -14,15 +14,18 @@ from pathlib import Path
 import pytest
 
 from taskstore import Store
+from taskstore._log.layout import Layout
+from taskstore._store.seal import CacheSeal
+from taskstore._text import visible
 from taskstore.cli import main
-from taskstore.cli._output import age, size, visible
+from taskstore.cli._output import age, size
 from tests.cli.programs import CALL, environment, on_pipe, on_terminal
 
 SLOW = """
 import sys, time
-from taskstore.cli._output import progress
-from taskstore.cli import _output
-_output._PATIENCE = float(sys.argv[1])
+from taskstore.cli._progress import progress
+from taskstore.cli import _progress
+_progress._PATIENCE = float(sys.argv[1])
 with progress("Reading") as update:
     for done in range(5):
         update(done, 5)
@@ -37,10 +40,12 @@ def test_a_difference_is_the_answer_no(folder: Path) -> None:
     with cache:
         cache.execute("UPDATE records SET data_json = replace(data_json, 'Ship', 'Skip')")
     cache.close()
+    # Otherwise the next open would rebuild it.
+    CacheSeal(Layout(folder / ".taskstore")).note()
     found = on_pipe("verify", cwd=folder)
     assert 1 == found.status
     assert "plans/plan-001: different" in found.stdout
-    assert "`taskstore verify --repair` makes the cache anew" in found.stderr
+    assert "`taskstore verify --repair` rebuilds the cache" in found.stderr
     as_json = on_pipe("verify", "--json", cwd=folder)
     assert (1, False) == (as_json.status, json.loads(as_json.stdout)["ok"])
     assert 0 == on_pipe("verify", "--repair", cwd=folder).status
@@ -49,7 +54,7 @@ def test_a_difference_is_the_answer_no(folder: Path) -> None:
 
 
 def test_an_unusable_cache_stops_no_command(folder: Path) -> None:
-    """A cache that is garbled or gone is made anew by whatever comes next."""
+    """A cache that is garbled or gone is rebuilt by whatever comes next."""
     cache = folder / ".taskstore/taskstore.db"
     for wreck in (lambda: cache.write_bytes(b"x" * 5000), lambda: cache.unlink(missing_ok=True)):
         wreck()
@@ -195,7 +200,8 @@ def test_progress_is_for_people_who_wait(folder: Path) -> None:
             shown = b""
         os.close(read)
         assert expected == (b"Reading" in shown)
-    script = SLOW.replace("progress", "waiting").replace(" as update", "")
+    script = SLOW.replace("import progress", "import waiting")
+    script = script.replace("with progress", "with waiting").replace(" as update", "")
     script = script.partition("    for")[0] + "    time.sleep(0.3)\n"
     run = subprocess.run([*call[:-1], script, "0"], capture_output=True, check=True)
     assert (b"", b"") == (run.stdout, run.stderr)

@@ -61,12 +61,12 @@ CASES: list[tuple[str, int, str]] = [
     ("list plans -w staus=open", 2, "has no field 'staus'; did you mean 'status'?"),
     ("list plans -s -priorty", 2, "has no field 'priorty'; did you mean 'priority'?"),
     ("list plans -c id,titel", 2, "has no field 'titel'; did you mean 'title'?"),
-    ("list plans -w a-b=1", 2, "'a-b=1' is no filter: write one such as status=open"),
+    ("list plans -w a-b=1", 2, "'a-b=1' is not a filter: write one such as status=open"),
     ("list plans -w priority>high", 2, "priority has numbers in the log, and 'high' is none"),
     ("list plans -w done=yes", 2, "done has true or false in the log, and 'yes' is none"),
     ("list plans -w status:=open", 2, "status: 'open' is not JSON"),
     ("list plans -w labels=docs", 2, "labels has lists in the log, and 'docs' is none"),
-    ("list plans -w updated_at>noon", 2, "updated_at 'noon' is no RFC 3339 time"),
+    ("list plans -w updated_at>noon", 2, "updated_at 'noon' is not an RFC 3339 time"),
     ("list plans -n -1", 2, "-1 is not in the range x>=0"),
     ("get plans", 2, "Missing argument 'ID...'"),
     ("get plans plan-01", 1, "no record 'plan-01' in collection 'plans'; did you mean 'plan-001'?"),
@@ -104,7 +104,11 @@ CASES: list[tuple[str, int, str]] = [
     ("import plnas nope.jsonl", 2, "no collection 'plnas' yet; did you mean 'plans'?"),
     ("export plans -o no/where.csv", 3, "Error: there is no folder 'no': make it first\n"),
     ("export plans -o bad.jsonl/x.csv", 3, "Error: there is no folder 'bad.jsonl': make it"),
-    ("export plans -o x.xlsx", 2, "'.xlsx' is no format that can be written: give it a name with"),
+    (
+        "export plans -o x.xlsx",
+        2,
+        "'.xlsx' is not a format that can be written: give it a name with",
+    ),
     ("export plans -o x.db", 2, "one of .jsonl, .ndjson, .json, .csv, or say --format jsonl,"),
     ("list plans -w a.b=2", 2, "(for others there is `taskstore sql`)"),
     ("indexes add plans nope", 2, "has no field 'nope'"),
@@ -124,7 +128,7 @@ CASES: list[tuple[str, int, str]] = [
     ("sql INSERT_INTO_plans_VALUES(1)", 2, "only queries can be run here"),
     ("compact", 2, "Give either collections or --all"),
     ("compact plnas", 1, "did you mean 'plans'?"),
-    ("watch --since nonsense", 2, "'nonsense' is no cursor"),
+    ("watch --since nonsense", 2, "'nonsense' is not a cursor"),
     ("completion tcsh", 2, "'tcsh' is not one of 'bash', 'zsh', 'fish'"),
     ("list plans --store nope", 3, "no store at 'nope': make one with `taskstore init`"),
 ]
@@ -216,7 +220,7 @@ def test_settings_that_stop_a_merge_are_told(
 def test_settings_that_are_a_directory_are_said(call: Callable[..., Result], folder: Path) -> None:
     """A config.toml that is a directory stops no reader, and each who needs it says the remedy."""
     (folder / ".taskstore/config.toml").mkdir()
-    said = "config.toml: it is a directory, and the settings are a file: rename or remove it\n"
+    said = "config.toml: it is a directory, and must be a file: rename or remove it\n"
     assert "3\n" == call("list", "plans", "--count").stdout
     assert 0 == call("set", "plans", "plan-001", "status=x").exit_code
     for command in ("status", "sync"):
@@ -231,13 +235,18 @@ def test_settings_that_are_a_directory_are_said(call: Callable[..., Result], fol
 
 
 def test_a_refusal_of_the_system_speaks_of_no_python(
-    call: Callable[..., Result], folder: Path
+    call: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the operating system refuses a file, the message has nothing of Python's calls."""
-    (folder / ".taskstore/.version").mkdir()
-    done = call("list", "plans")
+    home = folder / "home"
+    home.mkdir()
+    (home / "taskstore").touch()
+    monkeypatch.setenv("TASKSTORE_STATE_HOME", str(home))
+    done = call("add", "plans", "id=new")
     assert 3 == done.exit_code
-    assert done.stderr.endswith("and that its permissions and the disk allow it\n")
+    assert f"cannot write '{home}/taskstore/stores/" in done.stderr
+    assert "set TASKSTORE_STATE_HOME to a directory that you can write" in done.stderr
+    assert "Errno" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -263,7 +272,7 @@ def test_a_log_that_is_no_file_is_named(
     path = folder / ".taskstore/linked.jsonl"
     if kind == "directory":
         path.mkdir()
-        said = f"Error: {path} is no regular file, and no log: rename or move it\n"
+        said = f"Error: {path} is not a regular file, and no log: rename or move it\n"
     else:
         path.symlink_to("../new.jsonl" if kind == "link" else "../nowhere")
         said = f"Error: {path} is a symbolic link, and a log is a file of its own, as git has to "

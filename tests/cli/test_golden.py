@@ -6,11 +6,13 @@ The commands for git are in tests/git.
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from taskstore.cli import main
+from tests.cli import shop
 from tests.cli.golden_files import compare, seen
 from tests.cli.programs import on_pipe, on_terminal
 from tests.git.test_golden import CASES as GIT
@@ -57,6 +59,13 @@ CASES: dict[str, tuple[list[str], str]] = {
     "verify-json": (["verify", "--json"], ""),
     "compact": (["compact", "plans"], ""),
     "compact-json": (["compact", "plans", "--keep-tombstones", "0", "--json"], ""),
+    "evolve": (["evolve"], ""),
+    "evolve-json": (["evolve", "plans", "--json"], ""),
+    "evolve-step": (["evolve", "plans", "--step", '{"rename": {"title": "name"}}'], ""),
+    "adopt": (["adopt", "shop:Base", "--exclude", "users.token"], ""),
+    "adopt-json": (["adopt", "shop:Base", "--json"], ""),
+    "trust": (["trust"], ""),
+    "trust-json": (["trust", "shop.models", "--json"], ""),
     "watch": (["watch", "--since", "0", "--once"], ""),
     "watch-json": (["watch", "notes", "--since", "0", "--once", "--json"], ""),
 }
@@ -77,7 +86,8 @@ IMPORT = """\
 
 @pytest.fixture
 def place(folder: Path) -> Path:
-    """The folder of the sample store, with a file to import."""
+    """The folder of the sample store, with a file to import and the models of an application."""
+    shutil.copy(shop.__file__, folder / "shop.py")
     (folder / "in.jsonl").write_text(IMPORT, encoding="utf-8")
     return folder
 

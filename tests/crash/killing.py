@@ -33,7 +33,7 @@ def run_and_kill(
         note: Takes in a message.
         chance: Draws when it is killed.
         messages: It lives for less than so many messages,
-        longest: and for so many seconds more, at most.
+        longest: And for so many seconds more, at most.
     """
     ours, theirs = server.Pipe(duplex=False)
     first, seed = max(born, default=0) + 1, chance.randrange(2**32)

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import sessionmaker
 
 from taskstore import Store
-from taskstore._cache.guard import GuardedConnection, GuardedCursor
+from taskstore._cache.engine.guard import GuardedConnection, GuardedCursor
 from taskstore.errors import CommitUncertainError, TaskstoreError
 from taskstore.models import StoredRecord
 from tests.crash.scene import (

@@ -197,7 +197,7 @@ def test_another_program_acts_at_every_step(
             check_cache(store)
             found = told(place)
             if stage.acted_at and act in BRINGING:
-                assert (collection, "theirs") in found
+                assert (collection, "theirs") in found, f"{number} {stage.acted_at}"
             if not (stage.late and act in (check_out, remove, truncate)):
                 lost = [key for key in acknowledged if key not in found]
                 assert [] == lost, f"acted before {stage.acted_at} ({number})"

@@ -22,12 +22,14 @@ import pytest
 
 from taskstore import Store, where
 from taskstore._log import files
+from taskstore._log.trust import Mark
 from taskstore.errors import LogWriteError
 from taskstore.models import StoredRecord
 from tests.crash.scene import LONG, Plan, Task, check_cache, logs
 from tests.log.disk import Recorder, lay
 from tests.store.reader import replay
 
+MARK = Mark.transient()
 STATES = 20_000 if LONG else 700
 SEARCHED = 20_000 if LONG else 3000
 
@@ -41,6 +43,12 @@ Found = dict[tuple[str, str], int | None]
 
 DEAD = {("plans", "c")}
 """The record that the run deletes."""
+
+
+@pytest.fixture(autouse=True)
+def one_clone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a power cut leaves is laid out in another directory, and is the same clone's."""
+    monkeypatch.setattr(Mark, "of", lambda directory: MARK)
 
 
 class Killed(BaseException):
@@ -135,7 +143,7 @@ class Run:
             def full(*_: Any) -> None:
                 raise sqlite3.OperationalError("injected: database or disk is full")
 
-            patch.setattr("taskstore._cache.guard.GuardedConnection.commit", full)
+            patch.setattr("taskstore._cache.engine.guard.GuardedConnection.commit", full)
             with pytest.raises(Exception, match="injected"):
                 self._write(store, parts)
         self._undone(name, parts)

@@ -138,6 +138,7 @@ class Shell:
                 **kept,
                 "PATH": os.pathsep.join([*path, os.environ["PATH"]]),
                 "HOME": str(place),
+                "EXAMPLES": str(ROOT / "docs" / "examples"),
                 "GIT_CONFIG_GLOBAL": str(settings),
                 "GIT_CONFIG_NOSYSTEM": "1",
                 "LC_ALL": "C.UTF-8",

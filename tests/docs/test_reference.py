@@ -10,9 +10,9 @@ import pytest
 
 import taskstore
 from taskstore import errors
-from taskstore._cache.revisions import REVISIONS
+from taskstore._cache.schema.revisions import REVISIONS
+from taskstore._format.config import POLICIES
 from taskstore._log.layout import Layout
-from taskstore._merge.policies import POLICIES
 from taskstore.models import DEFAULT
 from tests.docs.pages import PAGES, ROOT
 

@@ -54,7 +54,7 @@ def written(records: list[dict[str, Any]], format: str, columns: list[str] | Non
 def read(text: str | bytes, format: str, **kinds: set[str]) -> list[Item]:
     """What may be records in the text of a file."""
     data = text if isinstance(text, bytes) else text.encode()
-    return list(read_items(data, format, lambda name: kinds.get(name, set())))
+    return list(read_items(io.BytesIO(data), format, lambda name: kinds.get(name, set())))
 
 
 def exact(value: Any) -> str:
@@ -124,7 +124,7 @@ def test_a_spreadsheet_may_have_its_ways() -> None:
         ("csv", b"\xff", "not UTF-8, at byte 0"),
         ("json", b"[", "not JSON"),
         ("json", b"5", "neither an array of objects nor an object"),
-        ("json", b"[NaN]", "NaN is no JSON value"),
+        ("json", b"[NaN]", "NaN is not a JSON value"),
     ],
 )
 def test_a_file_of_another_format_is_refused(format: str, data: bytes, reason: str) -> None:
@@ -134,7 +134,7 @@ def test_a_file_of_another_format_is_refused(format: str, data: bytes, reason: s
 
 
 def test_a_bad_line_does_not_take_others_along() -> None:
-    """Each line that is no record is told of with its number; the others are read."""
+    """Each line that is not a record is told of with its number; the others are read."""
     data = b'{"id":"a"}\n\n<<<<<<< x\n[1]\n\xff\n{"id":"b"}\r\n'
     found = read(data, "jsonl")
     assert [1, 3, 4, 5, 6] == [item.place for item in found]

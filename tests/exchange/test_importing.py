@@ -137,7 +137,7 @@ def test_what_is_no_record_is_named(store: Store) -> None:
 
 
 def test_strict_imports_all_or_nothing(store: Store) -> None:
-    """`strict` writes nothing if anything is no usable record."""
+    """`strict` writes nothing if anything is not a usable record."""
     with pytest.raises(ImportRefusedError) as caught:
         bring(store, {"id": "d"}, {"x": 1}, strict=True)
     assert [2] == [item.place for item in caught.value.skipped]

@@ -184,7 +184,7 @@ def test_odd_values_are_judged_by_the_rules(record: Any, piece: Any, twice: Any)
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_reasons(raw: Any, reason: Any) -> None:
-    """What is no record is refused with a reason that a person understands."""
+    """What is not a record is refused with a reason that a person understands."""
     with pytest.raises(LineError, match=re.escape(reason)):
         decode_envelope(raw)
 

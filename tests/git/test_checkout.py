@@ -80,7 +80,7 @@ def test_a_second_log_over_the_first_is_found_and_joined(sparse: Clone) -> None:
     sparse.put("new", title="New")
     (finding,) = (i for i in sparse.json("doctor", status=1)["findings"] if i["code"] == "replaced")
     assert "error" == finding["level"]
-    assert f"{LOG} was begun anew: 2 record(s)" in finding["message"]
+    assert f"{LOG} was started over: 2 record(s)" in finding["message"]
     sparse.git("sparse-checkout", "disable")
     done = sparse.git("commit", "-qam", "all", status=1)
     assert f"{LOG}: another log, without 2 record(s)" in done.stderr
@@ -101,7 +101,7 @@ def test_a_second_log_over_the_first_is_found_and_joined(sparse: Clone) -> None:
         line("a", 8, title="A"),
         "",
     ],
-    ids=["written anew", "deleted", "half", "emptied"],
+    ids=["rewritten", "deleted", "half", "emptied"],
 )
 def test_a_log_that_keeps_its_ids_is_committed(clone: Clone, text: str) -> None:
     """Every line may change, and a log may be emptied, without being taken for another log."""
@@ -116,7 +116,7 @@ def test_records_may_be_dropped_after_their_tombstones(clone: Clone) -> None:
     clone.delete("b")
     clone.commit("deleted")
     clone.write(line("c", 9, title="C"))
-    clone.commit("compacted, and begun anew")
+    clone.commit("compacted, and started over")
 
 
 def test_a_merge_that_takes_the_other_side_is_committed(clone: Clone) -> None:

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from taskstore import Store
-from taskstore._doctor.mounts import network_file_system
+from taskstore._doctor.log_checks import network_file_system
+from taskstore._log.layout import Layout
+from taskstore._store.seal import CacheSeal
 from tests.git.clones import Clone, files_of
 from tests.merge.repositories import LOG, line
 
@@ -41,6 +43,7 @@ def corrupt(clone: Clone) -> None:
     with sqlite3.connect(clone.directory / "taskstore.db") as database:
         database.execute("UPDATE records SET data_json = replace(data_json, 'open', 'shut')")
     database.close()
+    CacheSeal(Layout(clone.directory)).note()
 
 
 def garble(clone: Clone) -> None:
@@ -55,6 +58,7 @@ def newer_schema(clone: Clone) -> None:
     with sqlite3.connect(clone.directory / "taskstore.db") as database:
         database.execute("UPDATE taskstore_version SET version_num = '9999'")
     database.close()
+    CacheSeal(Layout(clone.directory)).note()
 
 
 def ignored(clone: Clone) -> None:
@@ -166,6 +170,8 @@ def test_hooks_that_were_there_before_a_tool_came_still_count(clone: Clone) -> N
 def test_a_store_of_another_name_is_told(clone: Clone) -> None:
     """A directory that the driver would not take for a store is no place to install for."""
     clone.directory.rename(clone.path / "tasks")
+    # The mark is that of the place in the repository.
+    clone.taskstore("sync", "--store", "tasks")
     (finding,) = (i for i in clone.json("doctor", "--store", "tasks", status=1)["findings"])
     assert "name" == finding["code"]
     clone.taskstore("git", "install", "--store", "tasks", status=3)
@@ -278,6 +284,37 @@ def test_a_conflict_that_somebody_works_at_is_left_alone(clone: Clone) -> None:
     assert kept + "\n" == clone.read()
     clone.git("add", LOG)
     assert clone.json("doctor")["ok"]
+
+
+def linked(path: Path) -> None:
+    """Put a link to a file outside of the clone in a log's place."""
+    target = path.parent.parent.parent / "precious.jsonl"
+    target.write_bytes(path.read_bytes())
+    path.unlink()
+    path.symlink_to(target)
+
+
+def endless(path: Path) -> None:
+    """Give a log a line that is longer than a line may be."""
+    os.truncate(path, path.stat().st_size + 64 * 1024 * 1024)
+
+
+@pytest.mark.parametrize("make", [linked, endless])
+def test_a_conflict_in_what_is_no_log_is_left_alone(
+    clone: Clone, make: Callable[[Path], None]
+) -> None:
+    """A link, or a line without end, in the place of a log in conflict is not merged."""
+    conflict(clone)
+    path = clone.path / LOG
+    make(path)
+    before = path.lstat()
+    assert "conflict" in codes(clone.json("doctor", "--fix", status=1))
+    after = path.lstat()
+    assert (before.st_ino, before.st_size, before.st_mode) == (
+        after.st_ino,
+        after.st_size,
+        after.st_mode,
+    )
 
 
 def test_a_conflict_that_git_merged_anew_is_staged(clone: Clone) -> None:

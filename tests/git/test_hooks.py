@@ -140,7 +140,7 @@ def test_a_switch_that_changes_no_log_is_not_slowed(clone: Clone) -> None:
     """Where two commits have the same logs the checkout hook does not open the store."""
     clone.write("x\n", "file")
     clone.commit("no log")
-    # An unusable cache would be made anew by whoever opens the store.
+    # An unusable cache would be rebuilt by whoever opens the store.
     (clone.directory / "taskstore.db").write_bytes(b"garbled")
     clone.git("switch", "-q", "-c", "new")
     clone.git("switch", "-q", "--detach", "HEAD~1")

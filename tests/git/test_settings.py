@@ -106,10 +106,11 @@ def test_the_doctor_compares_the_policies_with_the_types(clone: Clone) -> None:
 
 
 def test_a_clone_alone_makes_nobody_run_its_code(clone: Clone) -> None:
-    """A module that config.toml names is not looked for in the repository itself."""
+    """A module that config.toml names is not looked for in the repository, not even if trusted."""
     clone.write(EVILS, "evil.py")
     clone.write(EVILS, "src/evil.py")
     clone.write('types = ["evil"]\n', ".taskstore/config.toml")
+    clone.taskstore("trust", "evil")
     found = clone.json("doctor")
     assert ["types"] == [item["code"] for item in found["findings"]]
     assert "No module named 'evil'" in found["findings"][0]["message"]

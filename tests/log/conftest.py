@@ -12,9 +12,10 @@ from tests.log.disk import Tap
 
 @pytest.fixture
 def layout(directory: Any) -> Any:
-    """A new store directory."""
+    """A new store directory, with a mark, as a store that is open has it."""
     layout = Layout(directory)
     layout.create()
+    assert layout.mark.home
     return layout
 
 

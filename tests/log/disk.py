@@ -102,9 +102,9 @@ class Recorder:
         return number
 
     def _open_file(self, real: Any) -> Any:
-        def call(path: Any, flags: Any) -> Any:
+        def call(path: Any, flags: Any, mode: Any = 0o666) -> Any:
             new = not Path(path).exists()
-            fd = real(path, flags)
+            fd = real(path, flags, mode)
             if new and flags & os.O_CREAT:
                 self.add("name", path.name, self.number_anew(path))
             self._inodes[self._key(fd)] = path.name

@@ -16,7 +16,7 @@ import pytest
 from taskstore._log.gate import Gate
 from taskstore._log.layout import Layout
 from taskstore._log.locks import directory_lock, file_lock, telling_of_waits
-from taskstore.errors import LockTimeoutError, StoreNotFoundError
+from taskstore.errors import LockTimeoutError, StoreAccessError, StoreNotFoundError
 
 HOLDER = """
 import sys
@@ -180,12 +180,12 @@ def test_one_who_waited_for_a_replaced_directory_locks_the_new_one(layout: Any) 
     two.release()
 
 
-def test_a_symbolic_link_to_the_directory_locks_the_directory(layout: Any) -> None:
-    """Through a link, the same directory is locked."""
+def test_a_symbolic_link_to_the_directory_is_not_followed(layout: Any) -> None:
+    """A link in the directory's place, which a clone may bring, is refused."""
     link = layout.directory.with_name("link")
     link.symlink_to(layout.directory)
-    with directory_lock(Layout(link)).hold(1):
-        assert not directory_lock(layout).try_acquire()
+    with pytest.raises(StoreAccessError, match="link"):
+        directory_lock(Layout(link)).acquire(1)
 
 
 def test_a_forked_child_has_a_lock_of_its_own(layout: Any) -> None:

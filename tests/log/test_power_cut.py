@@ -18,6 +18,7 @@ from taskstore._log import files
 from taskstore._log.commit import LogWriter
 from taskstore._log.layout import Layout
 from taskstore._log.recovery import recover
+from taskstore._log.trust import Mark
 from tests.log.disk import Recorder, lay
 
 
@@ -25,6 +26,8 @@ def lines(*ids: Any) -> Any:
     """Record lines with these ids."""
     return [b'{"id":"%b","x":"%b"}' % (id.encode(), b"x" * 40) for id in ids]
 
+
+MARK = Mark.transient()
 
 TRANSACTIONS = [
     ("single", {"plans": lines("s1")}),
@@ -34,6 +37,12 @@ TRANSACTIONS = [
     ("last", {"plans": lines("l1")}),
     ("both", {"plans": lines("z1"), "tasks": lines("z2")}),
 ]
+
+
+@pytest.fixture(autouse=True)
+def one_clone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a power cut leaves is laid out in another directory, and is the same clone's."""
+    monkeypatch.setattr(Mark, "of", lambda directory: MARK)
 
 
 def run(recorder: Any, layout: Any) -> Any:

@@ -15,8 +15,7 @@ from tests.merge.repositories import line
 pytestmark = pytest.mark.public
 
 # Processor time of a whole run, the best of a few; other programs hardly change it.
-ALLOWED_SECONDS = 0.15
-BARE_SECONDS = 0.03
+ALLOWED = 3
 
 LOADED = """
 import json, sys
@@ -168,9 +167,10 @@ def test_the_driver_loads_only_what_it_needs(files: list[str]) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="processor time of children")
 def test_the_driver_is_quick(files: list[str]) -> None:
-    """A small merge takes at most 150 ms of processor time, start included.
+    """A small merge takes at most three times what importing its libraries takes, start included.
 
-    On a machine where Python alone takes more than 30 ms, it may take more in proportion.
+    The smallest of several runs counts, and both are taken in turn: other programs of the machine
+    slow the one like the other.
     """
     import resource
 
@@ -180,9 +180,15 @@ def test_the_driver_is_quick(files: list[str]) -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
 
-    bare = min(seconds("-c", "") for _ in range(5))
-    merge = min(seconds("-P", "-m", "taskstore", "merge", *files) for _ in range(5))
-    assert merge <= ALLOWED_SECONDS * max(1, bare / BARE_SECONDS)
+    pairs = [
+        (
+            seconds("-c", "import attrs, click, msgspec"),
+            seconds("-P", "-m", "taskstore", "merge", *files),
+        )
+        for _ in range(7)
+    ]
+    floor, merge = (min(times) for times in zip(*pairs, strict=True))
+    assert merge <= ALLOWED * floor
 
 
 def test_the_version_is_shown() -> None:

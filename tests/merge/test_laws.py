@@ -83,7 +83,7 @@ def test_records_of_one_side_follow_the_rules(files: tuple[bytes, bytes, bytes])
 
 @given(histories())
 def test_lines_that_are_no_records_stay(files: tuple[bytes, bytes, bytes]) -> None:
-    """A line that is no record stays unless one side removed it from what the base had."""
+    """A line that is not a record stays unless one side removed it from what the base had."""
     base, ours, theirs = files
     before, first, second, kept = (
         Counter(line.raw for line in read_log(file, {}).lines if line.id is None)

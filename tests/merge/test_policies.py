@@ -6,8 +6,7 @@ import pickle
 
 import pytest
 
-from taskstore._merge.policies import POLICIES, Policies, parse_policies
-from taskstore._records.declaration import MERGE_POLICIES
+from taskstore._merge.policies import Policies, parse_policies
 from taskstore.errors import ConfigError
 
 
@@ -22,11 +21,6 @@ def test_policies_are_read_by_collection_and_field() -> None:
 def test_no_settings_are_no_policies() -> None:
     """An empty file, and one without merge settings, give every field the default."""
     assert Policies() == parse_policies("") == parse_policies("[other]\n")
-
-
-def test_the_policies_are_those_of_declarations() -> None:
-    """What a record type may declare is what a merge knows."""
-    assert MERGE_POLICIES == POLICIES
 
 
 @pytest.mark.parametrize(

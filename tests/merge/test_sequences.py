@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskstore._merge.sequences import merge_order, repeated, text_of
+from taskstore._merge.lists import merge_order, repeated, text_of
 
 KEYS = [b"a", b"b", b"c", b"d", b"e"]
 orders = st.lists(st.sampled_from(KEYS), unique=True)

@@ -19,8 +19,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, MetaData, create_engine, inspect
 
 from taskstore import migrations
-from taskstore._cache.models import DEFAULT, build_models
-from taskstore._cache.schema import current_revision, ensure_schema
+from taskstore._cache.schema.models import DEFAULT, build_models
+from taskstore._cache.schema.schema import current_revision, ensure_schema
 from taskstore.errors import SchemaVersionError
 
 ENV = """
@@ -65,7 +65,7 @@ def application(tmp_path: Path) -> Config:
     (folder / "script.py.mako").write_text("")
     for name, down, up_to, down_to, since in (
         ("one", None, "0003", "base", ', since="0003"'),
-        ("two", "one", "0006", "0003", ""),
+        ("two", "one", "0009", "0003", ""),
     ):
         text = REVISION.format(name=name, down=down, up_to=up_to, down_to=down_to, since=since)
         (folder / "versions" / f"{name}.py").write_text(text)
@@ -134,7 +134,7 @@ def test_a_database_that_is_there_already(application: Config, engine: Engine) -
     command.upgrade(application, "head")
     assert OWN | OURS == tables(engine)
     with engine.connect() as connection:
-        assert "0006" == current_revision(connection)
+        assert "0009" == current_revision(connection)
 
 
 def test_autogenerate_leaves_our_tables_alone(application: Config, engine: Engine) -> None:

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
-from taskstore._cache.models import DEFAULT, Models, build_models
-from taskstore._cache.revisions import HEAD, REVISIONS, scripts
-from taskstore._cache.schema import current_revision, ensure_schema
+from taskstore._cache.schema.models import DEFAULT, Models, build_models
+from taskstore._cache.schema.revisions import HEAD, REVISIONS, detect, move, scripts
+from taskstore._cache.schema.schema import current_revision, ensure_schema
 
 LAYOUTS = {"first": "0001", "second": "0002", "current": "0003"}
 FOLDER = Path(__file__).parent / "layouts"
@@ -170,7 +171,7 @@ def test_downgrade_keeps_what_fits(tmp_path: Path) -> None:
             connection.exec_driver_sql(
                 f"INSERT INTO record_indexes VALUES ('p', 'a', '{name}', {value})"
             )
-        connection.exec_driver_sql("INSERT INTO tombstones VALUES ('p', 'z', 1, 1000, NULL)")
+        connection.exec_driver_sql("INSERT INTO tombstones VALUES ('p', 'z', 1, 1000, NULL, NULL)")
     done = alembic("-x", f"url=sqlite:///{tmp_path / 'a.db'}", "downgrade", "0003")
     assert 0 == done.returncode, done.stderr
     assert [("p", "a", "{}", 1)] == content(engine, "records")
@@ -183,6 +184,42 @@ def test_downgrade_keeps_what_fits(tmp_path: Path) -> None:
     done = alembic("-x", f"url=sqlite:///{tmp_path / 'a.db'}", "downgrade", "base")
     assert 0 == done.returncode, done.stderr
     assert set() == schema_of(engine)
+    engine.dispose()
+
+
+def moved(engine: Engine, revision: str, *, down: bool = False) -> None:
+    """Bring a database to a revision."""
+    with engine.begin() as connection:
+        context = MigrationContext.configure(connection)
+        move(Operations(context), revision, models=DEFAULT, since=None, down=down)
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_database_without_a_revision_is_recognised(tmp_path: Path, revision: str) -> None:
+    """Each revision is told from the others by its tables alone."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'a.db'}")
+    moved(engine, revision)
+    with engine.connect() as connection:
+        assert revision == detect(connection, DEFAULT)
+    engine.dispose()
+
+
+def test_a_digest_takes_the_place_of_the_checksum(tmp_path: Path) -> None:
+    """What was noted of a log is kept up and down, but for its digest, which is not known then."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'a.db'}")
+    moved(engine, "0006")
+    with engine.begin() as connection:
+        for name in ("plans", "notes"):
+            connection.exec_driver_sql(
+                f"INSERT INTO sync_metadata VALUES ('{name}', 1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 0)"
+            )
+    rows = [(name, 1, 2, 3, 4, 5, 6, None, 8, 9, 1, 0) for name in ("notes", "plans")]
+    for revision, column in (("0007", ("digest", "TEXT")), ("0006", ("checksum", "BIGINT"))):
+        moved(engine, revision, down=revision == "0006")
+        assert rows == content(engine, "sync_metadata")
+        with engine.connect() as connection:
+            info = connection.exec_driver_sql("PRAGMA table_info(sync_metadata)").all()
+        assert column == (info[7][1], info[7][2])
     engine.dispose()
 
 

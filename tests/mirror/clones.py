@@ -17,7 +17,8 @@ from sqlalchemy import Engine, create_engine, event, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from taskstore import Store
-from taskstore._cache.schema import ensure_schema
+from taskstore._cache.schema.schema import ensure_schema
+from taskstore._mirror.model.registry import registry
 from tests.mirror.models import MIRRORS, Base
 from tests.store.reader import replay
 
@@ -27,9 +28,9 @@ class Clone:
     """One clone.
 
     Attributes:
-        folder: where it is.
-        engine: the application's, which enforces foreign keys.
-        store: open on it.
+        folder: Where it is.
+        engine: The application's, which enforces foreign keys.
+        store: Open on it.
         sessions: attached.
     """
 
@@ -90,7 +91,7 @@ class Clone:
         """The log, the cache and the application's tables say the same."""
         report = self.store.verify()
         assert () == report.differences, "\n".join(map(str, report.differences))
-        for mirror in self.store._context.mirrors:
+        for mirror in registry(self.store._context):
             served = {row["id"]: row for row in self.store.list(mirror.collection)}
             assert self.told(mirror.collection) == served
 

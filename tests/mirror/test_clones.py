@@ -4,59 +4,33 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.merge.repositories import Repository
-from tests.mirror.clones import Clone, cloned
+from tests.mirror.clones import Clone
 from tests.mirror.models import Circle, Person, Step, Tag, Task, Thing
+from tests.mirror.pairs import Pair, exchange, paired
 from tests.mirror.test_flush import EVERYTHING
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
-IGNORED = "app.db*\n"
-
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[Repository, Clone, Repository, Clone]]:
+def pair(tmp_path: Path) -> Iterator[Pair]:
     """Two clones of one repository, each with a database of its own."""
-    origin = tmp_path / "origin.git"
-    with ExitStack() as stack:
-        first = stack.enter_context(cloned(tmp_path / "one"))
-        one = Repository(first.folder)
-        one.git("init", "-q", "-b", "main")
-        one.write("*.jsonl merge=union text eol=lf\n", ".gitattributes")
-        one.write(IGNORED, ".gitignore")
-        with first.sessions.begin() as session:
-            ada = Person(id="ada", name="Ada")
-            session.add_all([ada, Task(id="a", title="A", owner=ada, labels=["x"])])
-            session.add(Task(id="b", title="B", tags=[Tag(name="t"), Tag(name="u")]))
-            session.add_all([Circle(id="c", radius=1.0), Thing(**EVERYTHING)])
-        one.commit()
-        one.git("clone", "-q", "--bare", ".", str(origin))
-        one.git("remote", "add", "origin", str(origin))
-        one.git("fetch", "-q", "origin")
-        one.git("branch", "-q", "--set-upstream-to=origin/main", "main")
-        one.use_driver()
-        two = one.clone(tmp_path / "two")
-        two.git("remote", "set-url", "origin", str(origin))
-        second = stack.enter_context(cloned(two.path))
-        yield one, first, two, second
+    with paired(tmp_path, fill) as found:
+        yield found
 
 
-def exchange(one: Repository, first: Clone, two: Repository, second: Clone) -> None:
-    """Commit on both sides, merge on the one, and fetch on the other."""
-    one.commit("ours")
-    two.commit("theirs")
-    one.git("push", "-q", "origin", "main")
-    two.git("pull", "-q", "--no-rebase", "--no-edit")
-    two.git("push", "-q", "origin", "main")
-    one.git("pull", "-q", "--no-rebase", "--no-edit")
-    for clone in (first, second):
-        assert [] == clone.store.sync().problems
-        clone.check()
+def fill(first: Clone) -> None:
+    """Give the first clone rows of several classes."""
+    with first.sessions.begin() as session:
+        ada = Person(id="ada", name="Ada")
+        session.add_all([ada, Task(id="a", title="A", owner=ada, labels=["x"])])
+        session.add(Task(id="b", title="B", tags=[Tag(name="t"), Tag(name="u")]))
+        session.add_all([Circle(id="c", radius=1.0), Thing(**EVERYTHING)])
 
 
 def test_clones_converge(pair: tuple[Repository, Clone, Repository, Clone]) -> None:

@@ -176,11 +176,10 @@ def test_a_forced_sync_mends_rows(one: Clone) -> None:
     """What a foreign program did to the rows is found by verify, and undone by its repair."""
     with one.sessions.begin() as session:
         session.add_all([Tag(name="x"), Tag(name="y"), Person(id="p", name="Ada")])
-    driver = one.engine.raw_connection()
-    driver.cursor().execute("UPDATE people SET name = 'Eve'")
-    driver.cursor().execute("DELETE FROM tags WHERE name = 'x'")
-    driver.commit()
-    driver.close()
+    with closing(sqlite3.connect(one.folder / "app.db")) as foreign:
+        foreign.execute("UPDATE people SET name = 'Eve'")
+        foreign.execute("DELETE FROM tags WHERE name = 'x'")
+        foreign.commit()
     assert [("people", "p", "row"), ("tags", "x", "row")] == [
         (d.collection, d.id, d.kind) for d in one.store.verify().differences
     ]
@@ -205,7 +204,7 @@ def test_sessions_see_a_sync(one: Clone, two: Clone) -> None:
 
 
 def test_another_class(one: Clone) -> None:
-    """A record that was deleted and made anew as another class becomes a row of that class."""
+    """A record that was deleted and rebuilt as another class becomes a row of that class."""
     with one.sessions.begin() as session:
         session.add_all([Circle(id="a", radius=1.0), Square(id="b", side=2)])
     one.append("shapes", {"id": "a", "kind": "square", "side": 3, "updated_at": 2**42})
@@ -220,7 +219,7 @@ def test_another_class(one: Clone) -> None:
 
 
 def test_another_class_and_what_refers_to_it(tmp_path: Path) -> None:
-    """It is not made anew where the database would delete rows that refer to it."""
+    """It is not rebuilt where the database would delete rows that refer to it."""
     with cloned(tmp_path / "one") as one, one.sessions.begin() as session:
         session.add(Circle(id="a", radius=1.0))
     with closing(sqlite3.connect(tmp_path / "one" / "app.db")) as database:

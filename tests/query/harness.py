@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -14,9 +15,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine, event, insert
 from sqlalchemy.pool import StaticPool
 
-from taskstore._cache.functions import register_functions
-from taskstore._cache.models import DEFAULT
-from taskstore._cache.statements import RecordQuery
+from taskstore._cache.engine.functions import register_functions
+from taskstore._cache.schema.models import DEFAULT
+from taskstore._cache.sql.statements import RecordQuery
 from taskstore._format.instants import parse_instant
 from taskstore._format.lines import decode_object
 from taskstore._query.conditions import Condition, Filter, FilterOp, Not
@@ -56,11 +57,17 @@ INDEXED: Mapping[str, IndexField] = {field.name: field for field in PLAN.index_f
 NAMES = [name for name in PLAN.fields if name not in ("id", "updated_at")]
 
 
+class Driver(sqlite3.Connection):
+    """A connection that can be referred to weakly, as those of a store can."""
+
+    lost: BaseException | None = None
+
+
 class Cache:
     """An SQLite database in memory with our tables and functions."""
 
     def __init__(self) -> None:
-        engine = create_engine("sqlite://", poolclass=StaticPool)
+        engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"factory": Driver})
         event.listen(engine, "connect", lambda driver, _: register_functions(driver))
         self.connection: Connection = engine.connect()
         DEFAULT.metadata.create_all(self.connection)

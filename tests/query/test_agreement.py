@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import not_, select
 
-from taskstore._cache.compile import compile, order_columns
-from taskstore._cache.models import DEFAULT
+from taskstore._cache.schema.models import DEFAULT
+from taskstore._cache.sql.compile import compile, order_columns
 from taskstore._format.lines import decode_object
 from taskstore._query.conditions import Condition
 from taskstore._query.ordering import resolve_order, sort_key

@@ -96,7 +96,7 @@ def test_foreign_attribute() -> None:
     class Other:
         status: str
 
-    with pytest.raises(InvalidFilterError, match=r"Other\.status is no field of Plan"):
+    with pytest.raises(InvalidFilterError, match=r"Other\.status is not a field of Plan"):
         resolve(where(Other.status) == "a", PLAN)  # type: ignore[misc]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from typing import Any
 
 import pytest
@@ -10,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from taskstore._cache.models import DEFAULT
-from taskstore._cache.statements import PROBE_LIMIT, RecordQuery
+from taskstore._cache.schema.models import DEFAULT
+from taskstore._cache.sql.statements import PROBE_LIMIT, RecordQuery
 from taskstore._query.conditions import all_of, where
 from taskstore.errors import InvalidFilterError
 from tests.query.harness import INDEXED, Cache
@@ -150,6 +152,47 @@ def test_changed_tokens(cache: Cache, data: st.DataObject) -> None:
         return
     # The last character has bits to spare.
     assert found.parameters == query.rows("id", after=token).parameters
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"{}",
+        b'{"a":1,"b":[]}',
+        b'"ab"',
+        b"[1,2]",
+        b"[1,[],3]",
+        b"[" * 5_000,
+        b'["x",[1' + b"0" * 5_000 + b"]]",
+        b'[["updated_at:version"],[1]]',
+        *(
+            b'[["-updated_at:version","id:id"],[%b]]' % values
+            for values in (
+                b'1,"\\ud800"',
+                b"1,2",
+                b"1",
+                b'1,"a",2',
+                b'true,"a"',
+                b'null,"a"',
+                b'1.5,"a"',
+                b'"1","a"',
+                b'9223372036854775808,"a"',
+                b'[],"a"',
+            )
+        ),
+        *(
+            b'[["title:string","id:id"],[%b,"a"]]' % value
+            for value in (b'"\\udfff"', b"NaN", b"{}", b"[]", b"-9223372036854775809")
+        ),
+    ],
+)
+def test_tokens_that_somebody_else_made(cache: Cache, payload: bytes) -> None:
+    """A token whose checksum is right, and that no page has ended with, is refused."""
+    token = base64.urlsafe_b64encode(zlib.crc32(payload).to_bytes(4, "big") + payload)
+    for order_by in (None, "title"):
+        query = cache.query(None, order_by=order_by)
+        with pytest.raises(InvalidFilterError, match="token"):
+            query.rows("id", after=token.decode().rstrip("="))
 
 
 @pytest.mark.parametrize("other", ["-title", ["title", "priority"], None, "due"])

@@ -132,7 +132,7 @@ def test_a_child_that_is_not_decorated_is_no_record_class() -> None:
 @pytest.mark.parametrize("cls", [int, "plans", None, Status])
 def test_other_things_are_no_record_classes(cls: Any) -> None:
     """The error says how to make one."""
-    with pytest.raises(InvalidDeclarationError, match="is no record class: decorate it"):
+    with pytest.raises(InvalidDeclarationError, match="is not a record class: decorate it"):
         RecordType.of(cls)
 
 
@@ -357,3 +357,49 @@ def test_evolve_names_the_nearest_field() -> None:
     """An unknown change is refused."""
     with pytest.raises(UnknownFieldError, match="did you mean 'title'"):
         evolve(Plan("p", "t"), titel="x")
+
+
+class Absent(enum.Enum):
+    UNKNOWN = None
+    KNOWN = "known"
+
+
+class Pair(enum.Enum):
+    LOW = (1, 2)
+    HIGH = (3, 4)
+
+
+class Nested:
+    @attrs.define
+    class Part:
+        state: Absent | None = None
+
+
+@pytest.mark.parametrize(
+    ("hint", "reason"),
+    [
+        (Absent | None, "`| None` away"),
+        (list[Absent | None], "`| None` away"),
+        (dict[str, Absent | None], "`| None` away"),
+        (Nested.Part, "`| None` away"),
+        (Pair, "that JSON changes"),
+        (Pair | None, "that JSON changes"),
+    ],
+)
+def test_an_enum_that_would_be_read_back_as_another_member_is_refused(hint, reason) -> None:
+    """A field whose Enum cannot be told apart in JSON is refused when the class is declared."""
+    with pytest.raises(InvalidDeclarationError, match="state") as caught:
+        record("things")(type("Thing", (), {"__annotations__": {"id": str, "state": hint}}))
+
+    assert reason in str(caught.value)
+
+
+def test_an_enum_with_a_none_member_alone_is_read_back_as_that_member() -> None:
+    """Without `| None`, null has one reading: the member whose value is None."""
+
+    @record("things")
+    class Thing:
+        id: str
+        state: Absent
+
+    assert Absent.UNKNOWN is RecordType.of(Thing).decode('{"id":"1","state":null}').state

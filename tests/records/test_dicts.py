@@ -80,7 +80,7 @@ def test_rich_values_become_their_json() -> None:
         ({"\ud800": 1}, "\ud800", "a lone surrogate"),
         ({"a": 10**400}, "a", "beyond the range of a double"),
         ({"a": object()}, "a", "object"),
-        ({5: 1}, None, "the key 5 is no string"),
+        ({5: 1}, None, "the key 5 is not a string"),
         ({"updated_at": "soon"}, "updated_at", "RFC 3339"),
         ({"a": "x" * 2**24}, "a", "longer than 16 MiB"),
     ],

@@ -109,7 +109,7 @@ def test_the_version_is_left_to_the_caller() -> None:
 
 
 def test_a_value_that_did_not_fit_is_replaced() -> None:
-    """A record made anew may mend a line that could not be read."""
+    """A record rebuilt may mend a line that could not be read."""
     thing = Thing("a", "t")
     thing.serial = 1
     line = '{"id":"a","title":5,"serial":1}'

@@ -30,9 +30,9 @@ class Entry:
     """What is expected of an id: its fields, None for a dead record, and its version.
 
     Attributes:
-        fields: the JSON of the line.
-        order_us: the version in microseconds; None where it is not predicted.
-        born: whether it exists only in the open transaction.
+        fields: The JSON of the line.
+        order_us: The version in microseconds; None where it is not predicted.
+        born: Whether it exists only in the open transaction.
     """
 
     fields: dict[str, Any] | None

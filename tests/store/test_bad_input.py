@@ -220,7 +220,7 @@ def test_every_error_travels_between_processes(directory: Path) -> None:
 
 
 def test_a_wrong_type_is_refused_at_open(directory: Path) -> None:
-    """What is no record class is refused by `open` with its name, and no store stays open."""
+    """What is not a record class is refused by `open` with its name, and no store stays open."""
     wrong: Any
     for wrong in (dict, int, 7):
         with pytest.raises(InvalidDeclarationError):

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from taskstore import SchemaVersionError, Store, StoreAccessError, where
+from taskstore import SchemaVersionError, Store, where
+from taskstore._log.layout import Layout
+from taskstore._store.seal import CacheSeal
 from tests.store.plans import Plan, append, ids, read_log
 
 pytestmark = pytest.mark.public
@@ -69,6 +71,21 @@ def run_sql(script: str) -> Callable[[Path], None]:
     return run
 
 
+def noted(change: Callable[[Path], None]) -> Callable[[Path], None]:
+    """Have a change count as one of a store's own, as that of a newer library would."""
+
+    def run(directory: Path) -> None:
+        change(directory)
+        CacheSeal(Layout(directory)).note()
+
+    return run
+
+
+def noted_sql(script: str) -> Callable[[Path], None]:
+    """Run SQL on the cache as if a store had done so."""
+    return noted(run_sql(script))
+
+
 def foreign_database(directory: Path) -> None:
     """Put the database of another program in place of the cache, with a table of the same name."""
     remove_all(directory)
@@ -84,10 +101,10 @@ DAMAGES = {
     "cut to less than a header": cut_to_header,
     "emptied": empty,
     "another program's": foreign_database,
-    "without records": run_sql("DROP TABLE record_indexes; DROP TABLE records"),
-    "without tombstones": run_sql("DROP TABLE tombstones"),
-    "without metadata": run_sql("DROP TABLE sync_metadata"),
-    "without version": run_sql("DROP TABLE taskstore_version"),
+    "without records": noted_sql("DROP TABLE record_indexes; DROP TABLE records"),
+    "without tombstones": noted_sql("DROP TABLE tombstones"),
+    "without metadata": noted_sql("DROP TABLE sync_metadata"),
+    "without version": noted_sql("DROP TABLE taskstore_version"),
 }
 
 
@@ -196,24 +213,23 @@ def test_the_cache_is_lost_in_a_transaction(directory: Path) -> None:
         assert ["a", "b", "d", "e"] == ids(store)
 
 
-def test_a_directory_in_the_caches_place_is_named(directory: Path) -> None:
-    """What cannot be a cache and cannot be replaced raises with its path; the log stays."""
+def test_a_directory_in_the_caches_place_makes_way(directory: Path) -> None:
+    """A directory in place of the cache is renamed, and its contents are kept."""
     Store.open(directory).close()
     append(directory, {"id": "a", "updated_at": 1})
     remove_all(directory)
     cache(directory).mkdir()
-    with pytest.raises(StoreAccessError, match="taskstore.db") as caught:
-        Store.open(directory)
-    assert str(cache(directory)) == caught.value.path
-    cache(directory).rmdir()
+    (cache(directory) / "something").write_text("theirs")
     with Store.open(directory) as store:
         assert 1 == store.count("plans")
+    [aside] = directory.glob("taskstore.db.*.tmp")
+    assert "theirs" == (aside / "something").read_text()
 
 
 def test_the_cache_of_a_newer_library_is_refused(directory: Path) -> None:
     """A schema that this library does not know is named, with the remedy, and not touched."""
     plain(directory)
-    run_sql("UPDATE taskstore_version SET version_num = 'from_the_future'")(directory)
+    noted(run_sql("UPDATE taskstore_version SET version_num = 'from_the_future'"))(directory)
     remedy = r"from_the_future.*upgrade it.*also be deleted"
     with pytest.raises(SchemaVersionError, match=remedy) as caught:
         Store.open(directory)
@@ -224,9 +240,11 @@ def test_the_cache_of_a_newer_library_is_refused(directory: Path) -> None:
 
 
 def test_other_tables_in_the_cache_are_left_alone(directory: Path) -> None:
-    """A table that somebody made beside ours in the cache stays while the cache stays."""
+    """A table that somebody makes beside ours, with the store's engine, stays with the cache."""
     plain(directory)
-    run_sql("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (7)")(directory)
+    with Store.open(directory) as store, store.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE theirs (x)")
+        connection.exec_driver_sql("INSERT INTO theirs VALUES (7)")
     with Store.open(directory, types=[Plan]) as store:
         store.sync(force=True)
     with closing(sqlite3.connect(cache(directory))) as connection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskstore._store.changes import Changes, Key
+from taskstore._unit.changes import Changes, Key
 
 keys: st.SearchStrategy[Key] = st.tuples(st.sampled_from(["p", "q"]), st.sampled_from("abc"))
 lines = st.sampled_from([b"1", b"2", b"3"])

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import sessionmaker
 
-from taskstore import Store, UntrackedWriteError
+from taskstore import Store, UntrackedWriteError, where
 from taskstore.models import StoredRecord, build_models
 
 pytestmark = pytest.mark.public
@@ -58,3 +58,18 @@ def test_stores_with_tables_of_their_own(tmp_path: Path, engine: Engine, first: 
     with Store.open(tmp_path / "one", engine=engine) as again:
         again.create({"id": "3"}, collection="notes")
         assert 2 + first == (again.path / "notes.jsonl").read_text("utf-8").count("\n")
+
+
+def test_an_application_s_engine_learns_what_filters_need(tmp_path: Path) -> None:
+    """Orders and filters on a field without an index work on every connection of the engine."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'app.db'}")
+    with engine.connect() as early:
+        for _ in range(2):
+            with Store.open(tmp_path / "store", engine=engine, migrate=True) as store:
+                store.save_many([{"id": f"r{n}", "n": -n} for n in range(3)], collection="rows")
+                found = store.list("rows", where("n") < 0, order_by="n")
+                assert ["r2", "r1"] == [row["id"] for row in found]
+                sql = """SELECT taskstore_value('{"id":"a","n":1}', 'n', 'plain', NULL)"""
+                assert 1 == early.exec_driver_sql(sql).scalar()
+                early.rollback()
+    engine.dispose()

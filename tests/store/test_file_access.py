@@ -25,7 +25,12 @@ touched = []
 def note(event, arguments):
     if event in ("open", "os.rename", "os.remove", "os.truncate", "os.link"):
         names = [os.fspath(name) for name in arguments[:2] if isinstance(name, (str, os.PathLike))]
-        touched.extend(f"{event} {name}" for name in names if "taskstore.db" in name)
+        # SQLite locks parts of the cache and of its -shm, and nothing of its -wal.
+        touched.extend(
+            f"{event} {name}"
+            for name in names
+            if "taskstore.db" in name and not (event == "open" and name.endswith("-wal"))
+        )
 
 @record("plans")
 class Plan:
@@ -49,6 +54,9 @@ with Store.open(directory, types=[Plan]) as store:
 print(json.dumps(touched))
 """
 
+BLOCK = 64 * 1024
+"""What the digest of a log is carried forward by, in bytes."""
+
 
 def test_a_live_cache_is_opened_by_sqlite_alone(directory: Path) -> None:
     """No call opens, replaces or removes the cache file itself: closing it would drop its locks."""
@@ -69,7 +77,11 @@ def cost_of_calls(directory: Path, patch: pytest.MonkeyPatch, lines: int) -> lis
             tap = Tap(context, (*OPERATIONS, "read_at"))
 
             def note(_: int, name: str, arguments: Any) -> None:
-                operations.append(f"{name} {arguments[1]}" if name == "read_at" else name)
+                if name == "read_at":
+                    # How much of the last block there is depends on the length of the log.
+                    size = arguments[1]
+                    name = f"{name} {'of a block' if 1 < size < BLOCK else size}"
+                operations.append(name)
 
             tap.before = note
             store.create(Plan("new"))
@@ -84,7 +96,7 @@ def cost_of_calls(directory: Path, patch: pytest.MonkeyPatch, lines: int) -> lis
 def test_the_cost_of_a_write_does_not_grow_with_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A write into 20,000 lines makes the same file calls, of the same sizes, as one into ten."""
+    """A write into 20,000 lines makes the same file calls as one into ten, and reads a block."""
     few, many = tmp_path / "few", tmp_path / "many"
     for directory in (few, many):
         Store.open(directory).close()

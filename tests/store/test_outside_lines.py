@@ -42,7 +42,7 @@ BAD: dict[str, bytes] = {
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
 def test_a_bad_line_is_reported_and_never_erased(store: Store, bad: bytes) -> None:
-    """A line that is no record is named by file and line; the rest is served, and it stays."""
+    """A line that is not a record is named by file and line; the rest is served, and it stays."""
     store.create(Plan("a"))
     append(store.path, bad, {"id": "b", "updated_at": 1})
     report = store.sync()
@@ -243,7 +243,7 @@ def test_two_clones_converge_in_one_round(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["bad name", "a.b", "x" * 65, "ä", "", "-" * 64 + "-"])
 def test_a_stray_file_is_reported_and_not_loaded(store: Store, name: str) -> None:
-    """A `*.jsonl` whose stem is no collection's name is named in the report, and left alone."""
+    """A `*.jsonl` whose stem is not a collection's name is named in the report, and left alone."""
     stray = store.path / f"{name}.jsonl"
     stray.write_bytes(b'{"id":"a"}\n')
     report = store.sync()
@@ -265,7 +265,7 @@ def test_what_is_no_regular_file_is_not_loaded(store: Store, tmp_path: Path, kin
             outside.write_bytes(b'{"id":"a"}\n')
     [stray] = store.sync().strays
     assert str(path) == stray.path
-    assert "no regular file" in stray.reason
+    assert "not a regular file" in stray.reason
     assert [] == store.list(Plan)
     assert not store.is_stale()
 

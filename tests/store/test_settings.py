@@ -10,7 +10,7 @@ import pytest
 from taskstore import ConfigError, Store, indexed, record, where
 from taskstore._log.layout import Layout
 from taskstore._store.settings import change_indexes
-from taskstore._survey.indexes import indexes
+from taskstore._survey.summary import indexes
 
 
 @record("things")

@@ -241,8 +241,8 @@ FOREIGN: dict[str, tuple[str, set[tuple[str, str | None, str]]]] = {
         ),
         {("plans", "zz", "index")},
     ),
-    "a fingerprint's checksum": (
-        "UPDATE sync_metadata SET checksum = 1, racy = 0",
+    "a fingerprint's digest": (
+        "UPDATE sync_metadata SET digest = '1', racy = 0",
         {("plans", None, "fingerprint")},
     ),
     "a fingerprint's lines": (

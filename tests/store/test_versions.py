@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from taskstore._format.instants import MAX_MS, format_rfc3339, parse_instant
 from taskstore._records.versions import Claim, claim_of
-from taskstore._store.versions import Version, next_version
+from taskstore._unit.versions import Version, next_version
 from taskstore.errors import InvalidRecordError, StaleRecordError
 
 LIMIT = 4_000_000_000_000
@@ -106,5 +106,5 @@ def test_nothing_can_follow_the_last_instant(now: int, stored: int | None) -> No
 @pytest.mark.parametrize("now", [None, "x", 1.5, True, MAX_MS + 1])
 def test_a_clock_that_gives_no_time_is_refused(now: Any) -> None:
     """What the clock says must be a time in milliseconds; else the error names the clock."""
-    with pytest.raises(InvalidRecordError, match="mend the clock"):
+    with pytest.raises(InvalidRecordError, match="set the clock"):
         version(None, None, None, now)

@@ -189,7 +189,7 @@ def test_delete_writes_a_tombstone_once(store: Store, clock: Clock) -> None:
 
 
 def test_a_deleted_record_can_be_created_again(store: Store) -> None:
-    """After delete and create the new record lives, also once the cache was made anew."""
+    """After delete and create the new record lives, also once the cache was rebuilt."""
     for number in range(3):
         store.create(Plan("a", str(number)))
         assert store.delete(Plan, "a")
@@ -238,7 +238,7 @@ def test_dict_records_name_their_collection(store: Store, clock: Clock) -> None:
         ({"id": "b", "x": "\ud800"}, "things/b, field 'x'"),
         ({"id": "b", "deleted": True}, "things/b, field 'deleted'"),
         ({"id": "b", "updated_at": "soon"}, "things/b, field 'updated_at'"),
-        ({"id": "b", 7: 1}, "things/b: the key 7 is no string"),
+        ({"id": "b", 7: 1}, "things/b: the key 7 is not a string"),
     ],
     ids=["nan", "object", "surrogate", "deleted", "time", "key"],
 )

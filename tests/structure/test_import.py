@@ -51,8 +51,7 @@ between = time.process_time()
 from taskstore import Store, evolve, indexed, record, where
 print(between - start, time.process_time() - between)
 """
-ALLOWED = 0.1
-USUAL_BASE = 0.2
+ALLOWED = 0.75
 
 
 def run(code: str, folder: Path) -> str:
@@ -116,10 +115,7 @@ def test_the_import_listens_to_nothing_of_sqlalchemy(tmp_path: Path) -> None:
 
 
 def test_the_import_is_quick(tmp_path: Path) -> None:
-    """Importing what programs use costs at most 100 ms beyond sqlalchemy.orm and msgspec.
-
-    On a machine that takes more than 200 ms for these two, it may cost more in proportion.
-    """
+    """Importing what programs use costs at most three quarters of sqlalchemy.orm and msgspec."""
     runs = [[float(part) for part in run(COST, tmp_path).split()] for _ in range(9)]
     base, cost = map(min, zip(*runs, strict=True))
-    assert cost <= ALLOWED * max(1, base / USUAL_BASE)
+    assert cost <= ALLOWED * base

@@ -2,43 +2,54 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+from taskstore._cache.schema.models import build_models
 from tests.structure.modules import Module, imports, parse
 
 # Each layer with those it may import besides itself. The log knows nothing of SQL, the cache
-# nothing of locks; they meet in the store.
-PURE = {"errors", "_format"}
-BELOW_CACHE = PURE | {"_records", "_query"}
-CACHE = BELOW_CACHE | {"_cache", "models", "migrations"}
-MIRROR = CACHE | {"_mirror"}
-STORE = MIRROR | {"_log", "_store"}
+# nothing of locks; they meet in the store. What is below `_mirror` knows it by protocols only.
+PURE = {"errors", "_format", "_text"}
+BELOW_CACHE = PURE | {"_evolution", "_records", "_query"}
+CACHE = BELOW_CACHE | {"_cache", "models"}
+STORE = CACHE | {"_log", "_store"}
+UNIT = STORE | {"_unit"}
+SYNC = UNIT | {"_sync"}
+MIRROR = SYNC | {"_mirror"}
+API = MIRROR | {"_api"}
 LAYERS: dict[str, set[str]] = {
-    "errors": set(),
-    "_format": {"errors"},
-    "_records": PURE,
-    "_query": PURE | {"_records"},
-    "_log": PURE,
-    "_merge": PURE,
-    "_diff": PURE | {"_merge"},
-    "_git": PURE | {"_log"},
+    "_text": set(),
+    "errors": {"_text"},
+    "_format": {"errors", "_text"},
+    "_evolution": PURE,
+    "_records": PURE | {"_evolution"},
+    "_query": PURE | {"_records", "_evolution"},
+    "_log": PURE | {"_evolution"},
+    "_merge": PURE | {"_evolution"},
+    "_diff": PURE | {"_merge", "_evolution"},
+    "_git": PURE | {"_log", "_evolution"},
     "_cache": BELOW_CACHE,
     "models": CACHE,
-    "migrations": CACHE,
-    "_mirror": CACHE,
+    "migrations": API,
     "_store": STORE,
-    "_aio": STORE,
-    "_doctor": STORE | {"_merge", "_git"},
-    "_survey": STORE,
-    "_exchange": STORE | {"_survey"},
-    "_watch": PURE | {"_log", "_store"},
-    "cli": STORE | {"_merge", "_diff", "_git", "_doctor", "_survey", "_exchange", "_watch"},
+    "_unit": UNIT,
+    "_sync": SYNC,
+    "_mirror": MIRROR,
+    "_api": API | {"_git"},
+    "_aio": API,
+    "_doctor": API | {"_merge", "_git"},
+    "_survey": API,
+    "_exchange": API | {"_survey"},
+    "_watch": PURE | {"_log", "_store", "_evolution"},
+    "cli": API | {"_merge", "_diff", "_git", "_doctor", "_survey", "_exchange", "_watch"},
     "__main__": {"cli"},
-    "testing": STORE | {"_aio"},
-    "": STORE | {"_aio"},
+    "testing": API | {"_aio"},
+    "": API | {"_aio"},
 }
 
 # Libraries that only some layers may know.
@@ -48,13 +59,16 @@ CONFINED = {
         "_cache",
         "models",
         "migrations",
-        "_mirror",
         "_store",
+        "_unit",
+        "_sync",
+        "_mirror",
+        "_api",
         "_aio",
         "cli",
     },
-    "alembic": {"_cache", "migrations", "_store", "cli"},
-    "sqlite3": {"_cache", "_mirror", "_store"},
+    "alembic": {"_api", "_cache", "migrations", "_sync", "cli"},
+    "sqlite3": {"_cache", "_store", "_unit", "_sync", "_mirror", "_api"},
     "filelock": {"_log"},
     "fcntl": {"_log"},
     "cattrs": {"_records"},
@@ -97,15 +111,36 @@ def test_modules_do_not_import_each_other_in_circles(modules: list[Module]) -> N
         pytest.fail(" -> ".join(circle.args[1]))
 
 
+def sql_outside(module: Module) -> list[str]:
+    """The places of a module where SQL names a table of the cache, as text."""
+    names = build_models().table_names
+    sql = re.compile(rf"\b(?:FROM|INTO|UPDATE|JOIN|TABLE)\s+(?:{'|'.join(names)})\b")
+    return [
+        f"{module.name}:{node.lineno}"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and sql.search(node.value)
+    ]
+
+
+def test_sql_over_the_tables_of_the_cache_is_in_the_cache(modules: list[Module]) -> None:
+    """No module elsewhere has SQL that names a table of the cache."""
+    others = [module for module in modules if module.layer != "_cache"]
+    assert [] == [place for module in others for place in sql_outside(module)]
+    assert any(sql_outside(module) for module in modules)
+
+
 @pytest.mark.parametrize(
     ("path", "text"),
     [
         ("_log/append.py", "from taskstore import Store"),
         ("_log/append.py", "import taskstore"),
-        ("_log/append.py", "from taskstore._cache.rows import Rows"),
+        (
+            "_log/append.py",
+            "from taskstore._cache.rows.rows import Rows",
+        ),
         ("_log/append.py", "def f():\n    import sqlalchemy.orm"),
-        ("_cache/rows.py", "from taskstore._log import locks"),
-        ("_cache/rows.py", "from filelock import FileLock"),
+        ("_cache/rows/rows.py", "from taskstore._log import locks"),
+        ("_cache/rows/rows.py", "from filelock import FileLock"),
         ("_format/lines.py", "from taskstore import _records"),
         ("errors.py", "from taskstore._format.names import check_id"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import re
+import textwrap
 import tokenize
 from pathlib import Path
 
@@ -37,13 +38,42 @@ def comments(text: str) -> list[tuple[int, str]]:
 
 
 def test_public_modules_list_their_names_sorted(modules: list[Module]) -> None:
-    """Every public module has an `__all__`, and each `__all__` is sorted and without repeats."""
+    """Each public module has an `__all__`, sorted and without repeats; no other module has one."""
     for module in modules:
         names = public_names(module)
-        is_public = not any(part.startswith("_") for part in module.name.split("."))
-        if is_public or names is not None:
+        parts = module.name.split(".")
+        if parts[1:2] in (["cli"], ["__main__"]) or any(part.startswith("_") for part in parts):
+            assert names is None or module.path.name == "__init__.py", f"{module.name} has __all__"
+        else:
             assert names is not None, f"{module.name} has no __all__"
             assert sorted(set(names), key=order) == names, f"{module.name}.__all__"
+
+
+SECTION = re.compile(r"^( *)(?:Args|Attributes|Raises|Warns):\n((?:\1 +.*\n|\n)*)", re.MULTILINE)
+ENTRY = re.compile(r"^\*{0,2}\w+(?:, \*{0,2}\w+)*: [a-z](?!\w*[_(.])")
+
+
+def entries(docstring: str) -> list[str]:
+    """The entries of the sections of a docstring: a name, a colon, and a text."""
+    found = []
+    for match in SECTION.finditer(docstring + "\n"):
+        lines = textwrap.dedent(match[2]).splitlines()
+        found += [line for line in lines if line[:1].strip()]
+    return found
+
+
+def test_entries_of_docstrings_begin_with_a_capital(modules: list[Module]) -> None:
+    """What a docstring says of an argument, attribute or error begins as a sentence does."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = [
+        ast.get_docstring(node) or ""
+        for module in modules
+        for node in ast.walk(module.tree)
+        if isinstance(node, kinds)
+    ]
+    found = [entry for text in docstrings for entry in entries(text)]
+    assert 500 < len(found)
+    assert [] == [entry for entry in found if ENTRY.match(entry)]
 
 
 def test_every_test_states_its_claim(repository_root: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskstore._survey.nearest import nearest, slip
+from taskstore._text import nearest, slip
 
 
 @pytest.mark.parametrize(

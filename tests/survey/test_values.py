@@ -9,10 +9,17 @@ from typing import Any
 import pytest
 
 from taskstore import Store, where
-from taskstore._survey.assignments import check_new_fields, parse_assignments
-from taskstore._survey.fields import field_kinds, field_names, ids_from, ids_meant
-from taskstore._survey.filters import parse_filter
-from taskstore._survey.values import TextError, typed
+from taskstore._survey.fields import (
+    TextError,
+    check_new_fields,
+    field_kinds,
+    field_names,
+    ids_from,
+    ids_meant,
+    parse_assignments,
+    parse_filter,
+    typed,
+)
 from taskstore.errors import UnknownFieldError
 
 
@@ -126,6 +133,6 @@ def test_a_filter_means_a_condition(text: str, expected: object, store: Store) -
 
 @pytest.mark.parametrize("text", ["", "=1", "n=1!", "!n=1", "a b", "a-b=1", "n=>1"])
 def test_what_is_no_filter_is_refused(text: str, store: Store) -> None:
-    """A text that is no filter, or compares with what cannot be, raises."""
+    """A text that is not a filter, or compares with what cannot be, raises."""
     with pytest.raises(TextError):
         parse_filter(store, "things", text)

@@ -147,6 +147,7 @@ def test_a_row_that_was_never_logged_is_an_error(pytester: pytest.Pytester) -> N
     run = outcomes(
         pytester,
         """
+import sqlite3
 from sqlalchemy import create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 from taskstore import mirrored
@@ -171,8 +172,9 @@ def test_task(tmp_path, taskstore_check, behind):
     with sessions.begin() as session:
         session.add(Task(id="1"))
     if behind:
-        driver = engine.raw_connection()
-        driver.cursor().execute("INSERT INTO tasks VALUES ('2', 1)")
+        # Another program, which opens no store.
+        driver = sqlite3.connect(tmp_path / "app.db")
+        driver.execute("INSERT INTO tasks VALUES ('2', 1)")
         driver.commit()
         driver.close()
 """,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from taskstore._watch.cursor import Cursor, CursorError, Place
 from taskstore._watch.follow import Event, Follower
 
 Follow = Callable[..., Follower]
+
+SAME_CHECKSUM = ((b"original", b"aaaf5m"), (b"stranger", b"p3vaaa"))
+"""Ids and texts with which two lines have the same CRC-32."""
 
 
 @pytest.fixture
@@ -77,6 +81,24 @@ def test_a_rewritten_log_starts_over(store: Store, follow: Follow) -> None:
     assert expected == said(follow(cursor).poll())
     log.write_text(text.splitlines(keepends=True)[0])
     assert [("reset", None), ("change", "a")] == said(follower.poll())
+
+
+def test_a_rewrite_with_the_same_checksum_starts_over(store: Store, follow: Follow) -> None:
+    """Who chooses other bytes with the length and the CRC-32 of the old ones is found out."""
+    log = store.path / "plans.jsonl"
+    one, other = (b'{"id":"%b","x":"%b"}\n' % pair for pair in SAME_CHECKSUM)
+    assert (len(one), zlib.crc32(one)) == (len(other), zlib.crc32(other))
+    log.write_bytes(one)
+    follower = follow()
+    log.write_bytes(other)
+    assert [("reset", None), ("change", "stranger")] == said(follower.poll())
+
+
+def test_an_older_cursor_starts_over(store: Store, follow: Follow) -> None:
+    """The cursor of an older version, with a checksum, gives everything again."""
+    assert [("reset", None), ("change", "a"), ("change", "b")] == said(
+        follow("plans:11:00000abc").poll()
+    )
 
 
 def test_a_log_that_is_gone_is_told_of(store: Store, follow: Follow) -> None:
@@ -142,10 +164,13 @@ def test_only_what_is_asked_for_is_followed(store: Store, follow: Follow) -> Non
 
 def test_a_cursor_survives_as_text() -> None:
     """A cursor is read back from its text; other texts are refused."""
-    cursor = Cursor({"b": Place(12, 0xABC), "a-1": Place()})
-    assert "a-1:0:00000000,b:12:00000abc" == str(cursor)
+    cursor = Cursor({"b": Place(12, "0a" * 20), "a-1": Place()})
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4"
+    assert f"a-1:0:{empty},b:12:{'0a' * 20}" == str(cursor)
     assert cursor == Cursor.parse(str(cursor))
     assert (Cursor(), "0") == (Cursor.parse("0"), str(Cursor()))
-    for text in ("", "x", "a:1", "a:1:zz", "a:-1:00000000", "a b:1:00000000", "a:1:00000000,"):
+    twice = "a:1:00000000,a:2:00000000"
+    faulty = ("", "x", "a:1", "a:1:zz", "a:-1:00000000", "a b:1:00000000", "a:1:00000000,", twice)
+    for text in faulty:
         with pytest.raises(CursorError):
             Cursor.parse(text)

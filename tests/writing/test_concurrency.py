@@ -195,7 +195,7 @@ REMOVALS: dict[str, Callable[[Path], None]] = {
 
 @pytest.mark.parametrize("removal", REMOVALS)
 def test_what_is_removed_under_live_stores_comes_back(store: Store, removal: str) -> None:
-    """Files that are removed under two live stores are made anew; no record is lost."""
+    """Files that are removed under two live stores are rebuilt; no record is lost."""
     store.create(Plan("a"))
     with Store.open(store.path, types=[Plan]) as other:
         other.create(Plan("b"))

@@ -27,7 +27,7 @@ from sqlalchemy.orm import (
 )
 
 from taskstore import Store
-from taskstore._cache.guard import GuardedConnection
+from taskstore._cache.engine.guard import GuardedConnection
 from taskstore._log.gate import Gate
 from taskstore._log.layout import Layout
 from taskstore._log.locks import directory_lock
@@ -67,10 +67,10 @@ class World:
     """One store with two plans, and what a path may use.
 
     Attributes:
-        store: the store.
-        database: the file of its cache.
-        sessions: makes sessions that are attached to it.
-        drivers: every connection of the driver that was handed out.
+        store: The store.
+        database: The file of its cache.
+        sessions: Makes sessions that are attached to it.
+        drivers: Every connection of the driver that was handed out.
     """
 
     store: Store
@@ -113,7 +113,7 @@ class World:
             with contextlib.suppress(sqlite3.ProgrammingError):
                 assert not driver.in_transaction
                 if isinstance(driver, GuardedConnection):
-                    assert (0, False, False) == (driver.permits, driver.flushing, driver.pending)
+                    assert (0, False) == (driver.permits, driver.pending)
         layout = Layout(self.store.path)
         for lock in (Gate(layout), directory_lock(layout)):
             assert lock.try_acquire(), lock
@@ -148,6 +148,8 @@ def opened(folder: Path, kind: str) -> Iterator[World]:
     gc.freeze()
     engine = None if kind == "own" else create_engine(f"sqlite:///{folder / 'application.db'}")
     with Store.open(directory, types=[Plan], engine=engine) as store:
+        # A cache that was copied is rebuilt, without them.
+        Base.metadata.create_all(store.engine)
         sessions = sessionmaker(store.engine)
         store.attach(sessions)
         database = directory / "taskstore.db" if engine is None else folder / "application.db"

@@ -86,7 +86,7 @@ class Blocks:
         It would wait for the end of the block, which most often waits for the task.
 
         Raises:
-            TransactionOpenError: the block is still open.
+            TransactionOpenError: The block is still open.
         """
         task = _current_task()
         mark = _mark.get()

@@ -11,8 +11,8 @@ import attrs
 
 from taskstore._aio.blocks import Blocks
 from taskstore._aio.threads import Threads
-from taskstore._store.store import Store
-from taskstore._store.sync import Progress
+from taskstore._api.store import Store
+from taskstore._sync.sync import Progress
 
 T = TypeVar("T")
 

@@ -19,11 +19,10 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
 )
 
-from taskstore._cache.bridge import away
+from taskstore._cache.engine.bridge import away
 from taskstore._store.context import StoreContext
-from taskstore._store.session_hook import SessionHook
-from taskstore._store.statement_hook import StatementHook
-from taskstore._store.transaction import TransactionHook
+from taskstore._unit.session_hook import SessionHook
+from taskstore._unit.transaction import TransactionHook
 from taskstore.errors import UntrackedWriteError
 
 _SHARED_PRAGMAS = ("busy_timeout", "foreign_keys", "recursive_triggers", "synchronous")
@@ -36,7 +35,7 @@ async def engine_beside(engine: AsyncEngine) -> Engine:
     """Return a synchronous engine on the database of an asyncio one.
 
     Raises:
-        UntrackedWriteError: it is not of aiosqlite, or its database is in memory.
+        UntrackedWriteError: It is not of aiosqlite, or its database is in memory.
     """
     if engine.dialect.name != "sqlite" or engine.dialect.driver != "aiosqlite":
         raise UntrackedWriteError(
@@ -84,10 +83,10 @@ class _Attached:
     """What was hooked for a target, and how to undo it.
 
     Attributes:
-        target: what was given to `attach`.
-        factory: whose class of sessions was replaced, if it is a factory.
-        before: that class, where the factory had been given one.
-        hooked: what the hook listens on.
+        target: What was given to `attach`.
+        factory: Whose class of sessions was replaced, if it is a factory.
+        before: That class, where the factory had been given one.
+        hooked: What the hook listens on.
     """
 
     target: Any
@@ -100,34 +99,31 @@ class AsyncEngineHooks:
     """The hooks of one store on an asyncio engine and its sessions.
 
     Args:
-        context: the store.
-        engine: the application's.
+        context: The store.
+        engine: The application's.
     """
 
     def __init__(self, context: StoreContext, engine: AsyncEngine) -> None:
         self._engine = engine
         self._transactions = TransactionHook(context, engine.sync_engine)
-        self._statements = StatementHook(context, self._transactions)
         self._hook = SessionHook(context, self._transactions)
         self._attached: list[_Attached] = []
 
     def install(self) -> None:
-        """Follow the engine's transactions and statements."""
+        """Follow the engine's transactions."""
         self._transactions.install()
-        self._statements.install()
 
     def remove(self) -> None:
         """Take everything off again."""
         for known in list(self._attached):
             self.detach(known.target)
-        self._statements.remove()
         self._transactions.remove()
 
     def attach(self, target: Any) -> None:
         """Hook an asyncio session or a factory of such; once, if called twice.
 
         Raises:
-            UntrackedWriteError: it is bound to another engine, or cannot be hooked.
+            UntrackedWriteError: It is bound to another engine, or cannot be hooked.
         """
         if any(known.target is target for known in self._attached):
             return

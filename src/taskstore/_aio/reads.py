@@ -9,8 +9,8 @@ from typing import Any, TypeVar, overload
 from sqlalchemy.sql import Select
 
 from taskstore._aio.calls import Calls
+from taskstore._api.read_calls import Page, Row
 from taskstore._query.conditions import Condition
-from taskstore._store.read_calls import Page, Row
 
 T = TypeVar("T")
 

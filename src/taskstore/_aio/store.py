@@ -18,11 +18,11 @@ from taskstore._aio.reads import AsyncReadCalls
 from taskstore._aio.threads import Threads
 from taskstore._aio.upkeep import AsyncUpkeepCalls
 from taskstore._aio.writes import AsyncWriteCalls
-from taskstore._cache.models import DEFAULT, Models
+from taskstore._api.store import LOCK_TIMEOUT, Store
+from taskstore._cache.schema.models import DEFAULT, Models
 from taskstore._log.layout import Layout
 from taskstore._records.ids import now_ms
-from taskstore._store.store import LOCK_TIMEOUT, Store
-from taskstore._store.sync import Progress
+from taskstore._sync.sync import Progress
 from taskstore.errors import UntrackedWriteError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls):
         to wait for locks. SQL functions and collations of the application's it does not have.
 
         Raises:
-            UntrackedWriteError: besides what `Store.open` says, the asyncio engine is for another
+            UntrackedWriteError: Besides what `Store.open` says, the asyncio engine is for another
                 driver, or for a database in memory.
         """
         options: dict[str, Any] = {
@@ -127,7 +127,7 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls):
         driver's connections, and a cancelled commit is done to its end.
 
         Raises:
-            UntrackedWriteError: it is bound to another engine, or the store has no asyncio engine
+            UntrackedWriteError: It is bound to another engine, or the store has no asyncio engine
                 and it is for asyncio.
         """
         self._store._context.check_open()

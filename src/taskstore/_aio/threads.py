@@ -14,7 +14,7 @@ class Threads:
     """Some threads, or one in which calls run in turn.
 
     Args:
-        most: how many threads there are at most.
+        most: How many threads there are at most.
     """
 
     def __init__(self, most: int) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, TypeVar, overload
 
 from taskstore._aio.calls import Calls, in_loop
+from taskstore._api.upkeep_calls import KEEP_TOMBSTONES_MS, CompactReport, Row
 from taskstore._format.problems import Problem
 from taskstore._query.conditions import Condition
-from taskstore._store.inspection import Version
-from taskstore._store.report import SyncReport
-from taskstore._store.sync import Progress
-from taskstore._store.upkeep_calls import KEEP_TOMBSTONES_MS, CompactReport, Row
-from taskstore._store.verification import VerifyReport
+from taskstore._sync.inspection import Version
+from taskstore._sync.report import SyncReport
+from taskstore._sync.sync import Progress
+from taskstore._sync.verification import VerifyReport
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class AsyncUpkeepCalls(Calls):
             "sync", lambda: self._store.sync(force=force, prune=prune, on_progress=told)
         )
 
-    async def export(self, type: Any, /, *, refused: bool = False) -> int:
+    async def export(self, type: Any = None, /, *, refused: bool = False) -> int:
         """Write the rows of a mirrored class that were never logged; see `Store.export`."""
         return await self._write("export rows", lambda: self._store.export(type, refused=refused))
 
@@ -51,7 +51,7 @@ class AsyncUpkeepCalls(Calls):
         keep_tombstones_ms: int = KEEP_TOMBSTONES_MS,
         on_progress: Progress | None = None,
     ) -> CompactReport:
-        """Write a log anew with the newest line of each record only; see `Store.compact`."""
+        """Rewrite a log with the newest line of each record only; see `Store.compact`."""
         told = in_loop(on_progress)
         return await self._write(
             "compact a log",
@@ -61,7 +61,7 @@ class AsyncUpkeepCalls(Calls):
         )
 
     async def rebuild_indexes(self, type: type[Any], /) -> int:
-        """Write the index rows of a collection anew; see `Store.rebuild_indexes`."""
+        """Rewrite the index rows of a collection; see `Store.rebuild_indexes`."""
         return await self._write("rebuild indexes", lambda: self._store.rebuild_indexes(type))
 
     @overload

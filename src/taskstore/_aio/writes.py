@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any, TypeVar, overload
 
 from taskstore._aio.calls import Calls
+from taskstore._api.write_calls import Row
 from taskstore._query.conditions import Condition
-from taskstore._store.write_calls import Row
 
 T = TypeVar("T")
 

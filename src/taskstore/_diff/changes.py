@@ -8,10 +8,9 @@ from typing import Any
 
 import attrs
 
+from taskstore._evolution.shape import NO_SHAPE, Shape
 from taskstore._format.lines import decode_object
 from taskstore._merge.logs import read_log
-
-__all__ = ["MISSING", "FieldChange", "RecordChange", "compare_logs", "compare_records"]
 
 
 class _Missing:
@@ -69,8 +68,14 @@ class RecordChange:
         return {**attrs.asdict(self), "fields": [field.to_dict() for field in self.fields]}
 
 
-def compare_logs(old: bytes, new: bytes) -> Iterator[RecordChange]:
-    """Yield the records in which two versions of a log differ, in the order of their ids."""
+def compare_logs(old: bytes, new: bytes, shape: Shape = NO_SHAPE) -> Iterator[RecordChange]:
+    """Yield the records in which two versions of a log differ, in the order of their ids.
+
+    Args:
+        old: One version.
+        new: The other.
+        shape: In which shape their lines are compared.
+    """
     if old == new:
         return
     before, after = (read_log(data, {}).winners for data in (old, new))
@@ -78,20 +83,23 @@ def compare_logs(old: bytes, new: bytes) -> Iterator[RecordChange]:
         lines = before.get(id), after.get(id)
         if lines[0] != lines[1]:
             first, second = (None if line is None else line.raw for line in lines)
-            change = compare_records(id, first, second)
+            change = compare_records(id, first, second, shape)
             if change is not None:
                 yield change
 
 
-def compare_records(id: str, old: bytes | None, new: bytes | None) -> RecordChange | None:
+def compare_records(
+    id: str, old: bytes | None, new: bytes | None, shape: Shape = NO_SHAPE
+) -> RecordChange | None:
     """Compare two lines of a record; None if they mean the same.
 
     Args:
         id: The record.
         old: The line before, None where there was none.
         new: The line after.
+        shape: In which shape they are compared.
     """
-    before, after = (None if raw is None else decode_object(raw) for raw in (old, new))
+    before, after = (None if raw is None else decode_object(shape.shown(raw)) for raw in (old, new))
     was, now = (
         fields is not None and fields.get("deleted") is not True for fields in (before, after)
     )

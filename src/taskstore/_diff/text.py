@@ -11,8 +11,6 @@ from taskstore._diff.changes import MISSING, FieldChange
 from taskstore._format.lines import decode_object
 from taskstore._merge.logs import read_log
 
-__all__ = ["as_json", "describe", "render_log"]
-
 
 def as_json(value: Any) -> str:
     """Return a value as compact JSON that a person can read."""

@@ -1,1 +1,1 @@
-"""Everything that can be wrong with a store and its place in git: found, told, and mended."""
+"""Everything that can be wrong with a store and its place in git: found, reported, and fixed."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
-from taskstore._cache.revisions import REVISIONS
-from taskstore._cache.schema import HEAD, current_revision
-from taskstore._cache.sqlite import create_cache_engine
+from taskstore._api.store import Store
+from taskstore._cache.engine.sqlite import create_cache_engine
+from taskstore._cache.schema.revisions import HEAD, REVISIONS
+from taskstore._cache.schema.schema import current_revision
 from taskstore._doctor.findings import ERROR, INFO, WARNING, Finding
 from taskstore._log.layout import Layout
+from taskstore._store.seal import CacheSeal
 from taskstore._store.sqlite_errors import DatabaseErrors, reason_of
-from taskstore._store.store import Store
 from taskstore.errors import TaskstoreError
-
-__all__ = ["check_cache"]
 
 _FIX = "taskstore doctor --fix"
 _SHOWN = 5
@@ -21,11 +21,11 @@ _SHOWN = 5
 
 def check_cache(layout: Layout) -> Iterator[Finding]:
     """Yield what is wrong with the cache of a store."""
-    if not layout.cache_path.exists():
+    if not os.path.lexists(layout.cache_path):
         meaning = "the next open makes it from the logs"
         yield Finding("cache", INFO, "there is no cache", meaning, _FIX, is_safe=True)
         return
-    found = _of_schema(layout)
+    found = _of_origin(layout) or _of_schema(layout)
     if found is not None:
         yield found
         return
@@ -53,14 +53,29 @@ def check_cache(layout: Layout) -> Iterator[Finding]:
         )
 
 
+def _of_origin(layout: Layout) -> Finding | None:
+    """Say so if the cache, or a file that SQLite would read with it, is not of this clone."""
+    if CacheSeal(layout).is_whole():
+        return None
+    return Finding(
+        "cache",
+        WARNING,
+        f"{layout.cache_path}, or a file beside it, was not made by this clone",
+        "a copied working tree has one, and a repository may have brought it; nothing in it is "
+        "used, and the next open rebuilds it from the logs",
+        _FIX,
+        is_safe=True,
+    )
+
+
 def _of_schema(layout: Layout) -> Finding | None:
-    engine = create_cache_engine(layout.cache_path)
+    engine = create_cache_engine(layout.cache_path, seal=CacheSeal(layout))
     try:
         with engine.connect() as connection:
             revision = current_revision(connection)
     except DatabaseErrors as error:
         message = f"{layout.cache_path} cannot be read: {reason_of(error)}"
-        meaning = "it is made anew from the logs, by the next open too"
+        meaning = "it is rebuilt from the logs, by the next open too"
         return Finding("cache", WARNING, message, meaning, _FIX, is_safe=True)
     finally:
         engine.dispose()

@@ -8,22 +8,28 @@ other changed: it leaves the changed one, and a person to choose between all of 
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import attrs
 
+from taskstore._evolution.decoding import COLLECTION
+from taskstore._format.lines import LineError
 from taskstore._git import files, objects
+from taskstore._git.evolutions import graphs_at_hand
 from taskstore._git.objects import Unmerged
 from taskstore._git.repository import Repository
+from taskstore._log.evolutions import read_stated
+from taskstore._log.files import open_log
 from taskstore._log.layout import Layout
+from taskstore._log.lines import read_bytes, whole_lines
 from taskstore._log.locks import directory_lock
 from taskstore._merge.logs import read_log
 from taskstore._merge.policies import parse_policies
 from taskstore._merge.report import lines_of
 from taskstore._merge.three_way import Merged, merge_logs
-from taskstore.errors import ConfigError
-
-__all__ = ["Conflict", "Resolved", "conflicts", "resolve"]
+from taskstore.errors import ConfigError, UnknownRevisionError
 
 
 @attrs.frozen
@@ -75,7 +81,7 @@ def _is_open(repository: Repository, log: Unmerged) -> bool:
     path = repository.top / log.name
     try:
         return _is_gone(log, path) or _merged(repository, log, path) is not None
-    except ConfigError:
+    except (ConfigError, UnknownRevisionError):
         return True  # a finding of its own, and then it can be merged
 
 
@@ -97,6 +103,7 @@ def resolve(repository: Repository, *, lock_timeout: float = 30.0) -> list[Resol
     Raises:
         GitError: Git refused.
         ConfigError: The merge policies of a store cannot be used.
+        UnknownRevisionError: A line is of a revision that no commit at hand states.
         OSError: A file cannot be read or written.
     """
     done = []
@@ -132,17 +139,25 @@ def _write(repository: Repository, log: Unmerged, lock_timeout: float) -> Merged
 
 
 def _merged(repository: Repository, log: Unmerged, path: Path) -> Merged | None:
+    there = _read(path)
+    if there is None:
+        return None
     base, ours, theirs = (
         b"" if id is None else objects.blob(repository, id, log.name)
         for id in (log.base, log.ours, log.theirs)
     )
-    config = path.parent / "config.toml"
-    data = files.read(config)
-    if data is None:  # it may not be checked out, as in a sparse checkout
+    config = Layout(path.parent).config_path
+    if os.path.lexists(config):
+        text = Layout(path.parent).read_config()
+    else:  # it may not be checked out, as in a sparse checkout
         data = repository.git.tracked(repository.name_of(config))
-    text = (data or b"").decode(errors="replace")
-    merged = merge_logs(base, ours, theirs, parse_policies(text, str(config)).of(path.stem))
-    lines, done = _lines(files.read(path) or b""), _lines(merged.data)
+        text = (data or b"").decode(errors="replace")
+    policies = parse_policies(text, str(config)).of(path.stem)
+    stated = read_stated(Layout(path.parent))
+    name = repository.name_of(Layout(path.parent).log_path(COLLECTION))
+    graph = graphs_at_hand(repository.git, name, stated).get(path.stem)
+    merged = merge_logs(base, ours, theirs, policies, graph)
+    lines, done = _lines(there), _lines(merged.data)
     if log.is_deleted:
         left = _lines(ours or theirs)
         known = [left, done]  # what is merged may be how the other begins
@@ -154,6 +169,24 @@ def _merged(repository: Repository, log: Unmerged, path: Path) -> Merged | None:
         return None  # a person has begun to decide, or it is merged as far as it goes
     appended = lines[len(found) :]
     return attrs.evolve(merged, data=merged.data + b"".join([b"%b\n" % raw for raw in appended]))
+
+
+def _read(path: Path) -> bytes | None:
+    """Return a log as it is; None where it is none, or has an overlong line: a person decides."""
+    try:
+        fd = open_log(path)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EINVAL):
+            return None  # a link, or no regular file
+        raise
+    try:
+        return whole_lines(read_bytes(fd, 0, None))
+    except LineError:
+        return None
+    finally:
+        os.close(fd)
 
 
 def _lines(data: bytes) -> list[bytes]:

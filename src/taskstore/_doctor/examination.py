@@ -1,4 +1,4 @@
-"""The whole examination, and what can be mended without a person."""
+"""The whole examination, and what can be fixed without a person."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from taskstore._api.store import Store
 from taskstore._doctor.cache_checks import check_cache
 from taskstore._doctor.conflicts import Resolved, conflicts, resolve
 from taskstore._doctor.findings import INFO, Finding
@@ -19,11 +20,7 @@ from taskstore._git.repository import Repository
 from taskstore._log.layout import Layout
 from taskstore._records.ids import now_ms
 from taskstore._records.types import RecordType
-from taskstore._store.store import Store
 from taskstore.errors import ConfigError, GitError
-
-__all__ = ["Examination", "examine", "mend"]
-
 
 _BEFORE_CACHE = {"access", "gitignore", "journal", "lock", "version"}
 """What keeps the cache from being looked at without a change."""
@@ -95,7 +92,7 @@ def mend(
     repository: Repository | GitError | None,
     types: Sequence[RecordType[Any]] | None = None,
 ) -> Examination:
-    """Mend what is safe to mend, and look again.
+    """Fix what is safe to fix, and look again.
 
     No line of a log is removed but by the merge of a conflict, as one side removed it; nothing that
     a person wrote is overwritten, and the index gains nothing but logs whose conflict has been

@@ -6,8 +6,6 @@ from typing import Any
 
 import attrs
 
-__all__ = ["ERROR", "INFO", "WARNING", "Finding"]
-
 ERROR = "error"
 """Data is not what it should be, or cannot be reached."""
 

@@ -8,15 +8,14 @@ from pathlib import Path
 
 from taskstore._doctor.conflicts import Conflict
 from taskstore._doctor.findings import ERROR, INFO, WARNING, Finding
-from taskstore._git import objects
+from taskstore._git import files, objects
+from taskstore._git.attributes import of_clone, of_store
 from taskstore._git.checkout import absent_logs, replaced_logs, way_back
 from taskstore._git.repository import Repository
 from taskstore._git.run import shown
 from taskstore._git.status import Status, look
 from taskstore._log.layout import Layout
 from taskstore.errors import GitError
-
-__all__ = ["check_conflicts", "check_git"]
 
 _INSTALL = "taskstore git install"
 _FIX = "taskstore doctor --fix"
@@ -27,14 +26,14 @@ def check_git(layout: Layout, repository: Repository | GitError | None) -> Itera
 
     Args:
         layout: The store directory.
-        repository: The repository; None where there is none, or why that cannot be known.
+        repository: The repository; None if there is none, or why that cannot be known.
 
     Raises:
         GitError: Git cannot be asked.
     """
     if isinstance(repository, GitError):
         meaning = "nothing is known of the store's place in git"
-        yield Finding("git", WARNING, str(repository), meaning, "mend what git complains of")
+        yield Finding("git", WARNING, str(repository), meaning, "do what the message says")
         return
     if repository is None and Repository.has_no_work_tree(layout.directory):
         yield Finding(
@@ -54,6 +53,7 @@ def check_git(layout: Layout, repository: Repository | GitError | None) -> Itera
             "git init, then taskstore git install",
         )
         return
+    yield from _embedded(layout, repository)
     if layout.directory.name != Layout.NAME:
         yield Finding(
             "name",
@@ -63,13 +63,46 @@ def check_git(layout: Layout, repository: Repository | GitError | None) -> Itera
             f"rename the directory to {Layout.NAME}",
         )
         return
-    status = look(repository, layout.directory)
-    yield from _attributes(status)
-    yield from _driver(status)
-    yield from _hooks(status)
+    faults = [*_files(layout, repository)]
+    yield from faults
+    if not faults:
+        status = look(repository, layout.directory)
+        yield from _attributes(status)
+        yield from _driver(status)
+        yield from _hooks(status)
     yield from _checkout(layout, repository)
     yield from _tracking(layout, repository)
     yield from _line_ends(layout.directory, repository)
+
+
+def _embedded(layout: Layout, repository: Repository) -> Iterator[Finding]:
+    for folder in repository.embedded(layout.directory):
+        name = shlex.quote(shown(repository.name_of(folder)))
+        yield Finding(
+            "embedded",
+            ERROR,
+            f"{shown(folder)} is a git repository of its own, inside of {shown(repository.top)}",
+            "git, run in that directory, believes its configuration, which can start any program; "
+            "Taskstore runs git outside of it",
+            "git config --global safe.bareRepository explicit; then, in "
+            f"{shown(repository.top)}, remove what makes it a repository: "
+            f"git rm -r --ignore-unmatch -- {name}/HEAD {name}/config {name}/objects {name}/refs",
+        )
+
+
+def _files(layout: Layout, repository: Repository) -> Iterator[Finding]:
+    """Yield what is no file to read attributes from, or to write them to."""
+    for lines in (of_store(layout.directory), of_clone(repository.common_dir)):
+        what, _, remedy = (files.fault(lines.path) or "").partition(": ")
+        if what:
+            yield Finding(
+                "attributes-file",
+                ERROR,
+                f"{shown(lines.path)}: {what}",
+                "git may treat the logs as any other files: a merge leaves conflict markers, or "
+                "line ends change",
+                remedy,
+            )
 
 
 def _attributes(status: Status) -> Iterator[Finding]:
@@ -117,7 +150,7 @@ def _driver(status: Status) -> Iterator[Finding]:
     if status.settings:
         message = f"the merge driver is not configured in this clone: {', '.join(status.settings)}"
     elif not status.has_python:
-        message = f"the merge driver is inert: there is no Python at {shown(status.python or '-')}"
+        message = f"the merge driver is inert: Python is missing at {shown(status.python or '-')}"
     else:
         return
     yield Finding(
@@ -170,7 +203,7 @@ def _checkout(layout: Layout, repository: Repository) -> Iterator[Finding]:
         yield Finding(
             "replaced",
             ERROR,
-            f"{shown(name)} was begun anew: {lost} record(s) that it has in git are not in it",
+            f"{shown(name)} was started over: {lost} record(s) that it has in git are not in it",
             "a commit would drop them; both logs are one if the new lines follow the old ones",
             f"in {shown(repository.top)}: git cat-file blob HEAD:{old} >{new} && "
             f"cat {old} >>{new} && mv {new} {old}",

@@ -3,23 +3,90 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from taskstore._doctor.findings import ERROR, INFO, WARNING, Finding
-from taskstore._doctor.holders import holder
-from taskstore._doctor.mounts import network_file_system
+from taskstore._evolution.shape import NO_SHAPE, UNKNOWN
 from taskstore._format.instants import format_rfc3339
 from taskstore._format.problems import Problem
 from taskstore._log import files
-from taskstore._log.journal import is_live
+from taskstore._log.evolutions import newest_shapes
+from taskstore._log.journal import (
+    ForeignJournalError,
+    JournalVersionError,
+    is_live,
+    read_journal,
+)
 from taskstore._log.layout import Layout
 from taskstore._log.locks import Lock, directory_lock, file_lock
 from taskstore._log.recovery import virtual_limits
 from taskstore._log.replay import LogChangedError, replay
 from taskstore.errors import LockTimeoutError, StoreAccessError
 
-__all__ = ["check_directory", "check_locks", "check_logs"]
+_MOUNTS = Path("/proc/self/mountinfo")
+_NETWORK = re.compile(
+    r"nfs\d?|cifs|smb\d?|smbfs|9p|afs|afpfs|ceph|glusterfs|lustre|ncpfs|davfs|webdav|"
+    r"fuse\.(?:sshfs|s3fs|rclone|glusterfs|davfs2?|gcsfuse|gvfsd-fuse)"
+)
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
+
+def network_file_system(path: Path, mounts: Path = _MOUNTS) -> str | None:
+    """Return the type of the network file system that a path is on; None for any other.
+
+    Args:
+        path: The path.
+        mounts: The table of mounts, as Linux has it; elsewhere nothing is known.
+    """
+    try:
+        rows = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    resolved = path.resolve()
+    found: tuple[int, str] = (-1, "")
+    for row in rows:
+        before, _, after = row.partition(" - ")
+        point = Path(_ESCAPED.sub(lambda code: chr(int(code[1], 8)), before.split(" ")[4]))
+        # Of two mounts at one place the later one is seen.
+        if resolved.is_relative_to(point) and len(point.parts) >= found[0]:
+            found = len(point.parts), after.split(" ")[0]
+    return found[1] if _NETWORK.fullmatch(found[1]) else None
+
+
+_TABLE = Path("/proc/locks")
+
+
+def holder(file: Path | int) -> str | None:
+    """Return the process that has a file locked, as text; None where that cannot be known.
+
+    Args:
+        file: Its path, or its descriptor.
+    """
+    try:
+        inode = str(os.stat(file).st_ino)
+        rows = _TABLE.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    for row in rows:
+        # 1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF; of one that waits, "->" comes second.
+        parts = row.split()
+        if "->" not in parts and len(parts) > 5 and parts[5].rpartition(":")[2] == inode:
+            return _named(parts[4])
+    return None
+
+
+def _named(pid: str) -> str | None:
+    if not pid.isdigit() or pid == "0":
+        return None  # of another container
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return f"process {pid}"
+    command = b" ".join(words).decode(errors="replace").strip()
+    return f"process {pid} ({command[:100]})" if command else f"process {pid}"
+
 
 _PATIENCE = 1.0
 """How long a commit may hold a lock without being named, in seconds."""
@@ -46,7 +113,16 @@ def check_directory(layout: Layout) -> Iterator[Finding]:
             "taskstore doctor --fix",
             is_safe=True,
         )
-    if missing := _not_ignored(layout):
+    problem = layout.ignore_problem()
+    if problem is not None:
+        yield Finding(
+            "gitignore",
+            WARNING,
+            str(problem),
+            "git offers files of this machine for a commit",
+            f"remove or replace {layout.ignore_path}, then run `taskstore doctor --fix`",
+        )
+    if missing := layout.missing_ignored():
         yield Finding(
             "gitignore",
             WARNING,
@@ -98,6 +174,27 @@ def _held(lock: Lock, path: Path) -> Iterator[Finding]:
         lock.release()
 
 
+def _of_journal(layout: Layout) -> Finding:
+    path = layout.journal_path
+    fix = "taskstore doctor --fix"
+    try:
+        read_journal(path, layout.mark)
+    except ForeignJournalError as error:
+        meaning = "nothing of it is applied; the next open for writing gives it another name"
+        return Finding("journal", WARNING, f"{path}: {error}", meaning, fix, is_safe=True)
+    except (OSError, JournalVersionError) as error:
+        remedy = "upgrade with `pip install --upgrade taskstore`, or see to its permissions"
+        return Finding("journal", ERROR, f"{path} cannot be read: {error}", "no write", remedy)
+    return Finding(
+        "journal",
+        WARNING,
+        f"{path} has a transaction that was interrupted",
+        "its lines are not served; the next open for writing completes it or takes it back",
+        fix,
+        is_safe=True,
+    )
+
+
 def check_logs(
     layout: Layout, now_ms: int, *, is_idle: bool, unsettled: Collection[Path] = ()
 ) -> Iterator[Finding]:
@@ -110,14 +207,7 @@ def check_logs(
         unsettled: Logs in conflict that can still be merged; their markers are no findings.
     """
     if is_idle and is_live(layout.journal_path):
-        yield Finding(
-            "journal",
-            WARNING,
-            f"{layout.journal_path} has a transaction that was interrupted",
-            "its lines are not served; the next open for writing completes it or takes it back",
-            "taskstore doctor --fix",
-            is_safe=True,
-        )
+        yield _of_journal(layout)
     for path in sorted(layout.directory.glob(f"{layout.journal_path.name}-*")):
         yield Finding(
             "journal-aside",
@@ -158,8 +248,10 @@ def _problem(problem: Problem) -> Finding:
             "remove the markers and what is not wanted, then git add",
         )
     code = "line" if problem.line is not None else "stray"
-    meaning = "it is kept and not served" if code == "line" else "it is no log, and not loaded"
-    remedy = "mend the line with an editor" if code == "line" else "rename or move it"
+    meaning = "it is kept and not served" if code == "line" else "it is not a log, and not loaded"
+    remedy = "fix the line with an editor" if code == "line" else "rename or move it"
+    if problem.reason.startswith(UNKNOWN):
+        remedy = "pull evolutions.jsonl, which states the revision"
     if code == "stray" and os.path.islink(problem.path):
         remedy = "put the file that it leads to in its place"
     return Finding(code, ERROR if code == "line" else WARNING, where, meaning, remedy)
@@ -176,7 +268,8 @@ def _read(
         yield Problem(name, str(path), None, error.strerror or str(error)), 0, ""
         return
     try:
-        found = replay(fd, collection=name, path=str(path), limit=limit)
+        lacks = newest_shapes(layout).get(name, NO_SHAPE).lacks
+        found = replay(fd, collection=name, path=str(path), limit=limit, lacks=lacks)
     except LogChangedError:
         return  # somebody is at work in it, and the next examination sees what became of it
     finally:
@@ -185,12 +278,3 @@ def _read(
         yield problem, 0, ""
     newest = max(((order_us, id) for id, _, order_us, _ in found.places()), default=(0, ""))
     yield None, *newest
-
-
-def _not_ignored(layout: Layout) -> list[str]:
-    try:
-        present = layout.ignore_path.read_text(encoding="utf-8", errors="replace").split("\n")
-    except FileNotFoundError:
-        present = []
-    known = {line.strip() for line in present}
-    return [name for name in layout.IGNORED if name not in known]

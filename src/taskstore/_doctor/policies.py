@@ -6,46 +6,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from taskstore._doctor.findings import ERROR, INFO, WARNING, Finding
+from taskstore._doctor.trust import trusted_modules
 from taskstore._doctor.types import TypesError, load_types, policies_of
-from taskstore._git import files
+from taskstore._format.config import Config
 from taskstore._log.layout import Layout
-from taskstore._merge.policies import parse_policies
 from taskstore._merge.settings_text import add_policies, add_types
 from taskstore._records.types import RecordType
-from taskstore._store.settings import read_indexes
-from taskstore.errors import ConfigError
-
-__all__ = ["check_policies", "configured_types", "settings_problem", "write_settings"]
+from taskstore._store.settings import read_settings
 
 Types = Sequence[RecordType[Any]]
 
 
 def configured_types(layout: Layout) -> list[str]:
-    """Return the modules with record types that config.toml names.
+    """Return the modules with record types that config.toml names and that are trusted.
 
     Raises:
         ConfigError: The file cannot be used.
+        StoreAccessError: What is trusted cannot be read.
     """
-    import tomllib
-
-    text = layout.read_config()
-    try:
-        found = tomllib.loads(text).get("types", [])
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(layout.config_path, reason=f"not TOML: {error}") from None
-    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-        reason = 'types must be a list of modules, such as types = ["shop.models"]'
-        raise ConfigError(layout.config_path, reason=reason)
-    return found
-
-
-def settings_problem(layout: Layout) -> str | None:
-    """Return why the settings cannot be used: for a merge, or at all; None where they can."""
-    try:
-        parse_policies(layout.read_config(), str(layout.config_path))
-    except ConfigError as error:
-        return str(error)
-    return None
+    config = read_settings(layout)
+    config.check("types", layout.config_path)
+    trusted = set(trusted_modules(layout))
+    return [name for name in config.modules if name in trusted]
 
 
 def check_policies(layout: Layout, types: Types | None) -> Iterator[Finding]:
@@ -53,27 +35,52 @@ def check_policies(layout: Layout, types: Types | None) -> Iterator[Finding]:
 
     Args:
         layout: The store directory.
-        types: The record types of the application; None to import those that the settings name.
+        types: The record types of the application; None to import those that the settings name,
+            as far as their modules are trusted.
     """
-    problem = read_indexes(layout).problem
-    try:
-        found = parse_policies(layout.read_config(), str(layout.config_path)).by_collection
-        if types is None:
-            types = load_types(configured_types(layout))
-    except ConfigError as error:
-        meaning = "the merge driver refuses to merge until it can be read"
-        remedy = "rename or remove" if layout.config_path.is_dir() else "edit"
-        yield Finding("config", ERROR, str(error), meaning, f"{remedy} {layout.config_path}")
+    config = read_settings(layout)
+    yield from _faults(layout, config)
+    if config.faults.keys() & {"", "merge"} or (types is None and "types" in config.faults):
         return
+    try:
+        if types is None:
+            trusted = set(trusted_modules(layout))
+            yield from _untrusted(layout, [name for name in config.modules if name not in trusted])
+            types = load_types(name for name in config.modules if name in trusted)
     except TypesError as error:
         meaning = "the merge policies cannot be compared with the record types"
         remedy = f"taskstore doctor --types {error.module}, in the application's directory"
         yield Finding("types", INFO, str(error), meaning, remedy)
         return
-    if problem is not None:
-        meaning = "the indexes stay what they were"
-        yield Finding("indexes", WARNING, str(problem), meaning, f"edit {layout.config_path}")
-    yield from _compared(layout, policies_of(types), found)
+    yield from _compared(layout, policies_of(types), config.policies)
+
+
+def _untrusted(layout: Layout, modules: Sequence[str]) -> Iterator[Finding]:
+    if modules:
+        yield Finding(
+            "types",
+            INFO,
+            f"{layout.config_path} names modules that are not trusted in this clone: "
+            f"{_list(modules)}",
+            "they are not imported, and their record types not compared with the merge policies",
+            f"look at their code, then `taskstore trust {' '.join(modules)}`",
+        )
+
+
+_MEANINGS = {
+    "": "the merge driver refuses to merge until it can be read, and indexes stay what they were",
+    "merge": "the merge driver refuses to merge until it can be read",
+    "indexes": "the indexes stay what they were",
+    "types": "the merge policies cannot be compared with the record types",
+}
+
+
+def _faults(layout: Layout, config: Config) -> Iterator[Finding]:
+    path = layout.config_path
+    remedy = "edit" if path.is_file() and not path.is_symlink() else "rename or remove"
+    for table, reason in config.faults.items():
+        code, level = ("config", ERROR) if table in ("", "merge") else (table, WARNING)
+        yield Finding(code, level, f"{path}: {reason}", _MEANINGS[table], f"{remedy} {path}")
 
 
 def _compared(
@@ -113,7 +120,7 @@ def write_settings(layout: Layout, types: Types, modules: Sequence[str] = ()) ->
 
     Raises:
         ConfigError: The file cannot be used, or only a person can add to it.
-        OSError: It cannot be written.
+        StoreAccessError: It cannot be written.
     """
     path = str(layout.config_path)
     old = new = layout.read_config()
@@ -127,7 +134,7 @@ def write_settings(layout: Layout, types: Types, modules: Sequence[str] = ()) ->
             new = changed
             written.append(f"merge.{collection}")
     if new != old:
-        files.write(layout.config_path, new.encode())
+        layout.write_config(new)
     return written
 
 

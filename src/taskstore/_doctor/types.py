@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import site
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from taskstore._format.config import check_module_name
 from taskstore._records.declaration import COLLECTION
 from taskstore._records.types import RecordType
 from taskstore.errors import TaskstoreError
-
-__all__ = ["TypesError", "load_types", "policies_of"]
 
 
 class TypesError(TaskstoreError):
@@ -31,14 +33,14 @@ def load_types(modules: Iterable[str], *, folder: Path | None = None) -> list[Re
 
     Args:
         modules: Names such as `package.module`.
-        folder: A directory to look in as well. A module that is named by a file of the repository
-            is not looked for there: a clone alone must not make anybody run its code.
+        folder: A directory to look in as well. Without one the working directory is not looked in,
+            unless it is where a package is installed: it may be the clone of a stranger.
 
     Raises:
-        TypesError: A module cannot be imported, or has no record type.
+        TypesError: A module cannot be imported, is a program, or has no record type.
     """
     found: dict[type[Any], RecordType[Any]] = {}
-    with _importable(folder):
+    with _searching(folder):
         for name in modules:
             types = list(_types_in(name))
             if not types:
@@ -58,7 +60,7 @@ def policies_of(types: Iterable[RecordType[Any]]) -> dict[str, dict[str, str]]:
 
 def _types_in(name: str) -> Iterator[RecordType[Any]]:
     try:
-        module = import_module(name)
+        module = import_module(check_module_name(name))
     except Exception as error:
         raise TypesError(name, reason=f"{type(error).__name__}: {error}") from error
     for value in list(vars(module).values()):
@@ -69,13 +71,48 @@ def _types_in(name: str) -> Iterator[RecordType[Any]]:
                 raise TypesError(name, reason=str(error)) from error
 
 
+def place_of(name: str) -> str | None:
+    """Return where the package of a module would be imported from; None if it is not found.
+
+    Nothing is imported for that.
+    """
+    with _searching(None):
+        try:
+            found = find_spec(name.partition(".")[0])
+        except ValueError:  # of a module that was made by hand
+            return None
+    if found is None:
+        return None
+    return found.origin or next(iter(found.submodule_search_locations or ()), None)
+
+
 @contextmanager
-def _importable(folder: Path | None) -> Iterator[None]:
-    if folder is None:
-        yield
-        return
-    sys.path.insert(0, str(folder))
+def _searching(folder: Path | None) -> Iterator[None]:
+    """Search modules where packages are installed, and in `folder`, if one is given."""
+    before = sys.path[:]
+    sys.path[:] = _installed(before) if folder is None else [str(folder), *before]
     try:
         yield
     finally:
-        sys.path.remove(str(folder))
+        sys.path[:] = before
+
+
+def _installed(entries: list[str]) -> list[str]:
+    """Leave the working directory out, which Python or PYTHONPATH may have put there."""
+    try:
+        here = os.path.realpath(os.getcwd())
+    except FileNotFoundError:
+        here = ""
+    if here in map(os.path.realpath, _packages()):
+        here = ""
+    return [entry for entry in entries if os.path.isabs(entry) and os.path.realpath(entry) != here]
+
+
+def _packages() -> Iterator[str]:
+    """Yield the directories of installed packages, and those that their .pth files name."""
+    for folder in {*site.getsitepackages(), site.getusersitepackages()}:
+        yield folder
+        for path in Path(folder).glob("*.pth"):
+            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+                if line.strip() and not line.startswith(("#", "import ", "import\t")):
+                    yield os.path.join(folder, line.strip())

@@ -12,8 +12,6 @@ import re
 from collections.abc import Set
 from typing import Any
 
-__all__ = ["ABSENT", "from_cell", "to_cell"]
-
 ABSENT = ""
 """The cell of a field that a record does not have."""
 
@@ -47,8 +45,8 @@ def from_cell(cell: str, kinds: Set[str] = frozenset()) -> Any:
     """Return the value of a cell that is not empty.
 
     Args:
-        cell: the cell.
-        kinds: the JSON types that the field has had, as SQLite calls them. Where all of them are
+        cell: The cell.
+        kinds: The JSON types that the field has had, as SQLite calls them. Where all of them are
             text, so is the cell, whatever it looks like.
     """
     if cell.startswith(_MARK):

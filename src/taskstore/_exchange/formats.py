@@ -7,15 +7,14 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from pathlib import PurePath
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import attrs
 
 from taskstore._exchange.cells import ABSENT, from_cell, to_cell
-from taskstore._format.lines import LineError, decode_object, encode_value
+from taskstore._format.lines import OVERLONG, LineError, decode_object, encode_value
+from taskstore._log.lines import BOM, chunks_of, split_lines
 from taskstore.errors import TaskstoreError
-
-__all__ = ["FORMATS", "SUFFIXES", "FormatError", "Item", "format_of", "read_items", "write_records"]
 
 Records = Callable[[], Iterable[Mapping[str, Any]]]
 """Gives the records from the first one, each time that it is called."""
@@ -29,7 +28,6 @@ FORMATS = ("jsonl", "json", "csv")
 SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv"}
 """What the end of a file's name says of its format."""
 
-_BOM = "\ufeff"
 _MARKERS = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 
 
@@ -48,9 +46,9 @@ class Item:
     """Something that may be a record.
 
     Attributes:
-        place: the number of its line, or of the element in a JSON array, from 1.
-        record: its fields; None where it is none.
-        reason: why it is none.
+        place: The number of its line, or of the element in a JSON array, from 1.
+        record: Its fields; None where it is none.
+        reason: Why it is none.
     """
 
     place: int
@@ -63,22 +61,22 @@ def format_of(name: str | None) -> str | None:
     return None if name is None else SUFFIXES.get(PurePath(name).suffix.lower())
 
 
-def read_items(data: bytes, format: str, kinds: Kinds) -> Iterator[Item]:
+def read_items(stream: BinaryIO, format: str, kinds: Kinds) -> Iterator[Item]:
     """Yield what may be records, in the order of the file.
 
     Args:
-        data: the file.
-        format: one of FORMATS.
-        kinds: for CSV, whose cells are text.
+        stream: The file.
+        format: One of FORMATS.
+        kinds: For CSV, whose cells are text.
 
     Raises:
-        FormatError: the file as a whole cannot be read.
+        FormatError: The file as a whole cannot be read.
     """
     if format == "jsonl":
         # Line by line, so that one that is not UTF-8 does not take the others along.
-        return _read_lines(data.removeprefix(_BOM.encode()))
+        return _read_lines(stream)
     try:
-        text = data.decode("utf-8-sig")
+        text = stream.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FormatError(format, f"not UTF-8, at byte {error.start}") from None
     return _read_json(text) if format == "json" else _read_csv(text, kinds)
@@ -90,10 +88,10 @@ def write_records(
     """Write records, and return how many.
 
     Args:
-        stream: where to; it translates no newlines.
-        records: gives them; for CSV without `columns` it is called twice.
-        format: one of FORMATS.
-        columns: the fields to write, in this order; None for all.
+        stream: Where to; it translates no newlines.
+        records: Gives them; for CSV without `columns` it is called twice.
+        format: One of FORMATS.
+        columns: The fields to write, in this order; None for all.
     """
     if format == "csv":
         return _write_csv(stream, records, columns)
@@ -111,11 +109,14 @@ def write_records(
     return count
 
 
-def _read_lines(data: bytes) -> Iterator[Item]:
-    for place, line in enumerate(data.split(b"\n"), 1):
-        if not line.strip():
+def _read_lines(stream: BinaryIO) -> Iterator[Item]:
+    for line in split_lines(chunks_of(stream)):
+        if line.raw is None:
+            yield Item(line.number, None, OVERLONG)
             continue
-        yield _item(place, lambda raw=line: decode_object(raw))  # type: ignore[misc]
+        raw = line.raw.removeprefix(BOM) if line.start == 0 else line.raw
+        if raw.strip():
+            yield _item(line.number, lambda raw=raw: decode_object(raw))  # type: ignore[misc]
 
 
 def _item(place: int, decode: Callable[[], Any]) -> Item:
@@ -143,7 +144,7 @@ def _read_json(text: str) -> Iterator[Item]:
 
 
 def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def _read_csv(text: str, kinds: Kinds) -> Iterator[Item]:

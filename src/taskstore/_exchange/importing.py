@@ -8,18 +8,16 @@ from typing import Any, Literal
 
 import attrs
 
+from taskstore._api.store import Store
+from taskstore._cache.sql.survey import tombstones
 from taskstore._exchange.formats import Item
 from taskstore._format.instants import parse_instant
 from taskstore._format.names import check_id
 from taskstore._records.dicts import DictType
 from taskstore._records.ids import new_id
-from taskstore._store.store import Store
 from taskstore.errors import InvalidIdError, InvalidRecordError, TaskstoreError
 
-__all__ = ["ImportPlan", "ImportRefusedError", "Skipped", "import_records"]
-
 _BATCH = 1_000
-_TOMBSTONES = "SELECT id, updated_at, updated_at_text FROM tombstones WHERE collection = ?"
 
 Policy = Literal["newer", "skip", "overwrite"]
 Row = dict[str, Any]
@@ -32,7 +30,7 @@ class ImportRefusedError(TaskstoreError):
 
     def __init__(self, skipped: Sequence[Skipped]) -> None:
         super().__init__(
-            f"nothing was imported, for {len(skipped)} of the records cannot be: mend them, or "
+            f"nothing was imported, for {len(skipped)} of the records cannot be: fix them, or "
             "leave them out by not asking for all",
             skipped=tuple(skipped),
         )
@@ -43,10 +41,10 @@ class Skipped:
     """Something that was left out.
 
     Attributes:
-        place: its line, or its number in a JSON array.
-        id: its id, if it has one.
+        place: Its line, or its number in a JSON array.
+        id: Its id, if it has one.
         reason: why.
-        is_fault: whether it is no usable record, rather than one that need not be written.
+        is_fault: Whether it is not a usable record, rather than one that need not be written.
     """
 
     place: int
@@ -60,8 +58,8 @@ class ImportPlan:
     """What an import did, or would do.
 
     Attributes:
-        created, updated, deleted, unchanged: how many records.
-        skipped: what was left out.
+        created, updated, deleted, unchanged: How many records.
+        skipped: What was left out.
     """
 
     created: int = 0
@@ -205,7 +203,7 @@ def _same(record: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def _tombstones(session: Any, collection: str) -> dict[str, int | str]:
     """Return when each dead record of a collection was deleted, as its line says it."""
-    rows = session.connection().exec_driver_sql(_TOMBSTONES, (collection,))
+    rows = tombstones(session.connection(), collection)
     return {id: text or updated_at for id, updated_at, text in rows}
 
 
@@ -229,18 +227,18 @@ def import_records(
     """Import records in one transaction; times are kept, so that no clone sees a difference.
 
     Args:
-        store: open for writing.
-        collection: where to.
-        items: what was read.
-        policy: which records that exist are changed: "newer" (unless the stored one is newer),
+        store: Open for writing.
+        collection: Where to.
+        items: What was read.
+        policy: Which records that exist are changed: "newer" (unless the stored one is newer),
             "skip" (none), "overwrite" (all). One that was deleted here since comes back with
             "overwrite" only.
-        replace: whether fields that an imported record lacks are removed; otherwise they stay.
-        id_field: the field to take ids from; by default `id`.
-        make_ids: whether records without id get one.
-        dry_run: only say what would be done.
-        strict: write nothing if anything is no usable record.
-        on_progress: called with how many records are looked at and to look at, and then with how
+        replace: Whether fields that an imported record lacks are removed; otherwise they stay.
+        id_field: The field to take ids from; by default `id`.
+        make_ids: Whether records without id get one.
+        dry_run: Only say what would be done.
+        strict: Write nothing if anything is not a usable record.
+        on_progress: Called with how many records are looked at and to look at, and then with how
             many are written and to write.
 
     Raises:

@@ -7,8 +7,6 @@ from typing import Protocol, Self
 
 import attrs
 
-__all__ = ["NOTHING_READ", "Fingerprint", "ReadFacts", "is_racy"]
-
 _TICK_NS = 100_000_000
 _COARSE_TICK_NS = 2_000_000_000
 _SECOND_NS = 1_000_000_000
@@ -18,9 +16,13 @@ class ReadFacts(Protocol):
     """What a fingerprint takes over from a replay."""
 
     size: int
-    checksum: int
     lines: int
     ended: bool
+
+    @property
+    def digest(self) -> str:
+        """The keyed digest of the bytes before `size`."""
+        ...
 
     @property
     def problem_count(self) -> int:
@@ -37,24 +39,26 @@ class Fingerprint:
         mtime_ns: Time of the last change of its bytes, in nanoseconds since the epoch.
         ctime_ns: Time of the last change of the file, likewise.
         inode: Its number in the file system.
-        checksum: CRC-32 of exactly the bytes that were read.
+        digest: Of exactly the bytes that were read, keyed with this clone's mark.
         lines: Lines in it, blank ones and problems too.
         problems: Lines that are no record.
         ended: Whether the last line has its newline (or the file is empty).
         racy: Whether it was read so soon after its last change that another change within the
             same tick of the clock would leave the same stat. Equal stat then proves nothing, and
-            the checksum is to be compared.
+            the digest is to be compared.
+        shape: The signature of the evolutions by which its lines were read; empty for none.
     """
 
     size: int
     mtime_ns: int
     ctime_ns: int
     inode: int
-    checksum: int
+    digest: str
     lines: int
     problems: int
     ended: bool
     racy: bool
+    shape: str = ""
 
     def matches(self, st: os.stat_result) -> bool:
         """Say whether `st` is the stat that was recorded."""
@@ -66,24 +70,26 @@ class Fingerprint:
         )
 
     @classmethod
-    def of(cls, st: os.stat_result, replay: ReadFacts, now_ns: int) -> Self:
+    def of(cls, st: os.stat_result, replay: ReadFacts, now_ns: int, shape: str = "") -> Self:
         """Return the fingerprint of a file that was replayed whole.
 
         Args:
             st: Its `fstat`, the same before and after it was read.
             replay: What was read.
             now_ns: The time when `st` was taken, in nanoseconds since the epoch.
+            shape: The signature of the evolutions by which it was read.
         """
         return cls(
             size=st.st_size,
             mtime_ns=st.st_mtime_ns,
             ctime_ns=st.st_ctime_ns,
             inode=st.st_ino,
-            checksum=replay.checksum,
+            digest=replay.digest,
             lines=replay.lines,
             problems=replay.problem_count,
             ended=replay.ended,
             racy=is_racy(st, now_ns),
+            shape=shape,
         )
 
     def renewed(self, st: os.stat_result, now_ns: int) -> Self:
@@ -103,7 +109,7 @@ NOTHING_READ = Fingerprint(
     mtime_ns=0,
     ctime_ns=0,
     inode=0,
-    checksum=-1,
+    digest="",
     lines=0,
     problems=0,
     ended=False,

@@ -6,8 +6,6 @@ import re
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 
-__all__ = ["MAX_MS", "MIN_MS", "format_rfc3339", "in_form_of", "parse_instant"]
-
 MIN_MS = -62_135_596_800_000
 """0001-01-01T00:00:00Z, in milliseconds since the epoch."""
 
@@ -55,7 +53,7 @@ def parse_instant(value: object) -> int:
 def _parse_text(text: str) -> int:
     found = _RFC3339.fullmatch(text)
     if found is None:
-        raise ValueError(f"updated_at {_shown(text)} is no RFC 3339 time with an offset")
+        raise ValueError(f"updated_at {_shown(text)} is not an RFC 3339 time with an offset")
     day, hour, minute, second, fraction, sign, offset_hour, offset_minute = found.groups()
     us = _midnight_us(day) + (int(hour) * 3600 + int(minute) * 60 + int(second)) * 1_000_000
     if fraction is not None and second != "60":

@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -18,32 +19,23 @@ import msgspec
 from taskstore._format.instants import parse_instant
 from taskstore._format.names import MAX_ID_LENGTH, id_fault
 
-__all__ = [
-    "MAX_DEPTH",
-    "MAX_LINE_BYTES",
-    "Envelope",
-    "LineError",
-    "decode_envelope",
-    "decode_key",
-    "decode_object",
-    "encode_value",
-    "has_long_digits",
-    "join_fields",
-    "key_spellings",
-    "raw_fields",
-    "tombstone_line",
-]
-
 MAX_LINE_BYTES = 16 * 1024 * 1024
 """The greatest length of a line, in bytes without its newline."""
+
+OVERLONG = "longer than 16 MiB"
+"""Why a line with more bytes is not a record."""
 
 MAX_DEPTH = 128
 """How deep a line may nest; the record's own object is the first level."""
 
+REVISION_KEY = "$revision"
+"""The reserved key: the revision that a line of an evolved collection was written under."""
+
 _MARKERS = (b"<<<<<<<", b"=======", b">>>>>>>", b"|||||||")
 
-# A shorter line can neither nest deeper than MAX_DEPTH nor hold an integer beyond a double.
-_HARMLESS_LENGTH = 2 * MAX_DEPTH
+HARMLESS_LENGTH = 2 * MAX_DEPTH
+"""A shorter line can neither nest deeper than MAX_DEPTH nor hold an integer beyond a double."""
+
 _LONGEST_DOUBLE = 308
 _SMALL = 10**18
 _DIGITS_AS_ZERO = bytes(48 if 48 <= byte <= 57 else 120 for byte in range(256))
@@ -53,7 +45,6 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 _decode = msgspec.json.Decoder().decode
 _decode_raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_Raw = msgspec.Raw
 _encode_raw = msgspec.json.Encoder().encode
 _encode_text = msgspec.json.Encoder().encode
 _encode_container = json.JSONEncoder(
@@ -62,7 +53,7 @@ _encode_container = json.JSONEncoder(
 
 
 class LineError(ValueError):
-    """A line that is no record.
+    """A line that is not a record.
 
     Attributes:
         reason: What is wrong with it.
@@ -98,17 +89,19 @@ def decode_envelope(raw: bytes) -> Envelope:
     Raises:
         LineError: It is none, with the reason.
     """
-    id, order_us, deleted, updated_at = decode_key(raw)
+    id, order_us, deleted, updated_at, _ = decode_key(raw)
     return Envelope(id, order_us, deleted, updated_at)
 
 
-def decode_key(raw: bytes) -> tuple[str, int, bool, int | str | None]:
+def decode_key(raw: bytes) -> tuple[str, int, bool, int | str | None, Any]:
     """Do what `decode_envelope` does, for a million lines: the envelope as a plain tuple.
 
+    After it comes what the line has under the reserved key; None for nothing.
+
     Raises:
-        LineError: The line is no record.
+        LineError: The line is not a record.
     """
-    if len(raw) > _HARMLESS_LENGTH:
+    if len(raw) > HARMLESS_LENGTH:
         _check_long(raw)
     try:
         fields = _decode(raw)
@@ -122,15 +115,16 @@ def decode_key(raw: bytes) -> tuple[str, int, bool, int | str | None]:
         raise LineError(f"id {id_fault(id)}" if "id" in fields else "no id")
     updated_at = fields.get("updated_at")
     try:
-        return id, parse_instant(updated_at), fields.get("deleted") is True, updated_at
+        order_us = parse_instant(updated_at)
     except ValueError as error:
         raise LineError(str(error), id) from None
+    return id, order_us, fields.get("deleted") is True, updated_at, fields.get(REVISION_KEY)
 
 
 def _check_long(raw: bytes) -> None:
     """Refuse what the decoder would let pass: length, depth, and integers beyond a double."""
     if len(raw) > MAX_LINE_BYTES and len(_without_newline(raw)) > MAX_LINE_BYTES:
-        raise LineError("longer than 16 MiB")
+        raise LineError(OVERLONG)
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
         raise LineError(f"nested deeper than {MAX_DEPTH} levels")
     if has_long_digits(raw):
@@ -182,7 +176,7 @@ def _fault(raw: bytes, error: Exception) -> str:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def decode_object(raw: bytes | str) -> dict[str, Any]:
@@ -219,6 +213,12 @@ def key_spellings(raw: bytes | str) -> dict[str, bytes]:
     return spelled
 
 
+@lru_cache(maxsize=4096)
+def _start(key: str) -> bytes:
+    """What a field begins with; a log has few different keys."""
+    return b"%b:" % _encode_text(key)
+
+
 def join_fields(
     fields: Mapping[str, bytes], spellings: Mapping[str, bytes] = MappingProxyType({})
 ) -> bytes:
@@ -229,7 +229,7 @@ def join_fields(
         spellings: How to write some of the keys; see `key_spellings`.
     """
     if not spellings:
-        return _encode_raw({key: _Raw(value) for key, value in fields.items()})
+        return b"{%b}" % b",".join([_start(key) + value for key, value in fields.items()])
     return b"{%b}" % b",".join(
         b"%b:%b" % (spellings.get(key) or _encode_text(key), fields[key]) for key in fields
     )
@@ -240,7 +240,7 @@ def encode_value(value: Any) -> bytes:
 
     Raises:
         ValueError: NaN, an infinity, an integer beyond the range of a double, a lone surrogate,
-            a key that is no string, nesting too deep for a line, or a value that JSON does not
+            a key that is not a string, nesting too deep for a line, or a value that JSON does not
             have. The message is the reason alone.
     """
     if type(value) is str:
@@ -297,6 +297,4 @@ def _check_number(value: int | float) -> None:
 
 def tombstone_line(id: str, updated_at: int | str) -> bytes:
     """Return the line, without newline, that says a record is gone as of `updated_at`."""
-    return join_fields(
-        {"id": encode_value(id), "updated_at": encode_value(updated_at), "deleted": b"true"}
-    )
+    return _encode_raw({"id": id, "updated_at": updated_at, "deleted": True})

@@ -6,8 +6,6 @@ import re
 
 from taskstore.errors import InvalidIdError, InvalidNameError
 
-__all__ = ["MAX_ID_LENGTH", "check_collection_name", "check_field_name", "check_id", "id_fault"]
-
 MAX_ID_LENGTH = 256
 """The greatest length of a record id, in code points."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["Problem"]
+from taskstore._text import visible
 
 
 @attrs.frozen
@@ -26,5 +26,6 @@ class Problem:
     id: str | None = None
 
     def __str__(self) -> str:
+        """Say it on one line, with control characters as escapes."""
         place = self.path if self.line is None else f"{self.path}:{self.line}"
-        return f"{place}: {self.reason}"
+        return visible(f"{place}: {self.reason}")

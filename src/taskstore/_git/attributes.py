@@ -18,8 +18,6 @@ from taskstore._git import files
 from taskstore._git.repository import Repository
 from taskstore._git.run import Git
 
-__all__ = ["FILE", "WANTED", "Lines", "of_clone", "of_store", "unsaid", "wrong"]
-
 FILE = ".gitattributes"
 """The name of the file in the store directory."""
 
@@ -44,10 +42,12 @@ class Lines:
     Attributes:
         path: The file, which need not be there.
         block: The lines.
+        below: The directory from which on no part of the path may be a link.
     """
 
     path: Path
     block: bytes
+    _below: Path
 
     def are_there(self, data: bytes | None = None) -> bool:
         """Say whether they are in the file, or in what is given as its content."""
@@ -61,7 +61,7 @@ class Lines:
             return False
         # What stands last counts; what was there before stays as it is.
         gap = b"\n" if old and not old.endswith(b"\n") else b""
-        files.write(self.path, old + gap + self.block)
+        files.write(self.path, old + gap + self.block, below=self._below)
         return True
 
     def take_out(self, *, had_no_end: bool = False, was_there: bool = False) -> bool:
@@ -79,7 +79,7 @@ class Lines:
             start -= 1
         rest = old[:start] + old[end:]
         if rest or was_there:
-            files.write(self.path, rest)
+            files.write(self.path, rest, below=self._below)
         else:
             self.path.unlink()
         return True
@@ -99,12 +99,12 @@ class Lines:
 
 def of_store(directory: Path) -> Lines:
     """Return the lines in a store directory, which are tracked."""
-    return Lines(directory / FILE, _OF_STORE)
+    return Lines(directory / FILE, _OF_STORE, directory.parent)
 
 
 def of_clone(common_dir: Path) -> Lines:
     """Return the lines in a clone's own directory, which hold for all stores in it."""
-    return Lines(common_dir / "info" / "attributes", _OF_CLONE)
+    return Lines(common_dir / "info" / "attributes", _OF_CLONE, common_dir)
 
 
 def wrong(repository: Repository, directory: Path) -> dict[str, str]:

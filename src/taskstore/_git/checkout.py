@@ -19,8 +19,6 @@ from taskstore._git.objects import blob, is_log
 from taskstore._git.repository import Repository
 from taskstore._git.run import shown
 
-__all__ = ["Absent", "absent_logs", "lines_of", "lost_records", "replaced_logs", "way_back"]
-
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -84,7 +82,7 @@ def replaced_logs(repository: Repository, directory: Path) -> list[tuple[str, in
     for name in repository.git.run(*call, "--", f"{folder}/").fields:
         if is_log(name) and os.path.dirname(name) == folder:
             id = repository.git.run("rev-parse", f"HEAD:{name}").text
-            new = lines_of(files.read(repository.top / name) or b"")
+            new = lines_of(files.read_log(repository.top / name) or b"")
             if lost := lost_records([lines_of(blob(repository, id, name))], new):
                 found.append((name, lost))
     return found
@@ -93,7 +91,7 @@ def replaced_logs(repository: Repository, directory: Path) -> list[tuple[str, in
 def lost_records(before: Sequence[Sequence[bytes]], after: Sequence[bytes]) -> int:
     """Return how many records a log has lost because another one took its place.
 
-    A log that is worked with, merged, compacted or written anew keeps lines, or at least most ids.
+    A log that is worked with, merged, compacted or rewritten keeps lines, or at least most ids.
     One that has no line of any version before it, and less than half the ids of the first, is
     another.
 
@@ -121,7 +119,7 @@ def _living(lines: Iterable[bytes]) -> dict[str, bool]:
     newest: dict[str, tuple[int, bool]] = {}
     for line in lines:
         try:
-            id, order_us, is_deleted, _ = decode_key(line)
+            id, order_us, is_deleted, _, _ = decode_key(line)
         except LineError:
             continue
         if id not in newest or newest[id][0] <= order_us:

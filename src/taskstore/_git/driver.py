@@ -11,8 +11,6 @@ import re
 from taskstore._git.launcher import FOLDER, NAME
 from taskstore._git.repository import Repository
 
-__all__ = ["SETTINGS", "install", "take_out", "wrong"]
-
 # Git runs both in a shell, in the work tree, wherever that has been moved to meanwhile.
 _RUN = f'run="$(git rev-parse --git-common-dir)/{FOLDER}/{NAME}"'
 

@@ -1,64 +1,169 @@
-"""Small files, replaced whole or not at all."""
+"""Small files, replaced whole or not at all; never through a link, and never waiting for a pipe.
+
+What lies in the work tree, whoever can push to the repository has written: any file can be a link
+that leads outside, or have no end.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
+import stat
 from pathlib import Path
 
-__all__ = ["read", "remove", "write"]
+from taskstore._git.run import LOG_BYTES, shown
+from taskstore._log import files
+from taskstore.errors import GitError
+
+FILE_BYTES = 16 * 2**20
+"""What a file of settings, attributes or a hook may have at most, in bytes."""
+
+PIPE = "it is not a regular file, but a pipe, a socket or a device: remove it"
+"""What is wrong with a file that git would wait for."""
+
+_GONE = (FileNotFoundError, NotADirectoryError)
 
 
-def read(path: Path) -> bytes | None:
-    """Return a file's bytes; None where there is none."""
+def read(path: Path, *, limit: int = FILE_BYTES) -> bytes | None:
+    """Return a file's bytes; None if there is none.
+
+    Raises:
+        GitError: It is a link or no regular file, or has more bytes than `limit`.
+        OSError: It cannot be read.
+    """
     try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+        fd = files.open_file(path, os.O_RDONLY)
+    except _GONE:
         return None
+    except OSError as error:
+        raise _refused(path) or error from error
+    try:
+        size = os.fstat(fd).st_size
+        if size > limit:
+            raise _too_large(path, limit)
+        return files.read_at(fd, size, 0)
+    finally:
+        os.close(fd)
 
 
-def write(path: Path, data: bytes, *, executable: bool = False, private: bool = False) -> None:
+def read_log(path: Path) -> bytes | None:
+    """Return a log's bytes; otherwise like `read`."""
+    return read(path, limit=LOG_BYTES)
+
+
+def peek(path: Path) -> bytes | None:
+    """Return the bytes of a file, or of what a link leads to, to look for words in them.
+
+    Returns:
+        None where there is nothing; no bytes where it cannot be read, is not a regular file, or has
+        more than FILE_BYTES.
+    """
+    if not os.path.lexists(path):
+        return None
+    try:
+        return read(path.resolve(strict=True))
+    except (OSError, GitError):
+        return b""
+
+
+def write(
+    path: Path,
+    data: bytes,
+    *,
+    below: Path | None = None,
+    executable: bool = False,
+    private: bool = False,
+) -> None:
     """Give a file its content in one step, so that nobody sees half of it.
 
     Args:
-        path: The file; a symbolic link is followed, and stays. Its permissions stay too.
+        path: The file. Its permissions stay, and as far as possible its owner and group.
         data: The content.
+        below: The directory from which on no part of the path may be a link.
         executable: Whether a new file may be run by those who may read it.
         private: Whether only its owner may read it.
 
     Raises:
+        GitError: The path has a link, or something other than a regular file, in it.
         OSError: It cannot be written; it is as it was.
     """
-    target = path.resolve()
-    draft = target.with_name(f"{target.name}.{secrets.token_hex(4)}.tmp")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    fd = os.open(draft, flags, 0o600 if private else 0o666)
+    for place in (path, *_between(path, below)):
+        if (found := fault(place, is_folder=place != path)) is not None:
+            raise GitError("git", reason=f"{shown(place)}: {found}")
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    fd = files.open_file(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
     try:
-        with open(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(fd)
-        draft.chmod(0o600 if private else _mode(target, draft, executable))
-        os.replace(draft, target)
+        try:
+            _take_after(fd, path, executable=executable, private=private)
+            files.write_all(fd, data)
+            files.sync(fd)
+        finally:
+            os.close(fd)
+        files.replace(draft, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            draft.unlink()
+            files.unlink(draft)
         raise
+    files.sync_directory(path.parent)
 
 
-def _mode(target: Path, draft: Path, executable: bool) -> int:
+def _between(path: Path, below: Path | None) -> list[Path]:
+    return [] if below is None else [place for place in path.parents if below in place.parents]
+
+
+def _take_after(fd: int, path: Path, *, executable: bool, private: bool) -> None:
+    """Give a new file the owner, group and permissions of the one that it replaces."""
     try:
-        return target.stat().st_mode & 0o7777
+        old = os.lstat(path)
     except FileNotFoundError:
-        mode = draft.stat().st_mode & 0o7777
-        return mode | (mode & 0o444) >> 2 if executable else mode
+        files.keep_owner(fd, os.stat(path.parent))
+        mode = stat.S_IMODE(os.fstat(fd).st_mode)
+        mode |= (mode & 0o444) >> 2 if executable else 0
+    else:
+        files.keep_owner(fd, old)
+        with contextlib.suppress(OSError, AttributeError):  # a group that we are not in
+            os.fchown(fd, -1, old.st_gid)
+        mode = stat.S_IMODE(old.st_mode)
+    if hasattr(os, "fchmod"):
+        os.fchmod(fd, 0o600 if private else mode)
 
 
 def remove(path: Path) -> bool:
     """Remove a file; say whether there was one."""
     try:
         path.unlink()
-    except (FileNotFoundError, NotADirectoryError):
+    except _GONE:
         return False
     return True
+
+
+def fault(path: Path, *, is_folder: bool = False) -> str | None:
+    """Return why something is no file to read or write, with the remedy; None if it may be one.
+
+    Args:
+        path: The file; that there is none is no fault.
+        is_folder: Whether it has to be a directory.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return None
+    what = "directory" if is_folder else "file"
+    if stat.S_ISLNK(mode):
+        return f"it is a symbolic link: put the {what} that it leads to in its place"
+    if is_folder or stat.S_ISREG(mode):
+        return None
+    if stat.S_ISDIR(mode):
+        return "it is a directory, and must be a file: rename or remove it"
+    return PIPE
+
+
+def _refused(path: Path) -> GitError | None:
+    found = fault(path)
+    return None if found is None else GitError("git", reason=f"{shown(path)}: {found}")
+
+
+def _too_large(path: Path, limit: int) -> GitError:
+    reason = f"it is larger than {limit // 2**20} MiB: shorten it, or bring it back from git"
+    return GitError("git", reason=f"{shown(path)}: {reason}")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 
 from taskstore._format.lines import LineError, decode_key
+from taskstore._git import files as git_files
 from taskstore._git.repository import Repository
+from taskstore._log import files
+from taskstore._log.lines import read_lines
 
-__all__ = ["Commit", "Version", "versions"]
-
-_BOM = b"\xef\xbb\xbf"
 _MARK = b"\x01"  # no line of a diff begins with it
 
 
@@ -82,7 +83,7 @@ def versions(log: Path, id: str, repository: Repository | None) -> list[Version]
         except LineError:
             continue
         if key[0] == id:
-            _, order_us, deleted, updated_at = key
+            _, order_us, deleted, updated_at, _ = key
             line, commit = numbers.get(raw), past.commits.get(raw)
             found.append(Version(raw, updated_at, order_us, deleted, line, commit))
     # Of equal times, what is gone from the log came before what is in it.
@@ -134,12 +135,15 @@ def _may_be(raw: bytes, id: str) -> bool:
 
 def _lines(log: Path) -> Iterator[tuple[int, bytes]]:
     try:
-        with open(log, "rb") as lines:
-            for number, raw in enumerate(lines, 1):
-                raw = raw.removeprefix(_BOM) if number == 1 else raw
-                yield number, raw.removesuffix(b"\n").removesuffix(b"\r")
+        fd = files.open_log(log)
     except FileNotFoundError:
         return
+    try:
+        for line in read_lines(fd):
+            if line.raw is not None:
+                yield line.number, line.raw.removesuffix(b"\r")
+    finally:
+        os.close(fd)
 
 
 def _added_lines(
@@ -193,7 +197,5 @@ def _commit(line: bytes, boundaries: set[str]) -> tuple[Commit, list[str]]:
 
 def _boundaries(repository: Repository) -> set[str]:
     """Return the commits at which a shallow clone ends."""
-    try:
-        return set((repository.common_dir / "shallow").read_text(encoding="ascii").split())
-    except FileNotFoundError:
-        return set()
+    data = git_files.peek(repository.common_dir / "shallow") or b""
+    return set(data.decode(errors="replace").split())

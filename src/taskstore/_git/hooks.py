@@ -12,13 +12,13 @@ import contextlib
 import errno
 import os
 import re
+import secrets
 import shutil
 from pathlib import Path
 
 from taskstore._git import files
 from taskstore._git.launcher import FOLDER, NAME
-
-__all__ = ["ASIDE", "HOOKS", "is_in", "line", "put_in", "take_out"]
+from taskstore._log.files import make_directories
 
 HOOKS = ("pre-commit", "post-checkout", "post-merge", "post-rewrite")
 """The hooks that we need. Git has no hook after a rebase of its own: post-rewrite is that one."""
@@ -52,9 +52,7 @@ def block(hook: str, *, is_new: bool) -> bytes:
 
 def is_in(path: Path) -> bool:
     """Say whether a hook runs our lines: they are in it, and git will run it."""
-    if path.is_dir():
-        return False
-    data = files.read(path)
+    data = files.peek(path)
     name = path.name.encode()
     return data is not None and b"hook %b " % name in data and _START in data and _may_run(path)
 
@@ -67,32 +65,36 @@ def put_in(path: Path) -> bool:
 
     Raises:
         FileExistsError: It must be put aside, and something else lies there already.
+        GitError: The path has a link, or something other than a regular file, in it.
         OSError: It cannot be written.
     """
-    old = files.read(path)
-    if old is None and not path.is_symlink():
-        path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a directory", str(path))
+    old = files.peek(path)
+    if old is None:
+        make_directories(path.parent)
         files.write(path, _FIRST + block(path.name, is_new=True), executable=True)
         return True
-    if old is not None and _BLOCK.sub(b"", old) == _FIRST + _OLD_CALL:
+    if _BLOCK.sub(b"", old) == _FIRST + _OLD_CALL:
         take_out(path)
-        old = files.read(path)
-    old = old or b""
+        old = files.peek(path) or b""
     if _BLOCK.search(old):
-        # Of another version of ours.
+        # It may be of another version of ours.
         new = _BLOCK.sub(lambda found: block(path.name, is_new=_NEW in found[0]), old)
-        if new != old:
-            files.write(path, new)
-    elif not _is_to_be_put_aside(path) and (first := _SHELL.match(old)):
-        new = first[0] + block(path.name, is_new=False) + old[first.end() :]
-        files.write(path, new)
+        if new == old:
+            return False
+        is_aside = path.is_symlink()
     else:
-        new = b""
+        new = _SHELL.sub(lambda first: first[0] + block(path.name, is_new=False), old, count=1)
+        is_aside = _is_to_be_put_aside(path)
+    if is_aside:
         _put_aside(path)
-        draft = path.with_name(f"{path.name}.tmp")
+        draft = _draft(path)
         files.write(draft, _wrapper(path.name), executable=True)
         os.replace(draft, path)
-    return new != old
+    else:
+        files.write(path, new)
+    return True
 
 
 def take_out(path: Path) -> bool:
@@ -100,7 +102,7 @@ def take_out(path: Path) -> bool:
 
     What was there before us is then there again, with its bytes and permissions.
     """
-    data = None if path.is_dir() else files.read(path)
+    data = None if path.is_symlink() else files.peek(path)
     found = None if data is None else _BLOCK.search(data)
     if data is None or found is None:
         return False
@@ -118,6 +120,10 @@ def take_out(path: Path) -> bool:
     return True
 
 
+def _draft(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+
+
 def _wrapper(hook: str) -> bytes:
     return _FIRST + block(hook, is_new=False) + _call_aside(hook)
 
@@ -131,14 +137,16 @@ def _aside(path: Path) -> Path:
 
 
 def _is_to_be_put_aside(path: Path) -> bool:
-    data = files.read(path) or b""
+    data = files.peek(path) or b""
     return not _may_run(path) or path.is_symlink() or not _SHELL.match(data)
 
 
 def _put_aside(path: Path) -> None:
     """Give a hook its second place; it keeps the first until something takes that."""
     aside = _aside(path)
-    aside.parent.mkdir(exist_ok=True)
+    if aside.parent.is_symlink():
+        raise FileExistsError(errno.EEXIST, "it is a symbolic link", str(aside.parent))
+    make_directories(aside.parent)
     _link_neighbours(aside.parent)
     if os.path.lexists(aside):
         if _is_same(path, aside):
@@ -158,7 +166,7 @@ def _put_back(path: Path) -> None:
     aside = _aside(path)
     target = os.readlink(aside) if aside.is_symlink() else ""
     if target.startswith(_UP):
-        draft = path.with_name(f"{path.name}.tmp")
+        draft = _draft(path)
         draft.symlink_to(target.removeprefix(_UP))
         os.replace(draft, path)
         aside.unlink()
@@ -200,7 +208,8 @@ def _clear(folder: Path) -> None:
 def _is_same(path: Path, other: Path) -> bool:
     if path.is_symlink() or other.is_symlink():
         return path.is_symlink() and other.is_symlink() and os.readlink(other) == _from_aside(path)
-    return files.read(path) == files.read(other)
+    data = files.peek(path)
+    return os.path.samefile(path, other) or (data != b"" and data == files.peek(other))
 
 
 def _may_run(path: Path) -> bool:

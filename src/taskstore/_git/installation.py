@@ -9,11 +9,9 @@ import attrs
 
 from taskstore._git import attributes, driver, files, hooks, launcher
 from taskstore._git.repository import Repository
-from taskstore._git.state import State, digest
-from taskstore._git.status import hooks_dir, hooks_owner
+from taskstore._git.status import State, digest, hooks_dir, hooks_owner
+from taskstore._log.files import make_directories
 from taskstore.errors import GitError
-
-__all__ = ["Done", "install", "uninstall"]
 
 
 @attrs.define
@@ -38,7 +36,7 @@ def install(repository: Repository, directory: Path, *, with_hooks: bool | None 
         with_hooks: Whether to install hooks; None leaves them to a tool that owns them.
 
     Raises:
-        GitError: Git refused.
+        GitError: Git refused, or a link is in the place of a file.
         OSError: A file cannot be written.
     """
     done = Done()
@@ -46,7 +44,7 @@ def install(repository: Repository, directory: Path, *, with_hooks: bool | None 
     try:
         _write_attributes(repository, directory, state, done)
         if launcher.write(repository.common_dir):
-            done.changed.append("the way from git to this Python environment")
+            done.changed.append("the launcher that git starts")
         _write_settings(repository, state, done)
         if with_hooks is not False:
             _write_hooks(repository, state, done, force=with_hooks is True)
@@ -66,7 +64,7 @@ def _write_attributes(repository: Repository, directory: Path, state: State, don
     was_there, had_no_end = lines.path.exists(), lines.has_no_end()
     folder = lines.path.parent
     if not folder.exists():
-        folder.mkdir()
+        make_directories(folder)
         state.folders.append(str(folder))
     if lines.add():
         state.info_was_there, state.info_had_no_end = was_there, had_no_end
@@ -75,7 +73,7 @@ def _write_attributes(repository: Repository, directory: Path, state: State, don
 
 def _write_settings(repository: Repository, state: State, done: Done) -> None:
     config = repository.common_dir / "config"
-    before = files.read(config) or b""
+    before = files.peek(config) or b""
     is_first = not state.settings
     is_changed = digest(config) != state.config_after
     written = driver.install(repository)
@@ -116,7 +114,7 @@ def _write_hooks(repository: Repository, state: State, done: Done, *, force: boo
                 f"the hook {hook}: {error.filename} is there already, {error.strerror}"
             )
             continue
-        except OSError as error:
+        except (OSError, GitError) as error:
             done.left.append(f"the hook {hook}: {error}")
             continue
         if changed:
@@ -132,7 +130,7 @@ def uninstall(repository: Repository, directory: Path) -> Done:
     work tree stay too, committed or not.
 
     Raises:
-        GitError: Git refused.
+        GitError: Git refused, or a link is in the place of a file.
         OSError: A file cannot be written.
     """
     done = Done()
@@ -142,7 +140,7 @@ def uninstall(repository: Repository, directory: Path) -> Done:
         try:
             if hooks.take_out(path):
                 done.changed.append(f"the hook {path.name}")
-        except OSError as error:
+        except (OSError, GitError) as error:
             done.left.append(f"the hook {path.name}: {error}")
     if _restore_settings(repository, state):
         done.changed.append("the merge driver")
@@ -157,8 +155,10 @@ def uninstall(repository: Repository, directory: Path) -> Done:
 
 def _restore_settings(repository: Repository, state: State) -> bool:
     config = repository.common_dir / "config"
-    if state.config is not None and digest(config) == state.config_after:
-        files.write(config, state.config.encode("latin-1"))
+    is_as_we_left_it = digest(config) == state.config_after and not config.is_symlink()
+    if state.config is not None and is_as_we_left_it:
+        data = state.config.encode("latin-1")
+        files.write(config, data, below=repository.common_dir)
         return True
     found = [
         driver.take_out(repository, name, state.settings.get(name)) for name in driver.SETTINGS

@@ -15,8 +15,7 @@ import sys
 from pathlib import Path
 
 from taskstore._git import files
-
-__all__ = ["FOLDER", "NAME", "interpreter", "path_in", "script", "write"]
+from taskstore._log.files import make_directories
 
 FOLDER = "taskstore"
 """The folder of what we keep in the common directory."""
@@ -91,8 +90,8 @@ def write(common_dir: Path) -> bool:
     path, wanted = path_in(common_dir), script()
     if files.read(path) == wanted:
         return False
-    path.parent.mkdir(exist_ok=True)
-    files.write(path, wanted)
+    make_directories(path.parent)
+    files.write(path, wanted, below=common_dir)
     return True
 
 

@@ -14,21 +14,8 @@ import attrs
 from taskstore._format.names import check_collection_name
 from taskstore._git import files
 from taskstore._git.repository import LOGS, Repository
-from taskstore._git.run import refused
+from taskstore._git.run import LOG_BYTES, refused
 from taskstore.errors import InvalidNameError
-
-__all__ = [
-    "Unmerged",
-    "blob",
-    "is_log",
-    "line_merge",
-    "logs_at",
-    "logs_differ",
-    "parents_to_be",
-    "read_sides",
-    "tree_or_empty",
-    "unmerged",
-]
 
 
 @attrs.frozen
@@ -67,10 +54,12 @@ def blob(repository: Repository, id: str, name: str) -> bytes:
     """Return the content of a blob as it would be checked out under a name.
 
     Raises:
-        GitError: There is no such blob.
+        GitError: There is no such blob, or it is larger than a log may be.
     """
+    repository.check_way((repository.top / name).parent)
     # Filters undo what they did when the file was added, such as encryption.
-    return repository.git.run("cat-file", "--filters", f"--path={name}", id).data
+    call = ("cat-file", "--filters", f"--path={name}", id)
+    return repository.git.run(*call, limit=LOG_BYTES).data
 
 
 def logs_at(repository: Repository, revision: str, directory: Path) -> dict[str, str]:
@@ -131,7 +120,7 @@ def line_merge(repository: Repository, ours: bytes, base: bytes, theirs: bytes) 
             path.write_bytes(data)
             names.append(str(path))
         call = ("merge-file", "-p", "-q", *names)
-        answer = repository.git.ask(*call)
+        answer = repository.git.ask(*call, limit=3 * LOG_BYTES)
         # The exit status is the number of conflicts.
         if not 0 <= answer.status < 128:
             raise refused(call, answer)
@@ -142,9 +131,7 @@ def parents_to_be(repository: Repository) -> list[str]:
     """Return the ids of the commits that the next one will have as parents."""
     parents = [repository.revision("HEAD")] if repository.has_commits() else []
     merging = repository.git_dir / "MERGE_HEAD"
-    if merging.is_file():
-        parents += merging.read_text(encoding="ascii").split()
-    return parents
+    return parents + (files.peek(merging) or b"").decode(errors="replace").split()
 
 
 def read_sides(
@@ -172,7 +159,9 @@ def read_sides(
         if after is not None and old == new:
             continue
         git_name = repository.name_of(directory) + f"/{name}.jsonl"
-        data = (files.read(path) or b"") if after is None else _content(repository, new, git_name)
+        data = (
+            (files.read_log(path) or b"") if after is None else _content(repository, new, git_name)
+        )
         yield name, _content(repository, old, git_name), data
 
 

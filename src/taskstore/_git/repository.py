@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
 
-from taskstore._git.run import PLACES, Git, refused
+from taskstore._git.files import PIPE
+from taskstore._git.run import PLACES, Git, refused, shown
 from taskstore._log.layout import Layout
 from taskstore.errors import GitError
 
-__all__ = ["LOGS", "Repository"]
-
 LOGS = f":(glob)**/{Layout.NAME}/*.jsonl"
 """The pattern of the logs of all stores of a repository, from its root."""
+
+_PATIENCE = 30.0
+"""How long git may take to find a repository, in seconds; a pipe in its directory is no answer."""
+
+_HARMLESS = (stat.S_IFREG, stat.S_IFDIR)
+
+_GIT = ".git"
+_REFUSED_BARE = "safe.bareRepository"
+# A bare repository is refused as one, for it may have come with a clone.
+_NO_WORK_TREE = ("not a git repository", "a work tree", _REFUSED_BARE)
 
 
 @attrs.frozen
@@ -35,15 +46,31 @@ class Repository:
     common_dir: Path
 
     @classmethod
-    def find(cls, directory: Path) -> Repository | None:
-        """Return the repository of a directory; None where there is none.
+    def find(cls, store: Path) -> Repository | None:
+        """Return the repository that a store directory lies in; None if there is none.
 
-        The environment may name it, as for a hook, if the directory lies in that one.
+        The search starts at the parent. Who can push to the repository can make the store
+        directory itself a bare repository, and git would run what its configuration says.
+
+        Raises:
+            GitError: Git cannot be run, does not trust the repository, or would wait for a pipe.
+        """
+        place = _real_place(store)
+        found = cls.around(place.parent)
+        if found is not None:
+            found.check_way(place)
+        return found
+
+    @classmethod
+    def around(cls, folder: Path) -> Repository | None:
+        """Return the repository that a folder lies in; None if there is none.
+
+        The environment may name it, as for a hook, if the folder lies in that one.
 
         Raises:
             GitError: Git cannot be run, or does not trust the repository.
         """
-        place = _nearest_directory(directory)
+        place = _nearest_directory(folder)
         found = cls._read(Git.elsewhere(place))
         if any(name in os.environ for name in PLACES) and (here := cls._named(place)) is not None:
             # Of the one that it lies in, or of one that only the environment can name.
@@ -51,14 +78,15 @@ class Repository:
         return found
 
     @classmethod
-    def has_no_work_tree(cls, directory: Path) -> bool:
-        """Say whether a directory lies in git's own: in a bare repository, or inside of .git.
+    def has_no_work_tree(cls, store: Path) -> bool:
+        """Say whether a store lies in a directory of git's own: a bare repository, or `.git`.
 
         Raises:
             GitError: Git cannot be run.
         """
-        git = Git.elsewhere(_nearest_directory(directory))
-        return git.ask("rev-parse", "--is-inside-git-dir").text == "true"
+        git = Git.elsewhere(_nearest_directory(_real_place(store).parent))
+        answer = git.ask("rev-parse", "--is-inside-git-dir")
+        return answer.text == "true" or _REFUSED_BARE in answer.message
 
     @classmethod
     def _named(cls, place: Path) -> Repository | None:
@@ -79,19 +107,52 @@ class Repository:
     @classmethod
     def _read(cls, git: Git) -> Repository | None:
         call = ("rev-parse", "--show-toplevel")
-        answer = git.ask(*call)
+        answer = git.ask(*call, timeout=_PATIENCE)
         if answer.status != 0:
-            if "not a git repository" in answer.message or "a work tree" in answer.message:
+            if any(text in answer.message for text in _NO_WORK_TREE):
                 return None
             raise refused(call, answer)
         top = Path(answer.text).resolve()
         git_dir = Path(git.run("rev-parse", "--absolute-git-dir").text)
+        is_named = "GIT_DIR" in os.environ and "GIT_DIR" not in git.environment
+        if not (is_named or git_dir.name == _GIT or os.path.lexists(top / _GIT)):
+            return None  # embedded in the work tree of another, and not refused by an older git
         common = git.directory / git.run("rev-parse", "--git-common-dir").text
         return cls(attrs.evolve(git, directory=top), top, git_dir, common.resolve())
 
     def name_of(self, path: Path) -> str:
-        """Return the name that git has for a file: its path from the root of the work tree."""
-        return path.resolve().relative_to(self.top).as_posix()
+        """Return the name that git has for a file: its path from the root of the work tree.
+
+        Raises:
+            GitError: A symbolic link on the way leads out of the work tree.
+        """
+        place = _real_place(path)
+        try:
+            return place.relative_to(self.top).as_posix()
+        except ValueError:
+            reason = f"{shown(path)} leads out of the work tree {shown(self.top)}"
+            remedy = "put the files themselves in the place of the symbolic link"
+            raise GitError("git", reason=f"{reason}: {remedy}") from None
+
+    def check_way(self, folder: Path) -> None:
+        """See to it that git does not wait for a file that says how it treats those of a folder.
+
+        Raises:
+            GitError: A pipe or a device has the name of one.
+        """
+        folders = [each for each in (folder, *folder.parents) if each.is_relative_to(self.top)]
+        paths = [each / name for each in folders for name in (".gitattributes", ".gitignore")]
+        paths += [self.common_dir / "info" / name for name in ("attributes", "exclude")]
+        for path in (*paths, self.top / ".gitmodules"):
+            with contextlib.suppress(OSError):
+                if stat.S_IFMT(path.stat().st_mode) not in _HARMLESS:
+                    raise GitError("git", reason=f"{shown(path)}: {PIPE}")
+
+    def embedded(self, store: Path) -> list[Path]:
+        """Return the directories, from a store up to the root, that git takes for repositories."""
+        place = _real_place(store)
+        folders = [folder for folder in (place, *place.parents) if self.top in folder.parents]
+        return [folder for folder in folders if _is_repository(folder)]
 
     def stores(self) -> list[Path]:
         """Return the store directories that have a log in the index."""
@@ -118,7 +179,7 @@ class Repository:
         return [name.removeprefix("./") for name in answer.fields]
 
     def setting(self, name: str) -> str | None:
-        """Return a setting as it holds here; None where there is none."""
+        """Return a setting as it holds here; None if there is none."""
         answer = self.git.ask("config", "-z", "--get", name)
         if answer.status not in (0, 1):
             raise refused(("config",), answer)
@@ -140,6 +201,21 @@ class Repository:
     def has_commits(self) -> bool:
         """Say whether HEAD is there; it is not in a new repository."""
         return self.git.ask("rev-parse", "--verify", "--quiet", "HEAD").status == 0
+
+
+def _real_place(path: Path) -> Path:
+    """Return a path without links, but for its last name: what that leads to is not meant."""
+    if path.name in ("", ".."):
+        return path.resolve()
+    return path.parent.resolve() / path.name
+
+
+def _is_repository(folder: Path) -> bool:
+    """Say whether git would take a directory for a repository of its own."""
+    if os.path.lexists(folder / _GIT):
+        return True
+    is_whole = all((folder / name).is_dir() for name in ("objects", "refs"))
+    return os.path.lexists(folder / "HEAD") and (is_whole or os.path.lexists(folder / "commondir"))
 
 
 def _nearest_directory(path: Path) -> Path:

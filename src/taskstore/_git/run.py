@@ -1,19 +1,22 @@
-"""Running git: with a clean environment, and without trusting names or messages."""
+"""The one way to run git: with a clean environment, and without trusting names or messages."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import shlex
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 import attrs
 
+from taskstore._log.lines import split_lines
 from taskstore.errors import GitError
-
-__all__ = ["PLACES", "Answer", "Git", "refused", "shown"]
 
 PLACES = (
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
@@ -32,9 +35,62 @@ PLACES = (
 )
 """What says where a repository is. A hook inherits these, and they are wrong for any other one."""
 
+ANSWER_BYTES = 64 * 2**20
+"""What an answer of git may have at most, in bytes, unless it is the content of a log."""
+
+LOG_BYTES = 2**30
+"""What a version of a log may have at most when git gives it, in bytes; it is held in memory."""
+
+_MESSAGE_BYTES = 64 * 1024
+_CHUNK = 64 * 1024
+
+# What the configuration of a repository could start while we only look: a monitor of the work tree,
+# a pager, a program that checks signatures. Git would wait for a pipe called .mailmap, and we show
+# names as they are in commits. A bare repository that lies inside of a work tree came with a clone,
+# and git would believe its configuration. Filters are left: they come from the configuration of
+# whoever works in the clone, and git itself runs them in every checkout.
+_SAFE = (
+    "--no-pager",
+    "-c",
+    "safe.bareRepository=explicit",
+    "-c",
+    "core.fsmonitor=false",
+    "-c",
+    "log.showSignature=false",
+    "-c",
+    "log.mailmap=false",
+    "-c",
+    "core.alternateRefsCommand=true",
+)
+# An empty value would name the working directory.
+_NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
+_ASKS_FOR_HOOKS = ("config", "rev-parse")
+"""The commands that say where the hooks are, and run none."""
+
 # Messages that we may pass on stay in one language, nothing asks or pages, and a look at the
 # work tree does not write the index.
-_QUIET = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", "LANGUAGE": "C"}
+_QUIET = {
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "none",
+    "LC_ALL": "C",
+    "LANGUAGE": "C",
+}
+
+# What starts a program, or makes answers other ones than we read. GIT_CONFIG_COUNT and its like are
+# kept: a hook has its `git -c` from there, a container its safe.directory, and ours come after.
+_DROPPED = re.compile(
+    r"""
+    GIT_(?: EXTERNAL_DIFF | DIFF_OPTS | PAGER | PAGER_IN_USE | EDITOR | SEQUENCE_EDITOR | ASKPASS
+      | SSH | SSH_COMMAND | SSH_VARIANT | PROXY_COMMAND | CONFIG | TEMPLATE_DIR | ATTR_SOURCE
+      | (?:LITERAL|GLOB|NOGLOB|ICASE)_PATHSPECS | REDIRECT_.* | TRACE.* | TEST_.* )
+    | SSH_ASKPASS
+    """,
+    re.VERBOSE,
+)
+
+_OWNED = re.compile(r"dubious ownership in repository at '(.*)'\n")
 
 
 @attrs.frozen
@@ -79,55 +135,66 @@ class Git:
         """Return a git that finds the repository of a directory, whatever the environment says."""
         return cls(directory, dict.fromkeys(PLACES))
 
-    def ask(self, *call: str, stdin: bytes = b"", literal: bool = True) -> Answer:
+    def ask(
+        self,
+        *call: str,
+        stdin: bytes = b"",
+        literal: bool = True,
+        limit: int = ANSWER_BYTES,
+        timeout: float | None = None,
+    ) -> Answer:
         """Run git and return what it says, whatever its exit status is.
 
         Args:
             call: The arguments.
             stdin: What it reads.
             literal: Whether paths stand for themselves; otherwise they may be patterns.
+            limit: What it may answer at most, in bytes.
+            timeout: How long it may take, in seconds; None for any time.
 
         Raises:
-            GitError: It could not be started.
+            GitError: It could not be started, said more than it may, or did not end.
         """
-        paths = "--literal-pathspecs" if literal else "--no-literal-pathspecs"
-        try:
-            done = subprocess.run(  # noqa: S603 - no shell
-                ["git", paths, *call],  # noqa: S607 - git is where the user's PATH has it
-                cwd=self.directory,
-                env=self._variables(),
-                input=stdin,
-                capture_output=True,
-                check=False,
-            )
-        except OSError as error:
-            raise self._not_started(call, error) from error
-        return Answer(done.returncode, done.stdout, done.stderr.decode(errors="replace").strip())
+        with self._running(call, stdin, literal=literal) as (process, messages):
+            with _ended_after(process, timeout) as is_late:
+                data = _read(process, limit)
+            if data is None:
+                reason = (
+                    f"it answers with more than {limit} bytes, which is all that is read at once"
+                )
+                raise GitError(_named(call), reason=f"{reason}: look at it with git itself")
+            if is_late.is_set():
+                reason = f"no answer in {timeout:g} s: a pipe or a device may be in the place of "
+                raise GitError(_named(call), reason=f"{reason}a file of the repository")
+            return Answer(process.wait(), data, _text(messages))
 
-    def run(self, *call: str, stdin: bytes = b"", literal: bool = True) -> Answer:
+    def run(
+        self, *call: str, stdin: bytes = b"", literal: bool = True, limit: int = ANSWER_BYTES
+    ) -> Answer:
         """Run git, which has to succeed; the arguments are those of `ask`.
 
         Raises:
-            GitError: It could not be started, or refused.
+            GitError: It could not be started, said more than it may, or refused.
         """
-        answer = self.ask(*call, stdin=stdin, literal=literal)
+        answer = self.ask(*call, stdin=stdin, literal=literal, limit=limit)
         if answer.status != 0:
             raise refused(call, answer)
         return answer
 
-    def tracked(self, name: str) -> bytes | None:
-        """Return a tracked file as it would be checked out; None where there is none.
+    def tracked(self, name: str, limit: int = ANSWER_BYTES) -> bytes | None:
+        """Return a tracked file as it would be checked out; None if there is none.
 
         The index has the first word; HEAD the second, where there is no index, or a conflict.
 
         Args:
             name: Its path from the root of the work tree.
+            limit: What it may have at most, in bytes.
 
         Raises:
-            GitError: Git could not be started.
+            GitError: Git could not be started, or it has more.
         """
         for place in (":0", "HEAD"):
-            answer = self.ask("cat-file", "--filters", f"{place}:{name}")
+            answer = self.ask("cat-file", "--filters", f"{place}:{name}", limit=limit)
             if answer.status == 0:
                 return answer.data
         return None
@@ -135,28 +202,47 @@ class Git:
     def lines(self, *call: str) -> Iterator[bytes]:
         """Run git and yield the lines of its output, without their ends, as they come.
 
+        What is too long to be a line of a log is left out.
+
         Raises:
             GitError: It could not be started, or refused.
         """
-        with (
-            tempfile.TemporaryFile() as messages,
-            self._started(call, messages) as process,
-        ):
-            assert process.stdout is not None
-            for line in process.stdout:
-                yield line.removesuffix(b"\n")
+        with self._running(call) as (process, messages):
+            for line in split_lines(_chunks(process)):
+                if line.raw is not None:
+                    yield line.raw
             if process.wait() != 0:
-                messages.seek(0)
-                text = messages.read().decode(errors="replace").strip()
-                raise refused(call, Answer(process.returncode, b"", text))
+                raise refused(call, Answer(process.returncode, b"", _text(messages)))
 
-    def _started(self, call: Sequence[str], messages: IO[bytes]) -> subprocess.Popen[bytes]:
+    @contextlib.contextmanager
+    def _running(
+        self, call: Sequence[str], stdin: bytes = b"", *, literal: bool = True
+    ) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+        """Run git for a block, with its output as a pipe, and its messages in a file."""
+        with tempfile.TemporaryFile() as messages, contextlib.ExitStack() as stack:
+            read: IO[bytes] | int = subprocess.DEVNULL
+            if stdin:
+                read = stack.enter_context(tempfile.TemporaryFile())
+                read.write(stdin)
+                read.seek(0)
+            with self._started(call, read, messages, literal=literal) as process:
+                try:
+                    yield process, messages
+                except BaseException:
+                    process.kill()
+                    raise
+
+    def _started(
+        self, call: Sequence[str], stdin: IO[bytes] | int, messages: IO[bytes], *, literal: bool
+    ) -> subprocess.Popen[bytes]:
+        paths = "--literal-pathspecs" if literal else "--no-literal-pathspecs"
+        hooks = () if call[0] in _ASKS_FOR_HOOKS else _NO_HOOKS
         try:
             return subprocess.Popen(  # noqa: S603 - no shell
-                ["git", "--literal-pathspecs", *call],  # noqa: S607
+                [_program(), *_SAFE, *hooks, paths, *call],
                 cwd=self.directory,
                 env=self._variables(),
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=messages,
             )
@@ -173,7 +259,8 @@ class Git:
         return GitError(_named(call), reason=reason)
 
     def _variables(self) -> dict[str, str]:
-        variables = {**os.environ, **_QUIET}
+        kept = {name: value for name, value in os.environ.items() if not _DROPPED.fullmatch(name)}
+        variables = {**kept, **_QUIET}
         for name, value in self.environment.items():
             if value is None:
                 variables.pop(name, None)
@@ -182,9 +269,81 @@ class Git:
         return variables
 
 
+def is_installed() -> bool:
+    """Say whether there is a git to run."""
+    try:
+        _program()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _program() -> str:
+    """Return git's path. A relative entry of the PATH would look for it in the work tree.
+
+    Raises:
+        FileNotFoundError: No absolute entry has it.
+    """
+    name = "git.exe" if os.name == "nt" else "git"
+    for folder in os.get_exec_path():
+        path = os.path.join(folder, name)
+        if os.path.isabs(folder) and os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    raise FileNotFoundError
+
+
+@contextlib.contextmanager
+def _ended_after(
+    process: subprocess.Popen[bytes], timeout: float | None
+) -> Iterator[threading.Event]:
+    """End a process that does not end itself, and say so."""
+    is_late = threading.Event()
+
+    def end() -> None:
+        is_late.set()
+        process.kill()
+
+    timer = None if timeout is None else threading.Timer(timeout, end)
+    if timer is not None:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield is_late
+    finally:
+        if timer is not None:
+            timer.cancel()
+
+
+def _read(process: subprocess.Popen[bytes], limit: int) -> bytes | None:
+    """Return the output of a process; None, and end it, if that is more than it may be."""
+    data = bytearray()
+    for chunk in _chunks(process):
+        data += chunk
+        if len(data) > limit:
+            process.kill()
+            return None
+    return bytes(data)
+
+
+def _chunks(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
+    assert process.stdout is not None
+    while chunk := os.read(process.stdout.fileno(), _CHUNK):
+        yield chunk
+
+
+def _text(messages: IO[bytes]) -> str:
+    messages.seek(0)
+    return messages.read(_MESSAGE_BYTES).decode(errors="replace").strip()
+
+
 def refused(call: Sequence[str], answer: Answer) -> GitError:
     """Return the error for an answer that is none."""
-    reason = answer.message or f"exit status {answer.status}"
+    # On one line, as all our messages are.
+    lines = [line.strip() for line in answer.message.splitlines()]
+    reason = "; ".join(filter(None, lines)) or f"exit status {answer.status}"
+    if owned := _OWNED.search(answer.message):
+        trust = f"git config --global --add safe.directory {shlex.quote(owned[1])}"
+        reason = f"{owned[1]} belongs to another user: if you trust it, run `{trust}`"
     return GitError(_named(call), reason=reason, status=answer.status)
 
 

@@ -14,8 +14,6 @@ from taskstore._git.objects import blob, is_log, parents_to_be
 from taskstore._git.repository import LOGS, Repository
 from taskstore._git.run import shown
 
-__all__ = ["Staged", "look_at_staged"]
-
 
 @attrs.define
 class Staged:

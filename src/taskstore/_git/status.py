@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from taskstore._git import attributes, driver, hooks, launcher, owners
+from taskstore._git import attributes, driver, files, hooks, launcher, owners
 from taskstore._git.attributes import Lines
+from taskstore._git.launcher import FOLDER
 from taskstore._git.owners import Owner
 from taskstore._git.repository import Repository
 from taskstore._git.run import shown
-
-__all__ = ["Status", "hooks_owner", "look"]
+from taskstore._log.files import make_directories
 
 
 @attrs.frozen
@@ -58,7 +60,7 @@ class Status:
 
     @property
     def lacks_store_lines(self) -> bool:
-        """Whether git would not know a log in another clone, and an installation mends that."""
+        """Whether git would not recognize a log in another clone, which an installation fixes."""
         return bool(self.unsaid) and not self.store_lines.are_there()
 
     @property
@@ -68,7 +70,7 @@ class Status:
 
     @property
     def overridden(self) -> list[Path]:
-        """The files in which something overrides our lines, which only a person can mend."""
+        """The files in which something overrides our lines, which only a person can fix."""
         places = ((self.unsaid, self.store_lines), (self.attributes, self.clone_lines))
         return [lines.path for faults, lines in places if faults and lines.are_there()]
 
@@ -167,12 +169,86 @@ def hooks_dir(repository: Repository) -> Path:
 def hooks_owner(repository: Repository, place: Path) -> Owner | None:
     """Return what owns the hooks: a tool, or a setting that many repositories share."""
     owner = owners.find(repository.top, place)
-    if owner is None and place.is_dir() and _is_shared(repository):
-        return Owner("core.hooksPath", f"{place}/{{}}", "", hooks.line)
+    if owner is None and place.is_dir():
+        if _is_shared(repository):
+            return Owner("core.hooksPath", f"{place}/{{}}", "", hooks.line)
+        if _leads_out(repository, place):
+            tool = f"the directory that {shown(place)} leads to"
+            return Owner(tool, f"{place}/{{}}", "", hooks.line)
     return owner
+
+
+def _leads_out(repository: Repository, place: Path) -> bool:
+    """Say whether the directory of hooks lies in the clone by its name only."""
+    homes = (repository.common_dir, repository.top)
+    real = place.resolve()
+    is_named = any(place.is_relative_to(home) for home in homes)
+    return is_named and not any(real.is_relative_to(home) for home in homes)
 
 
 def _is_shared(repository: Repository) -> bool:
     answer = repository.git.ask("config", "-z", "--show-scope", "--get", "core.hooksPath")
     scope, _, _ = answer.data.partition(b"\0")
     return answer.status == 0 and scope in (b"global", b"system")
+
+
+@attrs.define
+class State:
+    """What was there before.
+
+    Attributes:
+        settings: Of each setting that was written, what it took the place of; None for nothing.
+        config: The configuration as it was, byte for byte, if ours can be taken out of it by
+            putting this back.
+        config_after: The digest of the configuration as we left it.
+        hooks: The hooks that our lines were put into, as absolute paths.
+        folders: Directories that were made for them, and for the clone's own attributes.
+        attributes: The store directories that attributes were written to, and whether the last
+            line of what was there had no newline.
+        info_was_there: Whether the clone had a file of attributes of its own.
+        info_had_no_end: Whether the last line of that had no newline.
+    """
+
+    settings: dict[str, str | None] = attrs.field(factory=dict)
+    config: str | None = None
+    config_after: str = ""
+    hooks: list[str] = attrs.field(factory=list)
+    folders: list[str] = attrs.field(factory=list)
+    attributes: dict[str, bool] = attrs.field(factory=dict)
+    info_was_there: bool = False
+    info_had_no_end: bool = False
+
+    @classmethod
+    def load(cls, common_dir: Path) -> State:
+        """Read the state of a clone; an empty one where there is none, or none that is whole."""
+        data = files.read(_path(common_dir))
+        try:
+            found: dict[str, Any] = json.loads(data or b"{}")
+            return cls(**found)
+        except (TypeError, ValueError, RecursionError):
+            return cls()
+
+    def save(self, common_dir: Path) -> None:
+        """Write the state of a clone, unless it is what is there."""
+        path = _path(common_dir)
+        data = json.dumps(attrs.asdict(self), indent=1).encode() + b"\n"
+        if files.read(path) != data:
+            make_directories(path.parent)
+            files.write(path, data, below=common_dir, private=True)
+
+    @staticmethod
+    def remove(common_dir: Path) -> None:
+        """Remove the state of a clone, and the folder if nothing else is in it."""
+        path = _path(common_dir)
+        files.remove(path)
+        if path.parent.is_dir() and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+
+
+def digest(path: Path) -> str:
+    """Return a digest of a file."""
+    return hashlib.sha256(files.peek(path) or b"").hexdigest()
+
+
+def _path(common_dir: Path) -> Path:
+    return common_dir / FOLDER / "state.json"

@@ -21,8 +21,6 @@ from taskstore._log.recovery import recover
 from taskstore._log.target import StuckError, Target
 from taskstore.errors import CommitUncertainError, LogWriteError, TaskstoreError
 
-__all__ = ["Appended", "LogWriter"]
-
 _ATTEMPTS = 20
 
 
@@ -59,7 +57,7 @@ class Appended:
         try:
             undo.run(reason, complete=True)
         finally:
-            self._close()
+            self.close()
 
     def retire(self) -> bool:
         """Retire the journal, after COMMIT, and unlock the logs.
@@ -74,10 +72,11 @@ class Appended:
         except OSError:
             return False
         finally:
-            self._close()
+            self.close()
         return True
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Unlock the logs, where an exception has kept `retire` or `take_back` from its end."""
         for target in self._targets:
             target.close()
 
@@ -118,9 +117,13 @@ class LogWriter:
         work = {name: list(lines) for name, lines in sorted(batch.items()) if lines}
         _check(work)
         for _ in range(_ATTEMPTS):
-            appended = _Attempt(self, work, known).run(problems)
-            if appended is not None:
-                return appended
+            attempt = _Attempt(self, work, known)
+            try:
+                if (appended := attempt.run(problems)) is not None:
+                    return appended
+            except BaseException as error:
+                attempt.abandon(error)
+                raise
         path = ", ".join(str(self.layout.log_path(name)) for name in work)
         raise LogWriteError(path, step="append", reason="another program keeps replacing the file")
 
@@ -144,7 +147,7 @@ class _Attempt:
         self._writer = writer
         self._layout = writer.layout
         self._targets = [
-            Target(name, self._layout.log_path(name), lines, known.get(name))
+            Target(name, self._layout.log_path(name), lines, known.get(name), self._layout.digester)
             for name, lines in work.items()
         ]
         self._journalled = False
@@ -157,15 +160,17 @@ class _Attempt:
             if self._place():
                 return self._appended(problems)
         except EOFError:
-            # A log was cut while its checksum was taken.
+            # A log was cut while its digest was taken.
             pass
         except OSError as error:
             self._fail(error)
-        except BaseException as error:
-            self._undo(f"{type(error).__name__} during the append")
-            raise
         self._undo("another program replaced the file", again=True)
         return None
+
+    def abandon(self, error: BaseException) -> None:
+        """Undo what an exception, which can come at any instruction, has left of the attempt."""
+        if any(target.is_open for target in self._targets):
+            self._undo(f"{type(error).__name__} during the append")
 
     def _place(self) -> bool:
         timeout = self._writer.lock_timeout
@@ -196,7 +201,9 @@ class _Attempt:
         entries = [target.entry() for target in self._targets]
         # From here on a part of it may be there, which is as good as none but has to go.
         self._journalled = True
-        write_journal(self._layout.journal_path, entries)
+        write_journal(
+            self._layout.journal_path, entries, self._layout.mark, mode=self._layout.state_mode
+        )
 
     def _fail(self, error: OSError) -> None:
         step, at = self._step, self._at

@@ -1,4 +1,4 @@
-"""Compaction: a log written anew with the newest line of each record only.
+"""Compaction: a log rewritten with the newest line of each record only.
 
 The new file is whole and on the disk before it takes the name of the old one, so that a crash or a
 full disk at any moment leaves one of the two. Lines keep their bytes and their order; what is no
@@ -12,21 +12,21 @@ import os
 import secrets
 import stat
 import time
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import attrs
 
 from taskstore._format.fingerprint import Fingerprint, is_racy
 from taskstore._log import files
-from taskstore._log.fingerprint import checksum, make_distinctive
+from taskstore._log.digest import Digester
+from taskstore._log.files import make_distinctive
 from taskstore._log.layout import Layout
-from taskstore._log.locks import hold_descriptor
-from taskstore._log.replay import BOM, LogChangedError, Replay, replay
-from taskstore.errors import LockTimeoutError, LogWriteError
-
-__all__ = ["Compacted", "compact_log"]
+from taskstore._log.lines import read_bytes, read_lines
+from taskstore._log.locks import LockedFile, hold_descriptor
+from taskstore._log.replay import LogChangedError, Replay, replay
+from taskstore.errors import LockTimeoutError, LogWriteError, TaskstoreError
 
 _BUFFER = 1024 * 1024
 _ATTEMPTS = 10
@@ -37,11 +37,11 @@ class Compacted:
     """What a compaction did.
 
     Attributes:
-        bytes_before, bytes_after: the length of the log.
-        lines_before, lines_after: its lines, blank ones and problems too.
-        forgotten: the ids whose tombstones were dropped.
-        checksum_before: CRC-32 of the log that was read.
-        fingerprint: of the new log; None if somebody wrote to it meanwhile.
+        bytes_before, bytes_after: The length of the log.
+        lines_before, lines_after: Its lines, blank ones and problems too.
+        forgotten: The ids whose tombstones were dropped.
+        digest_before: Of the log that was read.
+        fingerprint: Of the new log; None if somebody wrote to it meanwhile.
     """
 
     bytes_before: int
@@ -49,7 +49,7 @@ class Compacted:
     lines_before: int
     lines_after: int
     forgotten: tuple[str, ...]
-    checksum_before: int
+    digest_before: str
     fingerprint: Fingerprint | None
 
 
@@ -59,37 +59,45 @@ def compact_log(
     *,
     dead_before_us: int,
     lock_timeout: float,
+    lacks: Callable[[Any], str | None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Compacted:
     """Compact a log; the caller holds the log lock and has called `recover`.
 
     Args:
-        layout: the store directory.
-        collection: the collection.
-        dead_before_us: tombstones older than this, in microseconds since the epoch, are dropped.
-        lock_timeout: how long to wait, in seconds, for another program that locks the log.
-        on_progress: called with the bytes of the old log that are done, and its length.
+        layout: The store directory.
+        collection: The collection.
+        dead_before_us: Tombstones older than this, in microseconds since the epoch, are dropped.
+        lock_timeout: How long to wait, in seconds, for another program that locks the log.
+        lacks: As for `replay`; lines of revisions that are not known stay.
+        on_progress: Called with the bytes of the old log that are done, and its length.
 
     Raises:
-        FileNotFoundError: there is no log.
-        LogWriteError: the disk refused; the old log is as it was.
-        LockTimeoutError: another program has locked the log for too long.
+        FileNotFoundError: There is no log.
+        LogWriteError: The disk refused; the old log is as it was.
+        LockTimeoutError: Another program has locked the log for too long.
     """
     path = layout.log_path(collection)
     for _ in range(_ATTEMPTS):
-        fd = _open(path)
+        old = LockedFile()
+        old.fd = _open(path)
         try:
-            if not hold_descriptor(fd, lock_timeout):
+            if not hold_descriptor(old.fd, lock_timeout):
                 raise LockTimeoutError(path, timeout=lock_timeout, lock="data file")
+            done = None
             with contextlib.suppress(LogChangedError, EOFError):
-                return _Rewrite(path, collection, fd, dead_before_us, on_progress).run()
-        except OSError as error:
-            if isinstance(error, LockTimeoutError):
+                done = _Rewrite(
+                    path, collection, old.fd, dead_before_us, layout.digester, lacks, on_progress
+                ).run()
+            old.close()
+            if done is not None:
+                return done
+        except BaseException as error:
+            old.close()
+            if not isinstance(error, OSError) or isinstance(error, TaskstoreError):
                 raise
             reason = error.strerror or str(error)
             raise LogWriteError(path, step="compact", reason=reason, errno=error.errno) from error
-        finally:
-            os.close(fd)
     raise LogWriteError(path, step="compact", reason="another program keeps changing the file")
 
 
@@ -112,6 +120,8 @@ class _Rewrite:
         collection: str,
         fd: int,
         dead_before_us: int,
+        digester: Digester,
+        lacks: Callable[[Any], str | None] | None,
         on_progress: Callable[[int, int], None] | None,
     ) -> None:
         self._path = path
@@ -121,13 +131,21 @@ class _Rewrite:
         self._racy = is_racy(self._stat, time.time_ns())
         self._dead_before_us = dead_before_us
         self._on_progress = on_progress
-        self._checksum = 0
+        self._lacks = lacks
+        self._digester = digester
+        self._digest = digester.begin()
         self._lines = 0
         self._size = 0
         self._mark_ns: int | None = None
 
     def run(self) -> Compacted:
-        found = replay(self._old, collection=self._collection, path=str(self._path))
+        found = replay(
+            self._old,
+            collection=self._collection,
+            path=str(self._path),
+            digest=self._digester.begin(),
+            lacks=self._lacks,
+        )
         forgotten: list[str] = []
         kept: set[int] = set()
         for id, offset, order_us, deleted in found.places():
@@ -137,8 +155,11 @@ class _Rewrite:
                 kept.add(offset)
         self._remove_drafts()
         draft = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}.tmp")
-        new = files.open_file(draft, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL)
+        # Never more readable than the old one, not even while it is written.
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL
+        new = files.open_file(draft, flags, stat.S_IMODE(self._stat.st_mode) | stat.S_IWUSR)
         try:
+            files.keep_owner(new, self._stat)
             self._copy(new, found, kept)
             fingerprint = self._take_place(new, draft, found)
         finally:
@@ -152,7 +173,7 @@ class _Rewrite:
             found.lines,
             self._lines,
             tuple(forgotten),
-            found.checksum,
+            found.digest,
             fingerprint,
         )
 
@@ -166,33 +187,29 @@ class _Rewrite:
         """Write the lines that stay, each ended by a newline."""
         problems = {problem.line for problem in found.problems}
         pending = bytearray()
-        for number, (offset, line) in enumerate(self._old_lines(), 1):
-            if offset in kept or number in problems:
-                pending += line if line.endswith(b"\n") else line + b"\n"
-                self._lines += 1
-                if len(pending) >= _BUFFER:
+        for line in read_lines(self._old):
+            if not (line.start in kept or line.number in problems):
+                continue
+            self._lines += 1
+            if line.raw is None:
+                for data in read_bytes(self._old, line.start, line.start + line.length):
                     self._flush(new, pending)
-                    if self._on_progress is not None:
-                        self._on_progress(offset, self._stat.st_size)
+                    pending += data
+            else:
+                pending += line.raw
+            pending += b"\n"
+            if len(pending) >= _BUFFER:
+                self._flush(new, pending)
+                if self._on_progress is not None:
+                    self._on_progress(line.start, self._stat.st_size)
         self._flush(new, pending)
         os.fchmod(new, stat.S_IMODE(self._stat.st_mode))
         files.sync(new)
 
-    def _old_lines(self) -> Iterator[tuple[int, bytes]]:
-        offset = 0
-        with open(os.dup(self._old), "rb", buffering=_BUFFER) as lines:
-            lines.seek(0)
-            for line in lines:
-                if offset == 0 and line.startswith(BOM):
-                    yield len(BOM), line.removeprefix(BOM)
-                else:
-                    yield offset, line
-                offset += len(line)
-
     def _flush(self, new: int, pending: bytearray) -> None:
         data = bytes(pending)
         files.write_all(new, data)
-        self._checksum = zlib.crc32(data, self._checksum)
+        self._digest.update(data)
         self._size += len(data)
         pending.clear()
 
@@ -204,14 +221,10 @@ class _Rewrite:
         if moved or not self._is_as_read(found, self._path):
             raise LogChangedError(str(self._path))
         try:
-            exchanged = files.exchange(draft, self._path)
-        except FileNotFoundError:
-            raise LogChangedError(str(self._path)) from None
-        if not exchanged:
-            files.replace(draft, self._path)
-            files.sync_directory(self._path.parent)
-            return self._settle(new, found)
-        try:
+            if not self._exchange(draft):
+                files.replace(draft, self._path)
+                files.sync_directory(self._path.parent)
+                return self._settle(new, found)
             # A file that came to the name since the last look is found now, and not lost.
             if not self._is_as_read(found, draft):
                 raise LogChangedError(str(self._path))
@@ -225,17 +238,25 @@ class _Rewrite:
             files.unlink(draft)
         return fingerprint
 
+    def _exchange(self, draft: Path) -> bool:
+        try:
+            return files.exchange(draft, self._path)
+        except FileNotFoundError:
+            raise LogChangedError(str(self._path)) from None
+
     def _is_as_read(self, found: Replay, path: Path) -> bool:
         """Say whether the old file is still what was read, and has this name."""
         now = os.fstat(self._old)
         if (now.st_size, now.st_mtime_ns) != (self._stat.st_size, self._stat.st_mtime_ns):
             return False
-        if self._racy and checksum(self._old, found.size) != found.checksum:
+        if self._racy and self._digester.read(self._old, found.size).text() != found.digest:
             return False
         return files.same_file(self._old, path)
 
     def _put_back(self, new: int, draft: Path) -> None:
-        """Return its name to the file that we have taken it from."""
+        """Return its name to the file that we have taken it from, if we have."""
+        if not files.same_file(new, self._path):
+            return
         files.exchange(draft, self._path)
         if not files.same_file(new, draft):
             # Somebody has replaced ours already: what came last stays.
@@ -260,7 +281,7 @@ class _Rewrite:
             mtime_ns=st.st_mtime_ns,
             ctime_ns=st.st_ctime_ns,
             inode=st.st_ino,
-            checksum=self._checksum,
+            digest=self._digest.text(),
             lines=self._lines,
             problems=len(found.problems),
             ended=True,

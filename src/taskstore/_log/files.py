@@ -6,37 +6,259 @@ record them, or make any of them fail.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import random
+import secrets
+import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from taskstore._log.swap import exchange_names
+from taskstore._format.config import MAX_CONFIG_BYTES
+from taskstore.errors import StoreAccessError, TaskstoreError
 
-__all__ = [
-    "exchange",
-    "open_directory",
-    "open_file",
-    "open_log",
-    "pwrite_all",
-    "read_at",
-    "replace",
-    "same_file",
-    "set_mtime",
-    "sync",
-    "sync_directory",
-    "truncate",
-    "unlink",
-    "write_all",
-]
+_HERE = -100  # AT_FDCWD
+_EXCHANGE = 2  # RENAME_EXCHANGE; RENAME_SWAP on macOS
+_UNABLE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
+
+
+def exchange_names(first: Path, second: Path) -> bool:
+    """Give each of two files the other's name.
+
+    Returns:
+        Whether that was done; False where the system or the file system cannot.
+
+    Raises:
+        OSError: One of them is not there, or the system refused.
+    """
+    import ctypes
+
+    one, other = os.fsencode(first), os.fsencode(second)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if sys.platform == "darwin":
+            failed = libc.renamex_np(one, other, _EXCHANGE)
+        else:
+            failed = libc.renameat2(_HERE, one, _HERE, other, _EXCHANGE)
+    except (AttributeError, OSError, TypeError):
+        # An old C library, or none.
+        return False
+    if not failed:
+        return True
+    code = ctypes.get_errno()
+    if code in _UNABLE:
+        return False
+    raise OSError(code, os.strerror(code), str(first), None, str(second))
+
 
 _COMMON = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-# A log that is a symbolic link would lead outside the directory, and opening a pipe would wait.
-_LOG_FLAGS = _COMMON | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_DIRECTORY = getattr(os, "O_DIRECTORY", 0)
+
+SMALL_FILE_BYTES = MAX_CONFIG_BYTES
+"""What the settings, and other small files of a store, may have at most, in bytes."""
+
+# A file of a store that is a symbolic link would lead outside, and opening a pipe would wait.
+_INSIDE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_IRREGULAR = (errno.ELOOP, errno.EMLINK, errno.EINVAL, errno.EISDIR, errno.ENXIO)
 
 
-def open_file(path: Path, flags: int) -> int:
-    """Open `path` and return its descriptor, which children do not inherit over exec."""
-    return os.open(path, flags | _COMMON, 0o666)
+def open_file(path: Path, flags: int, mode: int = 0o666) -> int:
+    """Open what must be a regular file; return its descriptor, closed in children over exec.
+
+    Whoever can push to a repository can put anything under the name of any file of a store.
+
+    Args:
+        path: The file.
+        flags: Those of `os.open`.
+        mode: Of a file that is made; the umask applies.
+
+    Raises:
+        OSError: It cannot be opened, is a symbolic link, or is not a regular file.
+    """
+    fd = os.open(path, flags | _COMMON | (0 if flags & _DIRECTORY else _INSIDE), mode)
+    if not (flags & _DIRECTORY or stat.S_ISREG(os.fstat(fd).st_mode)):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return fd
+
+
+def open_state(path: Path, mode: int) -> int:
+    """Open a file of ours to read and write, and make it where there is none.
+
+    What else a clone has brought under its name, such as a link, makes way.
+
+    Raises:
+        OSError: It can be neither opened nor made.
+    """
+    while True:
+        try:
+            return open_file(path, os.O_RDWR)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if not is_irregular(error):
+                raise
+            clear_away(path)
+        with contextlib.suppress(FileExistsError):
+            fd = open_file(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+            keep_owner(fd, os.stat(path.parent))
+            return fd
+
+
+def is_irregular(error: OSError) -> bool:
+    """Say whether `open_file` failed because of what is there: a link, a pipe or a directory."""
+    return error.errno in _IRREGULAR
+
+
+def is_own(found: os.stat_result) -> bool:
+    """Say whether a file belongs to the user who runs us, also by way of sudo."""
+    if os.name == "nt":
+        return True
+    user = os.geteuid()
+    called = os.environ.get("SUDO_UID", "") if user == 0 else ""
+    return found.st_uid == user or (called.isascii() and called == str(found.st_uid))
+
+
+def keep_owner(fd: int, like: os.stat_result) -> None:
+    """Give a file that is made for somebody else, as by root, to the owner of another file."""
+    if os.name != "nt" and os.geteuid() == 0:
+        made = os.fstat(fd)
+        if (made.st_uid, made.st_gid) != (like.st_uid, like.st_gid):
+            os.fchown(fd, like.st_uid, like.st_gid)
+
+
+def make_directories(path: Path, mode: int = 0o777, *, more: int = 0) -> None:
+    """Make a directory and the parents that it lacks.
+
+    Where root makes them, they belong to the owner of the directory that they are in.
+
+    Args:
+        path: The directory.
+        mode: Its own; the umask applies. Its parents get the usual one.
+        more: Bits that each gets whatever the umask says.
+
+    Raises:
+        OSError: One cannot be made, or something else has its name.
+    """
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        try:
+            folder.mkdir(mode=mode if folder == path else 0o777)
+        except FileExistsError:
+            # Another process was quicker.
+            if folder.is_dir():
+                continue
+            raise
+        if os.name == "nt":
+            continue
+        # By its descriptor, for root must not follow a link that was put there meanwhile.
+        fd = open_directory(folder)
+        try:
+            keep_owner(fd, os.stat(folder.parent))
+            if more:
+                os.fchmod(fd, stat.S_IMODE(os.fstat(fd).st_mode) | more)
+        finally:
+            os.close(fd)
+
+
+def clear_away(path: Path) -> None:
+    """Free a name that belongs to us, whatever has it: a directory is kept under another name.
+
+    Raises:
+        OSError: The name is still taken.
+    """
+    try:
+        unlink(path)
+    except FileNotFoundError:
+        return
+    except OSError:
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            raise
+        replace(path, path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp"))
+
+
+def _regular(path: Path) -> os.stat_result | None:
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
+
+
+def put_whole(path: Path, data: bytes, *, mode: int = 0o666, durable: bool = True) -> None:
+    """Replace a small file: either content is there whole at any moment.
+
+    Args:
+        path: The file; one that is there keeps its mode, and its owner where we are root.
+        data: The new content.
+        mode: Of a file that is not there yet; the umask applies.
+        durable: Whether that holds after a power cut too, and the new content stays.
+
+    Raises:
+        OSError: The old content is still there.
+    """
+    old = _regular(path)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    fd = open_file(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        try:
+            if old is not None:
+                os.fchmod(fd, stat.S_IMODE(old.st_mode))
+            keep_owner(fd, old or os.stat(path.parent))
+            write_all(fd, data)
+            if durable:
+                sync(fd)
+        finally:
+            os.close(fd)
+        replace(draft, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            unlink(draft)
+        raise
+    if durable:
+        sync_directory(path.parent)
+
+
+def read_small(path: Path) -> bytes:
+    """Return the bytes of a small file of a store, such as its settings.
+
+    Raises:
+        OSError: It cannot be opened, is not a regular file, or has more than 1 MiB.
+    """
+    fd = open_file(path, os.O_RDONLY)
+    try:
+        if os.fstat(fd).st_size > SMALL_FILE_BYTES:
+            raise OSError(errno.EFBIG, f"larger than {SMALL_FILE_BYTES} bytes", str(path))
+        return read_at(fd, SMALL_FILE_BYTES, 0)
+    finally:
+        os.close(fd)
+
+
+def small_file_fault(path: Path, error: OSError | None = None) -> str | None:
+    """Return why a small file of a store cannot be read, and the remedy; None if it may be read.
+
+    Args:
+        path: The file; that there is none is no fault.
+        error: What `read_small` raised, if it was called.
+    """
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    except OSError as other:
+        return other.strerror or str(other)
+    if stat.S_ISLNK(found.st_mode):
+        return "it is a symbolic link: put the file that it leads to in its place"
+    if stat.S_ISDIR(found.st_mode):
+        return "it is a directory, and must be a file: rename or remove it"
+    if not stat.S_ISREG(found.st_mode):
+        return "it is not a regular file, but a pipe, a socket or a device: remove it"
+    if found.st_size > SMALL_FILE_BYTES:
+        return "it is larger than 1 MiB: shorten it, or bring it back from git"
+    return None if error is None else error.strerror or str(error)
 
 
 def open_log(path: Path, *, write: bool = False, create: bool = False) -> int:
@@ -51,12 +273,25 @@ def open_log(path: Path, *, write: bool = False, create: bool = False) -> int:
         OSError: It cannot be opened; FileExistsError when `create` and something is there.
     """
     flags = os.O_RDWR | os.O_APPEND if write else os.O_RDONLY
-    return open_file(path, flags | _LOG_FLAGS | (os.O_CREAT | os.O_EXCL if create else 0))
+    if not create:
+        return open_file(path, flags)
+    fd = open_file(path, flags | os.O_CREAT | os.O_EXCL)
+    keep_owner(fd, os.stat(path.parent))
+    return fd
 
 
 def open_directory(path: Path) -> int:
-    """Open a directory, to lock or to sync it."""
-    return open_file(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    """Open the directory of a store, to lock it.
+
+    Raises:
+        OSError: It cannot be opened, or is a symbolic link.
+    """
+    try:
+        return open_file(path, os.O_RDONLY | _DIRECTORY | getattr(os, "O_NOFOLLOW", 0))
+    except NotADirectoryError:
+        if os.path.islink(path):
+            raise OSError(errno.ELOOP, "it is a symbolic link", str(path)) from None
+        raise
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -118,7 +353,7 @@ def sync_directory(path: Path) -> None:
     """Return when the names in a directory are on the disk."""
     if os.name == "nt":
         return
-    fd = open_directory(path)
+    fd = open_file(path, os.O_RDONLY | _DIRECTORY)
     try:
         os.fsync(fd)
     finally:
@@ -153,8 +388,36 @@ def set_mtime(fd: int, atime_ns: int, mtime_ns: int) -> None:
 def same_file(fd: int, path: Path) -> bool:
     """Say whether `path` still names the file that is open as `fd`."""
     try:
-        named = os.stat(path)
+        named = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
     opened = os.fstat(fd)
     return (named.st_ino, named.st_dev) == (opened.st_ino, opened.st_dev)
+
+
+@contextmanager
+def access(path: Path, operation: str = "read") -> Iterator[None]:
+    """Raise what goes wrong with a file in a block as StoreAccessError."""
+    try:
+        yield
+    except TaskstoreError:
+        raise
+    except OSError as error:
+        raise StoreAccessError(
+            path, operation=operation, reason=error.strerror or str(error), errno=error.errno
+        ) from error
+
+
+def make_distinctive(fd: int, now_ns: int) -> bool:
+    """Give a file that we have just appended to a time that no other change will give it.
+
+    Returns:
+        Whether that worked: then the file is not racy, though it has just changed.
+    """
+    wanted = now_ns - 20_000_000 - random.randrange(10_000_000)  # noqa: S311
+    try:
+        set_mtime(fd, now_ns, wanted)
+        # Some file systems keep microseconds, and some whole seconds, which tell nothing.
+        return abs(os.fstat(fd).st_mtime_ns - wanted) < 1_000
+    except OSError:
+        return False

@@ -8,14 +8,12 @@ the waiter that has it is the only one to try the gate itself, and may do so oft
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 
 from taskstore._log.layout import Layout
 from taskstore._log.locks import file_lock
+from taskstore._log.mutex import Claim, Exclusive, Mutex
 from taskstore.errors import LockTimeoutError
-
-__all__ = ["Gate"]
 
 _LONGEST_PAUSE = 0.005
 _COURTESY = 0.0005
@@ -34,7 +32,7 @@ def _pause_behind(waited: float) -> float:
     return min(waited / 500, _LONGEST_PAUSE)
 
 
-class Gate:
+class Gate(Exclusive):
     """An exclusive lock, not reentrant, that writers pass in turn."""
 
     def __init__(self, layout: Layout) -> None:
@@ -45,49 +43,83 @@ class Gate:
         self._had_to_wait = False
 
     @property
-    def held(self) -> bool:
-        """Whether this thread holds the gate."""
-        return self._lock.held
+    def holder(self) -> Claim | None:
+        """The claim of this process that holds the gate."""
+        return self._lock.holder
 
-    def acquire(self, timeout: float) -> None:
-        """Take the gate, waiting for `timeout` seconds at most (`math.inf` for ever).
-
-        Raises:
-            LockTimeoutError: Somebody else held it all the time.
-            RuntimeError: This thread has it already.
-            StoreNotFoundError: The store directory is gone.
-            StoreAccessError: The operating system refused.
-        """
+    def acquire(self, timeout: float, claim: Claim | None = None) -> None:
+        """Take the gate; see `Exclusive.acquire`."""
         if self.held:
             raise RuntimeError(f"this thread already holds the gate of {self._store}")
         if self._had_to_wait:
             time.sleep(min(_COURTESY, max(timeout, 0.0)))
+        claim = claim or Claim()
+        try:
+            if not self._take_in_turn(claim, timeout):
+                raise LockTimeoutError(self._store, timeout=timeout, lock="gate")
+        except BaseException:
+            self._lock.release(claim)
+            raise
+
+    def _take_in_turn(self, claim: Claim, timeout: float) -> bool:
         start = time.monotonic()
+        turn = Claim()
         try:
-            with self._turn.hold(timeout):
-                self._lock.acquire(timeout - (time.monotonic() - start))
-                self._had_to_wait = time.monotonic() - start > _COURTESY
-        except LockTimeoutError:
-            raise LockTimeoutError(self._store, timeout=timeout, lock="gate") from None
+            taken = self._turn.take(turn, timeout) and self._lock.take(
+                claim, timeout - (time.monotonic() - start)
+            )
+            self._turn.release(turn)
+        except BaseException:
+            self._turn.release(turn)
+            raise
+        self._had_to_wait = taken and time.monotonic() - start > _COURTESY
+        return taken
 
-    def try_acquire(self) -> bool:
+    def try_acquire(self, claim: Claim | None = None) -> bool:
         """Take the gate if it is free, whoever waits for it; say whether it was."""
-        return self._lock.try_acquire()
+        return self._lock.try_acquire(claim)
 
-    def release(self) -> None:
-        """Give the gate back, from whichever thread; without effect when it is not held."""
-        self._lock.release()
-
-    @contextmanager
-    def hold(self, timeout: float) -> Iterator[None]:
-        """Hold the gate for a `with` block; raises as `acquire` does."""
-        self.acquire(timeout)
-        try:
-            yield
-        finally:
-            self.release()
+    def release(self, claim: Claim | None = None) -> None:
+        """Give the gate back; see `Exclusive.release`."""
+        self._lock.release(claim)
 
     def close(self) -> None:
         """Release the gate if this thread holds it, and close its files."""
         self._lock.close()
         self._turn.close()
+
+
+class LocalGate(Exclusive):
+    """A lock between the threads that share one read-only store; its cache is in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._mutex = Mutex()
+
+    @property
+    def holder(self) -> Claim | None:
+        """The claim that holds the lock."""
+        return self._mutex.holder
+
+    def acquire(self, timeout: float, claim: Claim | None = None) -> None:
+        """Take the lock; see `Exclusive.acquire`."""
+        claim = claim or Claim()
+        try:
+            if not self._mutex.take(claim, timeout):
+                raise LockTimeoutError(self._path, timeout=timeout, lock="gate")
+        except BaseException:
+            self._mutex.give_back(claim)
+            raise
+
+    def try_acquire(self, claim: Claim | None = None) -> bool:
+        """Take the lock if it is free; say whether it was."""
+        return self._mutex.take(claim or Claim(), 0.0)
+
+    def release(self, claim: Claim | None = None) -> None:
+        """Give the lock back; see `Exclusive.release`."""
+        holder = self._mutex.holder
+        if holder is not None and claim in (None, holder):
+            self._mutex.give_back(holder)
+
+    def close(self) -> None:
+        """Nothing is kept open."""

@@ -4,41 +4,43 @@ It is written, and on the disk, before the first line of it is in a log; and it 
 before the commit is acknowledged. So a journal that is found belongs to a transaction that nobody
 was told of, which may be finished or rolled back as suits the whole of it.
 
-The file is one header line, `<crc32 of the rest, in hex> <JSON>`, and after it the planned bytes
-of each log. A retired journal begins with zeros: overwriting them costs less than removing a file.
-What does not fit its checksums was torn while it was written, when no log was touched yet.
+The file is one header line, `taskstore-journal <version> <clone> <MAC> <JSON>`, and after it the
+planned bytes of each log. `clone` names the clone that wrote it, and the MAC is keyed with that
+clone's mark: a journal that somebody else wrote, and a push or an archive has brought, is never
+applied. What is ours and does not fit its MAC was torn while it was written, when no log was
+touched yet. A retired journal is all zeros: overwriting it costs less than removing a file, and
+what it said, of deleted records too, is gone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import hmac
 import json
 import os
 import secrets
 import time
-import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 
+from taskstore._format.names import check_collection_name
 from taskstore._log import files
+from taskstore._log.trust import Mark
 
-__all__ = [
-    "JournalEntry",
-    "JournalVersionError",
-    "is_live",
-    "read_journal",
-    "retire_journal",
-    "set_journal_aside",
-    "write_journal",
-]
-
-_VERSION = 1
-_BLANK = b"\0" * 8
-_KEPT_BYTES = 1024 * 1024
+_MAGIC = b"taskstore-journal "
+_VERSION = b"2"
+_LOOK_BYTES = 8
+_KEPT_BYTES = 64 * 1024
 _LONGEST_HEADER = 16 * 1024 * 1024
+_MAC_DIGITS = 64
+
+
+class ForeignJournalError(Exception):
+    """What has the journal's name was not written by this clone."""
 
 
 class JournalVersionError(Exception):
@@ -52,27 +54,40 @@ class JournalEntry:
     Attributes:
         collection: The collection.
         base: The log's length before, in bytes.
-        checksum: CRC-32 of its bytes up to there.
+        checksum: The keyed digest of its bytes up to there.
         created: Whether the transaction makes the file.
         planned: The bytes that are appended.
     """
 
     collection: str
     base: int
-    checksum: int
+    checksum: str
     created: bool
     planned: bytes = attrs.field(repr=False)
 
 
-def write_journal(path: Path, entries: Sequence[JournalEntry]) -> None:
+def write_journal(
+    path: Path,
+    entries: Sequence[JournalEntry],
+    mark: Mark,
+    *,
+    mode: Callable[[], int] = lambda: 0o666,
+) -> None:
     """Put a journal on the disk; when this returns, it is there.
+
+    Args:
+        path: The journal.
+        entries: What the transaction does.
+        mark: Of the clone that writes.
+        mode: Asked for the mode of the file, if it is made; the umask applies.
 
     Raises:
         OSError: It is not there, though a part of it may be.
     """
-    header = _header(entries)
+    header = _header(entries, mark)
     while True:
-        fd, created = _open_for_writing(path)
+        created = not os.path.lexists(path)
+        fd = files.open_state(path, mode() if created else 0o600)
         try:
             offset = len(header)
             for entry in entries:
@@ -89,20 +104,12 @@ def write_journal(path: Path, entries: Sequence[JournalEntry]) -> None:
             os.close(fd)
 
 
-def _open_for_writing(path: Path) -> tuple[int, bool]:
-    try:
-        return files.open_file(path, os.O_RDWR), False
-    except FileNotFoundError:
-        return files.open_file(path, os.O_RDWR | os.O_CREAT), True
-
-
-def _header(entries: Sequence[JournalEntry]) -> bytes:
-    payload_crc = 0
+def _header(entries: Sequence[JournalEntry], mark: Mark) -> bytes:
+    payload = hashlib.sha256()
     for entry in entries:
-        payload_crc = zlib.crc32(entry.planned, payload_crc)
+        payload.update(entry.planned)
     facts = {
-        "journal": _VERSION,
-        "checksum": payload_crc,
+        "payload": payload.hexdigest(),
         "files": [
             {
                 "collection": entry.collection,
@@ -115,71 +122,117 @@ def _header(entries: Sequence[JournalEntry]) -> bytes:
         ],
     }
     text = json.dumps(facts, separators=(",", ":")).encode() + b"\n"
-    return b"%08x %b" % (zlib.crc32(text), text)
+    return b"%b%b %b" % (_prefix(mark), _mac(mark, text), text)
+
+
+def _prefix(mark: Mark) -> bytes:
+    return b"%b%b %b " % (_MAGIC, _VERSION, mark.id.encode())
+
+
+def _mac(mark: Mark, text: bytes) -> bytes:
+    return hmac.new(mark.key("journal"), text, "sha256").hexdigest().encode()
 
 
 def is_live(path: Path) -> bool:
-    """Say, in microseconds, whether there may be a journal to recover from."""
+    """Say, in microseconds, whether there may be a journal to recover from, or to set aside."""
     try:
         fd = files.open_file(path, os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError as error:
+        if files.is_irregular(error):
+            return True
+        raise
     try:
-        return files.read_at(fd, len(_BLANK), 0) not in (b"", _BLANK)
+        return files.read_at(fd, _LOOK_BYTES, 0).strip(b"\0") != b""
     finally:
         os.close(fd)
 
 
-def read_journal(path: Path) -> tuple[JournalEntry, ...] | None:
+def read_journal(path: Path, mark: Mark) -> tuple[JournalEntry, ...] | None:
     """Return what was planned, or None where there is no journal, or a torn one.
+
+    Args:
+        path: The journal.
+        mark: Of this clone.
 
     Raises:
         OSError: It cannot be read.
-        JournalVersionError: A newer version wrote it.
+        JournalVersionError: A newer version of the library wrote it, in this clone.
+        ForeignJournalError: It is not of this clone.
     """
     try:
         fd = files.open_file(path, os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        if files.is_irregular(error):
+            raise ForeignJournalError("it is not a regular file") from None
+        raise
     try:
-        return _read_entries(fd)
+        return _read_entries(fd, mark)
     finally:
         os.close(fd)
 
 
-def _read_entries(fd: int) -> tuple[JournalEntry, ...] | None:
+def _read_entries(fd: int, mark: Mark) -> tuple[JournalEntry, ...] | None:
     head = files.read_at(fd, 4096, 0)
-    if head[: len(_BLANK)] in (b"", _BLANK):
+    if not head[:_LOOK_BYTES].strip(b"\0"):
         return None
+    prefix = _prefix(mark)
+    if b"\0" in head[: len(prefix)]:
+        # A power cut in the middle of writing, or of blanking, leaves such a hole.
+        return None
+    if not (head.startswith(prefix) or prefix.startswith(head)):
+        _refuse(head, mark)
     if b"\n" not in head:
         head = files.read_at(fd, _LONGEST_HEADER, 0)
     header, newline, _ = head.partition(b"\n")
-    facts = _facts_of(header + newline)
-    if facts is None:
+    stated, _, text = (header + newline).removeprefix(prefix).partition(b" ")
+    if not newline or not hmac.compare_digest(stated, _mac(mark, text)):
         return None
-    if facts["journal"] != _VERSION:
-        raise JournalVersionError(f"version {facts['journal']!r} of the journal is not known")
-    return _entries_of(fd, len(header) + 1, facts)
+    return _entries_of(fd, len(header) + 1, text)
 
 
-def _facts_of(header: bytes) -> dict[str, Any] | None:
-    stated, _, text = header.partition(b" ")
-    if stated != b"%08x" % zlib.crc32(text):
+def _refuse(head: bytes, mark: Mark) -> NoReturn:
+    magic, version, clone, *_ = [*head.split(b" ", 3), b"", b"", b""]
+    if magic + b" " == _MAGIC and clone == mark.id.encode() and version.isdigit():
+        raise JournalVersionError(f"version {version[:9].decode()} of the journal is not known")
+    raise ForeignJournalError("it was not written by this clone of the repository")
+
+
+def _entries_of(fd: int, offset: int, text: bytes) -> tuple[JournalEntry, ...] | None:
+    try:
+        facts = json.loads(text)
+        parts = [_checked(fact) for fact in facts["files"]]
+        payload = facts["payload"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ForeignJournalError(f"its content makes no sense: {error}") from None
+    if sum(length for _, length in parts) > os.fstat(fd).st_size:
         return None
-    facts: dict[str, Any] = json.loads(text)
-    return facts
-
-
-def _entries_of(fd: int, offset: int, facts: dict[str, Any]) -> tuple[JournalEntry, ...] | None:
     entries = []
-    crc = 0
-    for fact in facts["files"]:
-        length = fact.pop("length")
+    digest = hashlib.sha256()
+    for part, length in parts:
         planned = files.read_at(fd, length, offset)
         offset += length
-        crc = zlib.crc32(planned, crc)
-        entries.append(JournalEntry(**fact, planned=planned))
-    return tuple(entries) if crc == facts["checksum"] else None
+        digest.update(planned)
+        entries.append(attrs.evolve(part, planned=planned))
+    return tuple(entries) if digest.hexdigest() == payload else None
+
+
+def _checked(fact: Any) -> tuple[JournalEntry, int]:
+    """Return what the header says of one log, and the length of its planned bytes.
+
+    Whatever it says becomes a path and lengths to cut files to, so nothing is taken on trust.
+    """
+    collection, base, checksum = fact["collection"], fact["base"], fact["checksum"]
+    created, length = fact["created"], fact["length"]
+    check_collection_name(collection)
+    if not (type(base) is type(length) is int and base >= 0 and length >= 0):
+        raise ValueError("a length is none")
+    if type(checksum) is not str or type(created) is not bool:
+        raise ValueError("a checksum is none")
+    return JournalEntry(collection, base, checksum, created, b""), length
 
 
 def retire_journal(path: Path) -> None:
@@ -199,7 +252,7 @@ def retire_journal(path: Path) -> None:
         if size > _KEPT_BYTES:
             files.truncate(fd, 0)
         elif size:
-            files.pwrite_all(fd, _BLANK, 0)
+            files.pwrite_all(fd, b"\0" * size, 0)
         files.sync(fd)
     except OSError:
         with contextlib.suppress(OSError):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -16,15 +16,17 @@ import attrs
 from taskstore._format.names import check_collection_name
 from taskstore._format.problems import Problem
 from taskstore._log import files
+from taskstore._log.digest import Digester
+from taskstore._log.files import access
+from taskstore._log.trust import Mark
 from taskstore.errors import (
     ConfigError,
     InvalidNameError,
     StoreAccessError,
     StoreNotFoundError,
+    StoreOwnerError,
     StoreVersionError,
 )
-
-__all__ = ["Layout"]
 
 _SUFFIX = ".jsonl"
 
@@ -68,6 +70,30 @@ class Layout:
         """The file whose lock is the right to be the next at the gate."""
         return self.directory / "taskstore.turn"
 
+    @cached_property
+    def mark(self) -> Mark:
+        """The mark of the clone that the directory is in, made where there is none.
+
+        Raises:
+            StoreAccessError: It can be neither read nor made.
+        """
+        return Mark.of(self.directory)
+
+    @cached_property
+    def reader_mark(self) -> Mark:
+        """The same for one who writes nothing: a mark that fits nothing where there is none."""
+        return Mark.of_reader(self.directory)
+
+    @cached_property
+    def digester(self) -> Digester:
+        """What digests the logs of this clone."""
+        return Digester(self.mark.key("digest"))
+
+    @cached_property
+    def reader_digester(self) -> Digester:
+        """The same for one who writes nothing."""
+        return Digester(self.reader_mark.key("digest"))
+
     @property
     def version_path(self) -> Path:
         """The version of the directory's format."""
@@ -100,7 +126,7 @@ class Layout:
         return os.path.join(self.directory, "")
 
     def collections(self) -> tuple[list[str], list[Problem]]:
-        """Return the sorted names of the collections that have a log, and what is no log.
+        """Return the sorted names of the collections that have a log, and what is not a log.
 
         Raises:
             StoreNotFoundError: There is no such directory.
@@ -119,6 +145,39 @@ class Layout:
                     problems.append(Problem(None, entry.path, None, reason))
         return sorted(names), problems
 
+    def state_mode(self) -> int:
+        """Return the mode of a file that holds what logs say: as private as the most private log.
+
+        Raises:
+            StoreNotFoundError: There is no such directory.
+            StoreAccessError: It cannot be read.
+        """
+        mode = 0o666
+        with self._access(self.directory, "read"), os.scandir(self.directory) as entries:
+            for entry in entries:
+                if entry.name.endswith(_SUFFIX) and entry.is_file(follow_symlinks=False):
+                    with contextlib.suppress(FileNotFoundError):
+                        mode &= entry.stat(follow_symlinks=False).st_mode
+        # The owner of a log that only others may write has to write state all the same.
+        return mode | stat.S_IRUSR | stat.S_IWUSR
+
+    def restrict_state(self) -> None:
+        """Take rights away from a cache and a journal that are more open than the logs.
+
+        Raises:
+            StoreAccessError: The operating system refused.
+        """
+        allowed = self.state_mode()
+        cache = os.fspath(self.cache_path)
+        for name in (cache, f"{cache}-wal", f"{cache}-shm", os.fspath(self.journal_path)):
+            try:
+                mode = os.lstat(name).st_mode
+            except FileNotFoundError:
+                continue
+            if stat.S_ISREG(mode) and mode & 0o666 & ~allowed:
+                with self._access(Path(name), "protect"):
+                    os.chmod(name, stat.S_IMODE(mode) & allowed)
+
     def create(self) -> None:
         """Make the directory, with its parents, durable; what is there already stays.
 
@@ -126,6 +185,7 @@ class Layout:
             StoreAccessError: The operating system refused.
             StoreVersionError: It is there, of a newer version.
         """
+        self.check_place()
         with self._access(self.directory, "create"):
             missing = [self.directory, *self.directory.parents]
             missing = [path for path in missing if not path.exists()]
@@ -141,9 +201,10 @@ class Layout:
             StoreVersionError: The version is greater than ours, or none that we know.
             StoreAccessError: The operating system refused.
         """
+        self.check_place()
         if self.check_version() is None:
             with self._access(self.version_path, "write"):
-                self._write_whole(self.version_path, str(self.VERSION).encode())
+                files.put_whole(self.version_path, str(self.VERSION).encode())
         self._complete_ignore()
 
     def check_version(self) -> int | None:
@@ -153,51 +214,89 @@ class Layout:
             StoreVersionError: It is greater than ours, or none that we know.
             StoreAccessError: It cannot be read.
         """
-        with self._access(self.version_path, "read"):
-            try:
-                text = self.version_path.read_bytes().decode(errors="replace").strip()
-            except FileNotFoundError:
-                return None
+        path = self.version_path
+        try:
+            text = files.read_small(path).decode(errors="replace").strip()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._version_error(error) from error
         # Any spelling that int() takes and a person would not write is unknown to us as well.
         if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= self.VERSION:
             return int(text)
         raise StoreVersionError(self.directory, found=text, supported=self.VERSION)
 
+    def _version_error(self, error: OSError) -> StoreAccessError:
+        path = self.version_path
+        fault = files.small_file_fault(path)
+        if fault is None:
+            reason = error.strerror or str(error)
+            return StoreAccessError(path, operation="read", reason=reason, errno=error.errno)
+        remedy = f"then restore it, or write {self.VERSION} to a file of that name"
+        return StoreAccessError(
+            path, operation="read", reason=fault, errno=error.errno, remedy=remedy
+        )
+
     @classmethod
-    def find(cls, start: str | os.PathLike[str] = ".") -> Path:
+    def find(
+        cls,
+        start: str | os.PathLike[str] = ".",
+        *,
+        is_safe: Callable[[Path], bool] = lambda directory: False,
+    ) -> Path:
         """Return the nearest store directory in `start` or above.
+
+        Args:
+            start: Where to look first.
+            is_safe: Asked about a store that belongs to another user: whether the user who runs
+                us trusts it nevertheless.
 
         Raises:
             StoreNotFoundError: There is none.
+            StoreOwnerError: The nearest belongs to another user, who is not trusted.
+            StoreAccessError: The nearest is a symbolic link.
         """
         origin = Path(start).absolute()
         for folder in (origin, *origin.parents):
             candidate = folder / cls.NAME
             if candidate.is_dir():
+                cls(candidate).check_place()
+                found = os.lstat(candidate)
+                if not (files.is_own(found) or is_safe(candidate)):
+                    raise StoreOwnerError(candidate, owner=found.st_uid)
                 return candidate
         raise StoreNotFoundError(start, searched_upwards=True)
+
+    def check_place(self) -> None:
+        """Refuse a directory that is a symbolic link; there need not be one.
+
+        Raises:
+            StoreAccessError: It is one. A clone could bring it, and what is written into the
+                store would be written wherever it leads.
+        """
+        if os.path.islink(self.directory):
+            reason = (
+                "it is a symbolic link, which a clone may have brought: name the directory that "
+                f"it leads to, {os.path.realpath(self.directory)!r}"
+            )
+            raise StoreAccessError(self.directory, operation="open", reason=reason)
 
     def read_config(self) -> str:
         """Return the text of the settings; none where there is no file.
 
         Raises:
-            ConfigError: They are no text, or no file.
-            StoreAccessError: The operating system refused.
+            ConfigError: They cannot be read, or are no text.
         """
         path = self.config_path
         try:
-            return path.read_bytes().decode()
+            return files.read_small(path).decode()
         except FileNotFoundError:
             return ""
         except UnicodeDecodeError:
             raise ConfigError(path, reason="not UTF-8") from None
         except OSError as error:
-            if path.is_dir():
-                reason = "it is a directory, and the settings are a file: rename or remove it"
-                raise ConfigError(path, reason=reason) from None
-            reason = error.strerror or str(error)
-            raise StoreAccessError(
-                path, operation="read", reason=reason, errno=error.errno
+            raise ConfigError(
+                path, reason=files.small_file_fault(path, error) or str(error)
             ) from error
 
     def write_config(self, text: str) -> None:
@@ -207,56 +306,58 @@ class Layout:
             StoreAccessError: The operating system refused.
         """
         with self._access(self.config_path, "write"):
-            self._write_whole(self.config_path, text.encode())
+            files.put_whole(self.config_path, text.encode())
+
+    def ignore_problem(self) -> Problem | None:
+        """Return why `.gitignore` cannot be used; None if it can, and if there is none."""
+        path = self.ignore_path
+        reason = files.small_file_fault(path)
+        return None if reason is None else Problem(None, str(path), None, reason)
+
+    def missing_ignored(self) -> list[str]:
+        """Return what `.gitignore` does not name and should; nothing if it cannot be read."""
+        old = self._read_ignore()
+        return [] if old is None else _missing(old)
 
     def _complete_ignore(self) -> None:
-        path = self.ignore_path
-        with self._access(path, "write"):
-            # A link is somebody's own arrangement, and what it leads to may lie outside.
-            if path.is_symlink():
-                return
-            old = path.read_bytes() if path.exists() else b""
-            present = {line.strip() for line in old.splitlines()}
-            missing = [name.encode() for name in self.IGNORED if name.encode() not in present]
-            if missing:
-                gap = b"\n" if old and not old.endswith(b"\n") else b""
-                self._write_whole(path, b"".join([old, gap, *(b"%b\n" % name for name in missing)]))
+        old = self._read_ignore()
+        # One that cannot be read is a problem, and the store can be used without it.
+        if old is None or not (missing := _missing(old)):
+            return
+        gap = b"\n" if old and not old.endswith(b"\n") else b""
+        with self._access(self.ignore_path, "write"):
+            lines = [b"%b\n" % name.encode() for name in missing]
+            files.put_whole(self.ignore_path, b"".join([old, gap, *lines]))
 
-    def _write_whole(self, path: Path, data: bytes) -> None:
-        """Replace a small file, so that after a power cut either content is there whole."""
-        draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-        fd = files.open_file(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    def _read_ignore(self) -> bytes | None:
         try:
-            try:
-                files.write_all(fd, data)
-                files.sync(fd)
-            finally:
-                os.close(fd)
-            files.replace(draft, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                files.unlink(draft)
-            raise
-        files.sync_directory(path.parent)
+            return files.read_small(self.ignore_path)
+        except FileNotFoundError:
+            return b""
+        except OSError:
+            return None
 
     @contextmanager
     def _access(self, path: Path, operation: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if operation == "read" and isinstance(error, FileNotFoundError):
-                raise StoreNotFoundError(self.directory) from error
-            reason = error.strerror or str(error)
-            raise StoreAccessError(
-                path, operation=operation, reason=reason, errno=error.errno
-            ) from error
+        with access(path, operation):
+            try:
+                yield
+            except FileNotFoundError as error:
+                if operation == "read":
+                    raise StoreNotFoundError(self.directory) from error
+                raise
+
+
+def _missing(ignore: bytes) -> list[str]:
+    present = {line.strip() for line in ignore.splitlines()}
+    return [name for name in Layout.IGNORED if name.encode() not in present]
 
 
 def _why_no_log(entry: os.DirEntry[str]) -> str | None:
     try:
         check_collection_name(entry.name.removesuffix(_SUFFIX))
     except InvalidNameError as error:
-        return f"no collection: {error}"
+        return f"not a collection: {error}"
     if not entry.is_file(follow_symlinks=False):
-        return "no collection: no regular file"
+        return "not a collection: not a regular file"
     return None

@@ -6,28 +6,21 @@ it for the threads that share the descriptor. It ends with its process, however 
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import random
-import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 from taskstore._log import files
 from taskstore._log.layout import Layout
+from taskstore._log.mutex import Claim, Exclusive, Mutex
 from taskstore.errors import LockTimeoutError, StoreAccessError, StoreNotFoundError
-
-__all__ = [
-    "Lock",
-    "directory_lock",
-    "file_lock",
-    "hold_descriptor",
-    "release_descriptor",
-    "telling_of_waits",
-]
 
 _SHORTEST_PAUSE = 0.0002
 _LONGEST_PAUSE = 0.005
@@ -35,7 +28,7 @@ _LONGEST_PAUSE = 0.005
 _listener: ContextVar[Callable[[int, float], None] | None] = ContextVar("listener", default=None)
 
 
-@contextmanager
+@contextlib.contextmanager
 def telling_of_waits(listener: Callable[[int, float], None]) -> Iterator[None]:
     """Within a block, call a listener each time that an open file is found locked by another.
 
@@ -76,21 +69,54 @@ def hold_descriptor(
     return True
 
 
-def _try_descriptor(fd: int) -> bool:
-    # Here and below: reading needs no lock, and programs that only read start sooner without it.
-    from filelock import lock_descriptor
+@functools.cache
+def _filelock() -> Any:
+    # Reading needs no lock, and programs that only read start sooner without it. It is kept,
+    # since a lock may be released when the interpreter ends, where nothing can be imported.
+    import filelock
 
-    return lock_descriptor(fd, blocking=False)
+    return filelock
+
+
+def _try_descriptor(fd: int) -> bool:
+    locked: bool = _filelock().lock_descriptor(fd, blocking=False)
+    return locked
 
 
 def release_descriptor(fd: int) -> None:
     """Unlock an open file."""
-    from filelock import unlock_descriptor
-
-    unlock_descriptor(fd)
+    _filelock().unlock_descriptor(fd)
 
 
-class Lock:
+class LockedFile:
+    """An open file that may be locked.
+
+    Attributes:
+        fd: Its descriptor; None when it is closed.
+    """
+
+    __slots__ = ("fd",)
+
+    def __init__(self) -> None:
+        self.fd: int | None = None
+
+    def close(self) -> None:
+        """Unlock and close the file.
+
+        If an exception interrupts this, call it again: it does what is left to do.
+        """
+        fd = self.fd
+        if fd is None:
+            return
+        # A child forked meanwhile shares the open file, so closing alone would not unlock.
+        with contextlib.suppress(OSError):
+            release_descriptor(fd)
+        # Forgotten before it is closed, for its number may be another file's afterwards.
+        self.fd = None
+        os.close(fd)
+
+
+class Lock(Exclusive):
     """An exclusive lock, not reentrant, between threads, stores and processes.
 
     Args:
@@ -116,82 +142,59 @@ class Lock:
         self._store = store
         self._pause = pause
         self._fd: int | None = None
-        self._mutex = threading.Lock()
-        self._holder: int | None = None
+        self._mutex = Mutex()
         _remember(self)
 
     @property
-    def held(self) -> bool:
-        """Whether this thread holds the lock."""
-        return self._holder == threading.get_ident()
+    def holder(self) -> Claim | None:
+        """The claim of this process that holds the lock."""
+        return self._mutex.holder
 
-    def acquire(self, timeout: float) -> None:
-        """Take the lock, waiting for `timeout` seconds at most (`math.inf` for ever).
-
-        Raises:
-            LockTimeoutError: Somebody else held it all the time.
-            RuntimeError: This thread has it already.
-            StoreNotFoundError: The store directory is gone.
-            StoreAccessError: The operating system refused.
-        """
+    def acquire(self, timeout: float, claim: Claim | None = None) -> None:
+        """Take the lock; see `Exclusive.acquire`."""
         if self.held:
             raise RuntimeError(f"this thread already holds the {self._name} of {self._store}")
-        deadline = time.monotonic() + timeout
-        if not self._mutex.acquire(timeout=max(0.0, min(timeout, threading.TIMEOUT_MAX))):
+        if not self.take(claim or Claim(), timeout):
             raise LockTimeoutError(self._store, timeout=timeout, lock=self._name)
+
+    def take(self, claim: Claim, timeout: float) -> bool:
+        """Take the lock as `acquire` does, but return False when the time is up."""
+        deadline = time.monotonic() + timeout
         try:
-            if not self._lock_file(deadline):
-                raise LockTimeoutError(self._store, timeout=timeout, lock=self._name)
-            self._holder = threading.get_ident()
+            if self._mutex.take(claim, timeout) and self._lock_file(deadline):
+                return True
+            self.release(claim)
+            return False
         except BaseException:
-            self._mutex.release()
+            self.release(claim)
             raise
 
-    def try_acquire(self) -> bool:
+    def try_acquire(self, claim: Claim | None = None) -> bool:
         """Take the lock if it is free; say whether it was."""
-        if self.held:
-            return False
-        try:
-            self.acquire(0.0)
-        except LockTimeoutError:
-            return False
-        return True
+        return not self.held and self.take(claim or Claim(), 0.0)
 
-    def release(self) -> None:
-        """Give the lock back, from whichever thread; without effect when it is not held.
+    def release(self, claim: Claim | None = None) -> None:
+        """Give the lock back; see `Exclusive.release`.
 
         A forked child holds no lock of its parent, so there this does nothing.
         """
-        if self._holder is None:
+        holder = self._mutex.holder
+        if holder is None or claim not in (None, holder):
             return
-        self._holder = None
-        try:
-            if self._fd is not None:
-                # Closing is not enough: a child forked meanwhile shares the open file.
-                release_descriptor(self._fd)
-        except OSError:
-            self._close()
-        finally:
-            self._mutex.release()
-
-    @contextmanager
-    def hold(self, timeout: float) -> Iterator[None]:
-        """Hold the lock for a `with` block; raises as `acquire` does."""
-        self.acquire(timeout)
-        try:
-            yield
-        finally:
-            self.release()
+        self._unlock_file()
+        # Last, for then nobody comes back to unlock the file.
+        self._mutex.give_back(holder)
 
     def close(self) -> None:
         """Release the lock if this thread holds it, and close its descriptor."""
         if self.held:
             self.release()
-        if self._mutex.acquire(blocking=False):
-            try:
+        claim = Claim()
+        try:
+            if self._mutex.take(claim, 0.0):
                 self._close()
-            finally:
-                self._mutex.release()
+        finally:
+            self._mutex.give_back(claim)
 
     def __del__(self) -> None:
         self._close()
@@ -209,11 +212,16 @@ class Lock:
             except OSError as error:
                 self._close()
                 raise self._refused(error) from error
-            except BaseException:
-                # The lock may have been taken just before the interruption.
-                self._close()
-                raise
             # The file was replaced while we waited: what we have locked guards nothing.
+            self._close()
+
+    def _unlock_file(self) -> None:
+        if self._fd is None:
+            return
+        try:
+            # Closing is not enough: a child forked meanwhile shares the open file.
+            release_descriptor(self._fd)
+        except OSError:
             self._close()
 
     def _current_descriptor(self) -> int:
@@ -238,8 +246,7 @@ class Lock:
 
     def _forget_parent(self) -> None:
         """Give a forked child a lock of its own: the open file is still the parent's."""
-        self._mutex = threading.Lock()
-        self._holder = None
+        self._mutex = Mutex()
         self._close()
 
 
@@ -282,4 +289,4 @@ def file_lock(
 
 
 def _open_or_make(path: Path) -> int:
-    return files.open_file(path, os.O_RDWR | os.O_CREAT)
+    return files.open_state(path, 0o666)

@@ -15,8 +15,9 @@ import attrs
 
 from taskstore._format.problems import Problem
 from taskstore._log import files, tails
-from taskstore._log.fingerprint import checksum
+from taskstore._log.digest import Digester
 from taskstore._log.journal import (
+    ForeignJournalError,
     JournalEntry,
     JournalVersionError,
     is_live,
@@ -25,10 +26,8 @@ from taskstore._log.journal import (
     set_journal_aside,
 )
 from taskstore._log.layout import Layout
-from taskstore._log.locks import hold_descriptor
+from taskstore._log.locks import LockedFile, hold_descriptor
 from taskstore.errors import LockTimeoutError, RecoveryError, TaskstoreError
-
-__all__ = ["recover", "virtual_limits"]
 
 
 class _State(enum.Enum):
@@ -52,13 +51,8 @@ class _Found:
 
     entry: JournalEntry
     path: Path
-    fd: int | None
+    file: LockedFile = attrs.field(factory=LockedFile)
     state: _State = _State.FOREIGN
-
-    def close(self) -> None:
-        fd, self.fd = self.fd, None
-        if fd is not None:
-            os.close(fd)
 
 
 def recover(layout: Layout, *, lock_timeout: float = 30.0) -> list[Problem]:
@@ -84,16 +78,27 @@ def recover(layout: Layout, *, lock_timeout: float = 30.0) -> list[Problem]:
     try:
         if not is_live(journal):
             return []
-        entries = read_journal(journal)
+        entries = read_journal(journal, layout.mark)
         if entries is None:
             retire_journal(journal)
             return []
         return _settle(layout, entries, lock_timeout)
     except TaskstoreError:
         raise
+    except ForeignJournalError as error:
+        return [_set_aside(journal, str(error))]
     except (OSError, EOFError, JournalVersionError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise RecoveryError(journal, reason=reason) from error
+
+
+def _set_aside(journal: Path, reason: str) -> Problem:
+    try:
+        aside = set_journal_aside(journal)
+    except OSError as error:
+        raise RecoveryError(journal, reason=error.strerror or str(error)) from error
+    reason = f"no journal of ours: {reason}; nothing of it was applied, and it is now {aside.name}"
+    return Problem(None, str(journal), None, reason)
 
 
 def virtual_limits(layout: Layout) -> dict[str, int]:
@@ -105,13 +110,18 @@ def virtual_limits(layout: Layout) -> dict[str, int]:
     Raises:
         RecoveryError: The journal cannot be read.
     """
+    found: list[_Found] = []
     try:
-        entries = read_journal(layout.journal_path) or ()
-        found = _examine_all(layout, entries, write=False)
+        entries = read_journal(layout.journal_path, layout.reader_mark) or ()
+        _examine_all(layout, entries, found, write=False)
+    except ForeignJournalError:
+        # Who may write sets it aside, and says so.
+        return {}
     except (OSError, EOFError, JournalVersionError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise RecoveryError(layout.journal_path, reason=reason) from error
-    _close_all(found)
+    finally:
+        _close_all(found)
     if _all_stays(found) or _can_finish(found):
         return {}
     ours = (_State.PARTIAL,) if _must_stay(found) else (_State.COMPLETE, _State.PARTIAL)
@@ -119,21 +129,33 @@ def virtual_limits(layout: Layout) -> dict[str, int]:
 
 
 def _settle(layout: Layout, entries: tuple[JournalEntry, ...], timeout: float) -> list[Problem]:
-    found = _examine_all(layout, entries, write=True, lock_timeout=timeout)
+    found: list[_Found] = []
     try:
-        if _can_finish(found):
-            _finish(layout, found)
-            left = []
-        else:
-            left = [] if _all_stays(found) else _roll_back(layout, found)
-        _make_durable(layout, found)
-    finally:
+        left = _carried_out(layout, entries, found, timeout)
         _close_all(found)
+    except BaseException:
+        # Also where an exception has kept them from being closed.
+        _close_all(found)
+        raise
     if not left:
         retire_journal(layout.journal_path)
         return []
     aside = set_journal_aside(layout.journal_path)
     return [_problem(item, aside) for item in left]
+
+
+def _carried_out(
+    layout: Layout, entries: tuple[JournalEntry, ...], found: list[_Found], timeout: float
+) -> list[_Found]:
+    """Finish the transaction or roll it back; return the logs that had to be left."""
+    _examine_all(layout, entries, found, write=True, lock_timeout=timeout)
+    if _can_finish(found):
+        _finish(layout, found)
+        left = []
+    else:
+        left = [] if _all_stays(found) else _roll_back(layout, found)
+    _make_durable(layout, found)
+    return left
 
 
 def _all_stays(found: list[_Found]) -> bool:
@@ -157,11 +179,11 @@ def _finish(layout: Layout, found: list[_Found]) -> None:
     for item in found:
         if item.state is not _State.PARTIAL:
             continue
-        if item.fd is None:
-            item.fd = files.open_log(item.path, write=True, create=True)
-        elif os.fstat(item.fd).st_size > item.entry.base:
-            files.truncate(item.fd, item.entry.base)
-        files.write_all(item.fd, item.entry.planned)
+        if item.file.fd is None:
+            item.file.fd = files.open_log(item.path, write=True, create=True)
+        elif os.fstat(item.file.fd).st_size > item.entry.base:
+            files.truncate(item.file.fd, item.entry.base)
+        files.write_all(item.file.fd, item.entry.planned)
 
 
 def _roll_back(layout: Layout, found: list[_Found]) -> list[_Found]:
@@ -172,18 +194,18 @@ def _roll_back(layout: Layout, found: list[_Found]) -> list[_Found]:
         if item.state not in (_State.COMPLETE, _State.PARTIAL):
             left.append(item)
         # Whole lines are not cut where other lines of the transaction will stay anyway.
-        elif item.fd is not None and not (stays and item.state is _State.COMPLETE):
-            if os.fstat(item.fd).st_size > item.entry.base:
-                files.truncate(item.fd, item.entry.base)
-            if item.entry.created and os.fstat(item.fd).st_size == 0:
+        elif item.file.fd is not None and not (stays and item.state is _State.COMPLETE):
+            if os.fstat(item.file.fd).st_size > item.entry.base:
+                files.truncate(item.file.fd, item.entry.base)
+            if item.entry.created and os.fstat(item.file.fd).st_size == 0:
                 files.unlink(item.path)
     return left
 
 
 def _make_durable(layout: Layout, found: list[_Found]) -> None:
     for item in found:
-        if item.fd is not None and item.state not in _OTHERS:
-            files.sync(item.fd)
+        if item.file.fd is not None and item.state not in _OTHERS:
+            files.sync(item.file.fd)
     if any(item.entry.created for item in found):
         files.sync_directory(layout.directory)
 
@@ -191,37 +213,34 @@ def _make_durable(layout: Layout, found: list[_Found]) -> None:
 def _examine_all(
     layout: Layout,
     entries: tuple[JournalEntry, ...],
+    found: list[_Found],
     *,
     write: bool,
     lock_timeout: float = 0.0,
-) -> list[_Found]:
-    found: list[_Found] = []
-    try:
-        for entry in entries:
-            item = _Found(entry, layout.log_path(entry.collection), None)
-            found.append(item)
-            _open(item, write, lock_timeout)
-            item.state = _examine(item.fd, entry)
-    except BaseException:
-        _close_all(found)
-        raise
-    return found
+) -> None:
+    """Open the logs that a journal names and see what they have; the caller closes them."""
+    digester = layout.digester if write else layout.reader_digester
+    for entry in entries:
+        item = _Found(entry, layout.log_path(entry.collection))
+        found.append(item)
+        _open(item, write, lock_timeout)
+        item.state = _examine(item.file.fd, entry, digester)
 
 
 def _open(item: _Found, write: bool, lock_timeout: float) -> None:
     try:
-        item.fd = files.open_log(item.path, write=write)
+        item.file.fd = files.open_log(item.path, write=write)
     except FileNotFoundError:
         return
-    if write and not hold_descriptor(item.fd, lock_timeout):
+    if write and not hold_descriptor(item.file.fd, lock_timeout):
         raise LockTimeoutError(item.path, timeout=lock_timeout, lock="data file")
 
 
-def _examine(fd: int | None, entry: JournalEntry) -> _State:
+def _examine(fd: int | None, entry: JournalEntry, digester: Digester) -> _State:
     if fd is None:
         return _State.FOREIGN if entry.base else _State.PARTIAL
     size = os.fstat(fd).st_size
-    if size < entry.base or checksum(fd, entry.base) != entry.checksum:
+    if size < entry.base or digester.read(fd, entry.base).text() != entry.checksum:
         return _examine_rewritten(fd, entry)
     end = entry.base + len(entry.planned)
     if tails.begins(fd, entry.planned, entry.base):
@@ -231,7 +250,7 @@ def _examine(fd: int | None, entry: JournalEntry) -> _State:
 
 
 def _examine_rewritten(fd: int, entry: JournalEntry) -> _State:
-    """See what of the transaction is in a file that git, say, has put together anew."""
+    """See what of the transaction is in a file that git, say, has put together again."""
     planned = frozenset(entry.planned.split(b"\n")) - {b""}
     there = tails.count_lines(fd, planned)
     if there == len(planned):
@@ -241,7 +260,7 @@ def _examine_rewritten(fd: int, entry: JournalEntry) -> _State:
 
 def _close_all(found: list[_Found]) -> None:
     for item in found:
-        item.close()
+        item.file.close()
 
 
 def _problem(item: _Found, aside: Path) -> Problem:

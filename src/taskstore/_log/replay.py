@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import attrs
 
 from taskstore._format.instants import MIN_MS
-from taskstore._format.lines import MAX_LINE_BYTES, LineError, decode_key
+from taskstore._format.lines import MAX_LINE_BYTES, OVERLONG, LineError, decode_key
 from taskstore._format.problems import Problem
 from taskstore._log import files
-
-__all__ = ["BOM", "LogChangedError", "Replay", "Winner", "replay"]
+from taskstore._log.digest import LogDigest
+from taskstore._log.lines import BOM
 
 _CHUNK = 1024 * 1024
-BOM = b"\xef\xbb\xbf"
-"""The byte-order mark that some editors put before the first line."""
 
 # A line may have a mark of three bytes before it and a carriage return after it.
 _CARRY_LIMIT = MAX_LINE_BYTES + 4
@@ -61,26 +58,27 @@ class Replay:
         path: Its log.
         start: The offset, in bytes, where reading began.
         size: The offset where it ended.
-        checksum: CRC-32 of all bytes before `size`, those before `start` included.
         first_line: Lines before `start`.
         lines: Lines before `size`, blank ones and problems too.
         records: Lines read that are records.
         problems: The lines read that are none.
         problems_before: How many there were before `start`.
         ended: Whether the last line has its newline, or nothing is there at all.
+        marked: Whether a live record has the reserved key.
     """
 
     collection: str
     path: str
     start: int = 0
     size: int = 0
-    checksum: int = 0
     first_line: int = 0
     lines: int = 0
     records: int = 0
     problems: list[Problem] = attrs.field(factory=list)
     problems_before: int = 0
     ended: bool = True
+    marked: bool = False
+    _digest: LogDigest | None = attrs.field(default=None, repr=False)
     _winners: dict[str, int] = attrs.field(factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -91,6 +89,12 @@ class Replay:
     def problem_count(self) -> int:
         """Lines that are no record, in the whole file up to `size`."""
         return self.problems_before + len(self.problems)
+
+    @property
+    def digest(self) -> str:
+        """The digest of all bytes before `size`, if one was to be taken."""
+        assert self._digest is not None, "the replay was given no digest to carry forward"
+        return self._digest.text()
 
     def winners(self, fd: int) -> Iterator[Winner]:
         """Yield the winners in the order of their ids, as UTF-8 bytes and SQLite compare them.
@@ -133,10 +137,11 @@ def replay(
     collection: str,
     path: str,
     start: int = 0,
-    checksum: int = 0,
+    digest: LogDigest | None = None,
     first_line: int = 0,
     problems_before: int = 0,
     limit: int | None = None,
+    lacks: Callable[[Any], str | None] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Replay:
     """Read a log from `start` to its end.
@@ -149,10 +154,13 @@ def replay(
         collection: Its collection.
         path: Its path, for the problems.
         start: Where to begin, in bytes: 0, or just after a newline.
-        checksum: CRC-32 of the bytes before `start`.
+        digest: Of the bytes before `start`, to be carried forward; None where nobody asks for it.
         first_line: Lines before `start`.
         problems_before: Problems among those.
         limit: Where to stop, in bytes from the start of the file; None for its end.
+        lacks: Asked for each live line with the reserved key why the key's value is not known;
+            None if it is. A line that cannot be read for that reason is a problem, and hides
+            the older ones of its record.
         on_progress: Called with the offset reached, in bytes, after each mebibyte.
 
     Raises:
@@ -163,19 +171,20 @@ def replay(
         path,
         start=start,
         size=start,
-        checksum=checksum,
         first_line=first_line,
         lines=first_line,
         problems_before=problems_before,
+        digest=digest,
     )
-    reader = _Reader(found)
+    reader = _Reader(found, lacks)
     while True:
         want = _CHUNK if limit is None else min(_CHUNK, limit - found.size)
         data = files.read_at(fd, want, found.size) if want > 0 else b""
         if not data:
             break
         found.size += len(data)
-        found.checksum = zlib.crc32(data, found.checksum)
+        if digest is not None:
+            digest.update(data)
         reader.take(data)
         if on_progress is not None:
             on_progress(found.size)
@@ -186,8 +195,9 @@ def replay(
 class _Reader:
     """Cuts chunks into lines; a line that is too long is skipped without being kept."""
 
-    def __init__(self, found: Replay) -> None:
+    def __init__(self, found: Replay, lacks: Callable[[Any], str | None] | None) -> None:
         self._found = found
+        self._lacks = lacks
         self._offset = found.start
         self._carry = b""
         self._overlong = False
@@ -225,7 +235,7 @@ class _Reader:
             self._overlong = False
             self._found.lines += 1
             self._offset += 1
-            self._report(LineError("longer than 16 MiB"), self._found.lines)
+            self._report(LineError(OVERLONG), self._found.lines)
             return
         if self._offset == 0 and line.startswith(BOM):
             self._offset = len(BOM)
@@ -244,7 +254,7 @@ class _Reader:
             number += 1
             length = len(line)
             try:
-                id, order_us, deleted, _ = decode_key(line)
+                id, order_us, deleted, _, mark = decode_key(line)
             except LineError as error:
                 bad += 1
                 if not _is_blank(line):
@@ -258,10 +268,19 @@ class _Reader:
                 )
                 if packed > known(id, -1):
                     winners[id] = packed
+                if mark is not None and not deleted:
+                    bad += self._is_newer(mark, id, number)
             offset += length + 1
         found.records += len(lines) - bad
         found.lines = number
         self._offset = offset
+
+    def _is_newer(self, mark: Any, id: str, number: int) -> bool:
+        self._found.marked = True
+        reason = self._lacks(mark) if self._lacks is not None else None
+        if reason is not None:
+            self._report(LineError(reason, id), number)
+        return reason is not None
 
     def _report(self, error: LineError, number: int) -> None:
         found = self._found

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from taskstore._log import files
-
-__all__ = ["begins", "count_lines", "find", "is_torn"]
+from taskstore._log.lines import read_lines
 
 _CHUNK = 1024 * 1024
 
@@ -43,11 +42,9 @@ def find(fd: int, needle: bytes, start: int = 0) -> int:
 def count_lines(fd: int, wanted: frozenset[bytes]) -> int:
     """Return how many of the lines `wanted` (without newlines) stand somewhere in the file."""
     missing = set(wanted)
-    offset = 0
-    carry = b""
-    while missing and (data := files.read_at(fd, _CHUNK, offset)):
-        offset += len(data)
-        *lines, carry = (carry + data).split(b"\n")
-        missing.difference_update(line.removesuffix(b"\r") for line in lines)
-    missing.discard(carry.removesuffix(b"\r"))
+    for line in read_lines(fd):
+        if line.raw is not None:
+            missing.discard(line.raw.removesuffix(b"\r"))
+        if not missing:
+            break
     return len(wanted) - len(missing)

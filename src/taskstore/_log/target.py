@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,12 +12,11 @@ import attrs
 
 from taskstore._format.fingerprint import Fingerprint, is_racy
 from taskstore._log import files, tails
-from taskstore._log.fingerprint import checksum, make_distinctive
+from taskstore._log.digest import Digester, LogDigest
+from taskstore._log.files import make_distinctive
 from taskstore._log.journal import JournalEntry
 from taskstore._log.locks import hold_descriptor, release_descriptor
 from taskstore.errors import LockTimeoutError
-
-__all__ = ["StuckError", "Target"]
 
 
 class StuckError(Exception):
@@ -36,6 +34,7 @@ class Target:
         path: Its log.
         lines: What to append, without newlines.
         known: The recorded fingerprint.
+        digester: Digests the logs of this clone.
         base: The log's length before, in bytes.
         created: Whether the transaction made the file.
         payload: What is written: the lines, and before them the newline that the log's last line
@@ -46,6 +45,7 @@ class Target:
     path: Path
     lines: Sequence[bytes]
     known: Fingerprint | None
+    digester: Digester
     base: int = 0
     created: bool = False
     payload: bytes = b""
@@ -53,7 +53,7 @@ class Target:
     _trusted: bool = False
     _measured: os.stat_result | None = None
     _mark_ns: int | None = None
-    _base_checksum: int | None = None
+    _digest: LogDigest | None = None
     _exact: bool = False
     _written: bool = False
 
@@ -70,7 +70,7 @@ class Target:
             except FileNotFoundError:
                 break
             if not _is_regular(self._fd):
-                raise OSError("it is no regular file")
+                raise OSError("it is not a regular file")
             self._lock(lock_timeout)
             if not files.same_file(self._fd, self.path):
                 self.close()
@@ -80,11 +80,13 @@ class Target:
         """Make the log where there is none; False when somebody else just did."""
         if self._fd is not None:
             return True
+        # Ahead, so that the file goes again if an exception comes between the two.
+        self.created = True
         try:
             self._fd = files.open_log(self.path, write=True, create=True)
         except FileExistsError:
+            self.created = False
             return False
-        self.created = True
         self._lock(lock_timeout)
         return True
 
@@ -105,8 +107,6 @@ class Target:
             self._trusted = self._matches(st)
             if self.base:
                 unended = files.read_at(self._fd, 1, self.base - 1) != b"\n"
-        if self._trusted:
-            self._base_checksum = self.known.checksum if self.known else 0
         self.payload = b"%b%b\n" % (b"\n" if unended else b"", b"\n".join(self.lines))
 
     def _matches(self, st: os.stat_result) -> bool:
@@ -115,9 +115,16 @@ class Target:
             return st.st_size == 0
         if not self.known.matches(st):
             return False
-        if not self.known.racy:
-            return True
-        return self._checksum() == self.known.checksum
+        if self.known.racy:
+            return self._digest_so_far().text() == self.known.digest
+        assert self._fd is not None
+        self._digest = self.digester.resume(self._fd, self.known.size, self.known.digest)
+        return self._digest is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the log is open, and so perhaps locked."""
+        return self._fd is not None
 
     @property
     def is_unended(self) -> bool:
@@ -131,14 +138,17 @@ class Target:
 
     def entry(self) -> JournalEntry:
         """Return what the journal is to say of this log."""
-        return JournalEntry(
-            self.collection, self.base, self._checksum(), self._fd is None, self.payload
-        )
+        digest = self._digest_so_far().text()
+        return JournalEntry(self.collection, self.base, digest, self._fd is None, self.payload)
 
-    def _checksum(self) -> int:
-        if self._base_checksum is None:
-            self._base_checksum = 0 if self._fd is None else checksum(self._fd, self.base)
-        return self._base_checksum
+    def _digest_so_far(self) -> LogDigest:
+        """Return the digest of the bytes before `base`, and of ours once they are written."""
+        if self._digest is None:
+            if self._fd is None:
+                self._digest = self.digester.begin()
+            else:
+                self._digest = self.digester.read(self._fd, self.base)
+        return self._digest
 
     def write(self, now_ns: int) -> None:
         """Append, in one write where the system takes it whole.
@@ -150,8 +160,11 @@ class Target:
         if self._measured is not None and not _same_times(self._measured, os.fstat(self._fd)):
             self._trusted = False
         files.write_all(self._fd, self.payload)
-        if self._trusted and make_distinctive(self._fd, now_ns):
+        if not self._trusted:
+            return
+        if make_distinctive(self._fd, now_ns):
             self._mark_ns = os.fstat(self._fd).st_mtime_ns
+        self._digest_so_far().update(self.payload)
 
     def sync(self) -> None:
         """Wait until the log is on the disk."""
@@ -189,11 +202,12 @@ class Target:
             mtime_ns=st.st_mtime_ns,
             ctime_ns=st.st_ctime_ns,
             inode=st.st_ino,
-            checksum=zlib.crc32(self.payload, self._base_checksum or 0),
+            digest=self.digester.remember(self._digest_so_far()),
             lines=(self.known.lines if self.known else 0) + len(self.lines),
             problems=self.known.problems if self.known else 0,
             ended=True,
             racy=not distinctive and is_racy(st, now_ns),
+            shape=self.known.shape if self.known else "",
         )
 
     def cut_point(self) -> int | None:
@@ -246,13 +260,16 @@ class Target:
             files.sync_directory(self.path.parent)
 
     def close(self) -> None:
-        """Unlock and close the log."""
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            # A child forked meanwhile shares the open file, so closing alone would not unlock.
-            with contextlib.suppress(OSError):
-                release_descriptor(fd)
-            os.close(fd)
+        """Unlock and close the log; calling again does what an exception kept from being done."""
+        fd = self._fd
+        if fd is None:
+            return
+        # A child forked meanwhile shares the open file, so closing alone would not unlock.
+        with contextlib.suppress(OSError):
+            release_descriptor(fd)
+        # Forgotten before it is closed, for its number may be another file's afterwards.
+        self._fd = None
+        os.close(fd)
 
 
 def _same_times(before: os.stat_result, now: os.stat_result) -> bool:

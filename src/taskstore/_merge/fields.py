@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from taskstore._format.instants import parse_instant
 from taskstore._format.lines import encode_value, join_fields, raw_fields
 from taskstore._merge.lists import merge_lists
-from taskstore._merge.places import Notes, Place
 from taskstore._merge.texts import merge_text
 from taskstore._merge.values import (
     UNSETTLED,
+    Notes,
+    Place,
     Three,
     Unsettled,
     Value,
@@ -21,8 +22,6 @@ from taskstore._merge.values import (
     one_sided,
     spellings,
 )
-
-__all__ = ["merge_fields"]
 
 Fields = dict[str, Value]
 

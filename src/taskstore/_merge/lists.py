@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 
 from taskstore._format.lines import raw_fields
-from taskstore._merge.places import Notes, Place
-from taskstore._merge.sequences import merge_order, repeated
 from taskstore._merge.values import (
+    Notes,
+    Place,
     Three,
     Unsettled,
     Value,
@@ -20,7 +20,124 @@ from taskstore._merge.values import (
     raw_items,
 )
 
-__all__ = ["merge_lists"]
+Later = Callable[[list[bytes], list[bytes]], bool]
+"""Says of two runs of keys, one of either side, whether the first is to come after the second."""
+
+
+def repeated(text: bytes, seen: Counter[bytes]) -> bytes:
+    """Return a key for a text without newlines: itself, and if it was seen before one of its own.
+
+    Args:
+        text: The text.
+        seen: How often each was seen; is counted up.
+    """
+    count = seen[text]
+    seen[text] = count + 1
+    return b"%b\n%08d" % (text, count) if count else text
+
+
+def text_of(key: bytes) -> bytes:
+    """Return the text that a key was made for."""
+    return key.partition(b"\n")[0]
+
+
+def merge_order(
+    base: Iterable[bytes],
+    first: Iterable[bytes],
+    second: Iterable[bytes],
+    *,
+    kept: Container[bytes],
+    later: Later,
+) -> list[bytes]:
+    """Return the keys of both sides that are kept, each side's in its own order.
+
+    Where the sides order common keys differently, the one that moved base keys against the other
+    is followed; where both did, the later one.
+
+    Args:
+        base: The keys before both changes; each key at most once, as in the other two.
+        first: One side's.
+        second: The other's.
+        kept: The keys that the result has.
+        later: Decides where nothing else does. It must not depend on which side is which.
+    """
+    first = [key for key in first if key in kept]
+    second = [key for key in second if key in kept]
+    in_first, in_second = set(first), set(second)
+    common_first = [key for key in first if key in in_second]
+    common_second = [key for key in second if key in in_first]
+    if common_first == common_second:
+        return _interleaved(first, second, common_first, later)
+    common = set(common_first)
+    old = [key for key in base if key in common]
+    in_old = set(old)
+    old_first = [key for key in common_first if key in in_old]
+    old_second = [key for key in common_second if key in in_old]
+    if old_first == old_second:
+        return _regrouped(first, second, old_first)
+    if old_second == old or (old_first != old and later(old_first, old_second)):
+        return _followed(first, second)
+    return _followed(second, first)
+
+
+def _interleaved(
+    first: list[bytes], second: list[bytes], common: list[bytes], later: Later
+) -> list[bytes]:
+    """Both sides agree on the common keys: between two of these, the later run comes last."""
+    merged: list[bytes] = []
+    at_first = at_second = 0
+    for key in [*common, None]:
+        stop_first = len(first) if key is None else first.index(key, at_first)
+        stop_second = len(second) if key is None else second.index(key, at_second)
+        run, other = first[at_first:stop_first], second[at_second:stop_second]
+        if run and other and later(run, other):
+            run, other = other, run
+        merged += run
+        merged += other
+        if key is not None:
+            merged.append(key)
+        at_first, at_second = stop_first + 1, stop_second + 1
+    return merged
+
+
+def _regrouped(first: list[bytes], second: list[bytes], old: list[bytes]) -> list[bytes]:
+    """Both sides added the same keys in different orders: between old keys, they are sorted."""
+    place: dict[bytes, int] = {}
+    for side in (first, second):
+        gap = 0
+        anchors = iter(old)
+        anchor = next(anchors, None)
+        for key in side:
+            if key == anchor:
+                gap += 1
+                anchor = next(anchors, None)
+            else:
+                place[key] = min(gap, place.get(key, gap))
+    runs: list[list[bytes]] = [[] for _ in range(len(old) + 1)]
+    for key in sorted(place):
+        runs[place[key]].append(key)
+    merged = runs[0]
+    for anchor, run in zip(old, runs[1:], strict=True):
+        merged += [anchor, *run]
+    return merged
+
+
+def _followed(leader: list[bytes], follower: list[bytes]) -> list[bytes]:
+    """Keep one side's order; the other's own keys stand after what they stood after there."""
+    leading = set(leader)
+    merged: list[bytes] = []
+    after: dict[bytes, list[bytes]] = {}
+    run = merged
+    for key in follower:
+        if key in leading:
+            run = after.setdefault(key, [])
+        else:
+            run.append(key)
+    for key in leader:
+        merged.append(key)
+        merged += after.get(key, ())
+    return merged
+
 
 Items = dict[bytes, bytes]
 """Elements by what tells them apart."""

@@ -8,8 +8,6 @@ import attrs
 
 from taskstore._format.lines import MAX_LINE_BYTES, LineError, decode_key
 
-__all__ = ["Line", "Lines", "Log", "read_log", "winners"]
-
 _BOM = b"\xef\xbb\xbf"
 _MARKERS = (b"<<<<<<<", b"=======", b">>>>>>>", b"|||||||")
 
@@ -19,7 +17,7 @@ class Line(NamedTuple):
 
     Attributes:
         raw: Its bytes.
-        id: The record's id; None for a line that is no record.
+        id: The record's id; None for a line that is not a record.
         order_us: The record's time, in microseconds since the epoch.
         deleted: Whether it is a tombstone.
     """
@@ -98,7 +96,7 @@ def winners(lines: list[Line]) -> dict[str, Line]:
 
 def _decoded(raw: bytes) -> Line:
     try:
-        id, order_us, deleted, _ = decode_key(raw)
+        id, order_us, deleted, _, _ = decode_key(raw)
     except LineError:
         return Line(raw, None)
     return Line(raw, id, order_us, deleted)

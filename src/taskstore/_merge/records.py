@@ -8,11 +8,18 @@ from typing import NamedTuple
 from taskstore._format.lines import MAX_LINE_BYTES, join_fields, raw_fields
 from taskstore._merge.fields import merge_fields
 from taskstore._merge.logs import Line
-from taskstore._merge.places import Clash, Notes, Place
-from taskstore._merge.values import Three, Unsettled, Value, instant, one_sided, spellings
+from taskstore._merge.values import (
+    Clash,
+    Notes,
+    Place,
+    Three,
+    Unsettled,
+    Value,
+    instant,
+    one_sided,
+    spellings,
+)
 from taskstore.errors import InvalidRecordError
-
-__all__ = ["Settled", "merge_record", "with_time_of"]
 
 
 class Settled(NamedTuple):

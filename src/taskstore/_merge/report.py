@@ -5,8 +5,6 @@ from __future__ import annotations
 from taskstore._merge.three_way import Conflict, Merged
 from taskstore._merge.values import Value
 
-__all__ = ["lines_of"]
-
 _SHOWN = 200
 
 

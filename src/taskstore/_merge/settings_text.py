@@ -6,15 +6,14 @@ form is refused rather than spoilt.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from taskstore._format.config import decode_config, parse_toml
 from taskstore.errors import ConfigError
-
-__all__ = ["add_policies", "add_types"]
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _HEADER = re.compile(r"\s*\[")
@@ -32,7 +31,7 @@ def add_policies(text: str, wanted: Mapping[str, Mapping[str, str]], path: str) 
         ConfigError: They are no TOML, or of a form that only a person can add to.
     """
     for collection, policies in wanted.items():
-        before = _parsed(text, path)
+        before = _parsed(text, path, "merge")
         known = before.get("merge", {}).get(collection, {})
         lines = [
             f"{_key(field)} = {json.dumps(policy)}"
@@ -52,7 +51,7 @@ def add_types(text: str, modules: Sequence[str], path: str) -> str:
     Raises:
         ConfigError: They are no TOML, or name other modules already.
     """
-    before = _parsed(text, path)
+    before = _parsed(text, path, "types")
     known = before.get("types", [])
     if set(modules) <= set(known):
         return text
@@ -67,23 +66,19 @@ def add_types(text: str, modules: Sequence[str], path: str) -> str:
         if first and not lines[first - 1].endswith("\n"):
             lines[first - 1] += "\n"
         lines[first:first] = [line + "\n", *(["\n"] if first < len(lines) else [])]
-    after = {**before, "types": tomllib.loads(line)["types"]}
+    after = {**before, "types": parse_toml(line)["types"]}
     return _checked("".join(lines), after, [line], path)
 
 
-def _parsed(text: str, path: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(path, reason=f"not TOML: {error}") from None
+def _parsed(text: str, path: str, table: str) -> dict[str, Any]:
+    decode_config(text).check(table, path)
+    return parse_toml(text)
 
 
 def _checked(text: str, wanted: Mapping[str, Any], lines: Sequence[str], path: str) -> str:
-    try:
-        if tomllib.loads(text) == wanted:
+    with contextlib.suppress(ValueError):  # said below, in words that help
+        if parse_toml(text) == wanted:
             return text
-    except tomllib.TOMLDecodeError:
-        pass  # said below, in words that help
     raise ConfigError(
         path, reason=f"it has a form that is not changed from here: add {'; '.join(lines)} yourself"
     )

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["MAX_LINES", "merge_text"]
-
 MAX_LINES = 5000
 """Texts with more lines are not compared line by line, which could take minutes."""
 

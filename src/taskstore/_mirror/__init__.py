@@ -1,1 +1,1 @@
-"""An application's own tables as collections: what is declared, read, encoded and projected."""
+"""An application's own tables as collections; the folders below know it by protocols only."""

@@ -12,8 +12,6 @@ import attrs
 from taskstore._format.names import check_field_name
 from taskstore.errors import InvalidFilterError
 
-__all__ = ["MAX_TESTS", "And", "Condition", "Field", "Filter", "FilterOp", "Not", "Or", "where"]
-
 MAX_TESTS = 500
 """The greatest number of single tests in one condition; SQLite limits the size of expressions."""
 
@@ -122,14 +120,14 @@ class Filter(Condition):
     Usable wherever a condition is; `where("status") == "active"` builds the same.
 
     Attributes:
-        field: the name of the field.
-        op: what is asked of it; its value as a string is taken too.
-        value: what it is compared with: for IN several values, for IS_NONE whether it is None.
-        owner: the class whose attribute named the field, if one did.
+        field: The name of the field.
+        op: What is asked of it; its value as a string is taken too.
+        value: What it is compared with: for IN several values, for IS_NONE whether it is None.
+        owner: The class whose attribute named the field, if one did.
 
     Raises:
-        InvalidNameError: nothing could have a field of that name.
-        InvalidFilterError: the operator is unknown, or the value cannot be one of it.
+        InvalidNameError: Nothing could have a field of that name.
+        InvalidFilterError: The operator is unknown, or the value cannot be one of it.
     """
 
     field: str
@@ -325,9 +323,9 @@ class Order:
     """Sort by one field.
 
     Attributes:
-        field: its name.
-        descending: from the greatest to the least.
-        owner: the class whose attribute named the field, if one did.
+        field: Its name.
+        descending: From the greatest to the least.
+        owner: The class whose attribute named the field, if one did.
     """
 
     field: str
@@ -339,10 +337,10 @@ def where(field: object, /) -> Field:
     """Name a field to filter or sort by: `where("status") == "active"`, `where(Plan.status)`.
 
     Args:
-        field: a field's name, or the attribute of a slotted record class.
+        field: A field's name, or the attribute of a slotted record class.
 
     Raises:
-        InvalidNameError: nothing could have a field of that name.
+        InvalidNameError: Nothing could have a field of that name.
     """
     return Field(_field_name(field), _owner(field))
 
@@ -351,7 +349,7 @@ def all_of(conditions: Iterable[object]) -> Condition | None:
     """Several filters are one condition, met by what meets them all; None if there are none.
 
     Raises:
-        InvalidFilterError: one of them is no filter.
+        InvalidFilterError: One of them is not a filter.
     """
     checked = [_condition(condition) for condition in conditions]
     if len(checked) < 2:
@@ -368,4 +366,4 @@ def _condition(condition: object) -> Condition:
         hint += '"active"'
     elif isinstance(condition, Field):
         hint = ": compare it with something"
-    raise InvalidFilterError(f"{condition!r} is no filter{hint}")
+    raise InvalidFilterError(f"{condition!r} is not a filter{hint}")

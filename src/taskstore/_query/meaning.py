@@ -17,19 +17,6 @@ from taskstore._format.instants import parse_instant
 from taskstore._query.conditions import And, Condition, FilterOp, Not, Or
 from taskstore._records.indexing import filter_value
 
-__all__ = [
-    "MAX_INT",
-    "MIN_INT",
-    "Kind",
-    "Scalar",
-    "Test",
-    "holds",
-    "in_range",
-    "meets",
-    "normal",
-    "scalar",
-]
-
 Kind: TypeAlias = Literal["plain", "datetime", "uuid", "version", "id"]
 """How a field's JSON is read before it is compared: instants as microseconds, UUIDs in one form."""
 
@@ -52,12 +39,12 @@ class Test(Condition):
     """One test of one field, with its value made comparable.
 
     Attributes:
-        name: the field.
-        kind: how its JSON is read.
+        name: The field.
+        kind: How its JSON is read.
         op: EQ, LT, LE, GT, GE, CONTAINS, IN or IS_NONE.
-        value: a number, string, list or object; for IN a tuple, all numbers or all strings;
+        value: A number, string, list or object; for IN a tuple, all numbers or all strings;
             None for IS_NONE.
-        default: the JSON value that stands for a missing key.
+        default: The JSON value that stands for a missing key.
     """
 
     name: str
@@ -71,7 +58,7 @@ def in_range(value: int | float) -> int | float:
     """Return a number as it is compared: an integer beyond 64 bits as the nearest double.
 
     Raises:
-        OverflowError: there is no double near it.
+        OverflowError: There is no double near it.
     """
     return value if MIN_INT <= value <= MAX_INT or isinstance(value, float) else float(value)
 

@@ -13,18 +13,16 @@ from taskstore._query.meaning import Kind, Scalar, scalar
 from taskstore._query.resolve import RecordFacts, find_field
 from taskstore.errors import InvalidFilterError
 
-__all__ = ["Sort", "resolve_order", "sort_key"]
-
 
 @attrs.frozen
 class Sort:
     """An order by one field, resolved.
 
     Attributes:
-        name: the field.
-        kind: how its JSON is read.
-        descending: from the greatest to the least.
-        default: the JSON value that stands for a missing key.
+        name: The field.
+        kind: How its JSON is read.
+        descending: From the greatest to the least.
+        default: The JSON value that stands for a missing key.
     """
 
     name: str
@@ -46,11 +44,11 @@ def resolve_order(order_by: object, type_: RecordFacts | None) -> tuple[Sort, ..
     Args:
         order_by: "priority", "-priority", `where("priority").desc()`, several of these in a list
             or tuple, or None for newest first.
-        type_: the facts of the record type; None for plain dicts.
+        type_: The facts of the record type; None for plain dicts.
 
     Raises:
-        UnknownFieldError: the type has no field of that name.
-        InvalidFilterError: it is none of these.
+        UnknownFieldError: The type has no field of that name.
+        InvalidFilterError: It is none of these.
     """
     if order_by is None:
         return _NEWEST_FIRST

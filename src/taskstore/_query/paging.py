@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,15 +14,13 @@ from taskstore._query.meaning import MAX_INT, MIN_INT, Scalar
 from taskstore._query.ordering import Sort
 from taskstore.errors import InvalidFilterError
 
-__all__ = ["page_token", "page_values"]
-
 
 def page_token(sorts: Sequence[Sort], record: Mapping[str, Any]) -> str:
     """Return the token of the place after a record, in an order.
 
     Args:
-        sorts: the order, from `resolve_order`.
-        record: the JSON object of the last line of the page.
+        sorts: The order, from `resolve_order`.
+        record: The JSON object of the last line of the page.
     """
     payload = [_signature(sorts), [sort.key(record) for sort in sorts]]
     raw = json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()
@@ -32,7 +31,7 @@ def page_values(sorts: Sequence[Sort], token: object) -> tuple[Scalar | None, ..
     """Return what the record at the end of a page was sorted by.
 
     Raises:
-        InvalidFilterError: the token is none of ours, or was made for another order.
+        InvalidFilterError: The token is none of ours, or was made for another order.
     """
     signature, values = _decoded(token)
     if signature != _signature(sorts):
@@ -52,21 +51,39 @@ def _decoded(token: object) -> tuple[Any, list[Any]]:
         data = base64.b64decode(padded, altchars=b"-_", validate=True)
         if data[:4] != _checksum(data[4:]):
             raise _garbled()
-        signature, values = json.loads(data[4:])
-    except (binascii.Error, ValueError, TypeError, RecursionError) as error:
+        payload = json.loads(data[4:])
+    except (binascii.Error, ValueError, RecursionError) as error:
         raise _garbled() from error
-    if not isinstance(values, list):
+    if not isinstance(payload, list) or len(payload) != 2 or not isinstance(payload[1], list):
         raise _garbled()
+    signature, values = payload
     return signature, values
 
 
 def _fits(sort: Sort, value: object) -> bool:
     """Whether a value could have come from `Sort.key`; a checksum alone proves no origin."""
     if sort.kind == "id":
-        return isinstance(value, str)
-    if isinstance(value, int):
-        return MIN_INT <= value <= MAX_INT
-    return sort.kind != "version" and (value is None or isinstance(value, (str, float)))
+        return isinstance(value, str) and _is_text(value)
+    if sort.kind == "version":
+        return isinstance(value, int) and not isinstance(value, bool) and _fits_integer(value)
+    if isinstance(value, str):
+        return _is_text(value)
+    if isinstance(value, float):
+        return not math.isnan(value)
+    return value is None or (isinstance(value, int) and _fits_integer(value))
+
+
+def _fits_integer(value: int) -> bool:
+    return MIN_INT <= value <= MAX_INT
+
+
+def _is_text(value: str) -> bool:
+    """Whether no surrogate stands alone, which JSON can spell and no database takes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _signature(sorts: Sequence[Sort]) -> list[str]:

@@ -20,17 +20,6 @@ from taskstore._records.builtins import to_builtins
 from taskstore._records.indexing import IndexField, filter_value, index_type
 from taskstore.errors import InvalidFilterError
 
-__all__ = [
-    "FieldFacts",
-    "Place",
-    "RecordFacts",
-    "decode_value",
-    "find_field",
-    "index_kind",
-    "matches",
-    "resolve",
-]
-
 NEVER = Or(())
 
 _KINDS: Mapping[str | None, Kind] = {"datetime": "datetime", "uuid": "uuid"}
@@ -76,13 +65,13 @@ def find_field(type_: RecordFacts | None, name: str, owner: type | None = None) 
     """Find a field by name, on a type or on plain dicts (None).
 
     Raises:
-        UnknownFieldError: the type has no such field.
-        InvalidFilterError: the field was named by another class's attribute.
+        UnknownFieldError: The type has no such field.
+        InvalidFilterError: The field was named by another class's attribute.
     """
     if type_ is not None and owner is not None and not issubclass(type_.cls, owner):
         raise InvalidFilterError(
-            f"{owner.__name__}.{name} is no field of {type_.cls.__name__}: name the field of the "
-            "type that is asked for"
+            f"{owner.__name__}.{name} is not a field of {type_.cls.__name__}: name a field of "
+            "the type that you ask for"
         )
     if name == "id":
         return Place(name, "id")
@@ -124,12 +113,12 @@ def resolve(condition: Condition, type_: RecordFacts | None) -> Condition:
     The result has Test, And, Or and Not nodes only. Resolving it again changes nothing.
 
     Args:
-        condition: what `where` or Filter built.
-        type_: the facts of the record type; None for plain dicts.
+        condition: What `where` or Filter built.
+        type_: The facts of the record type; None for plain dicts.
 
     Raises:
-        UnknownFieldError: the type has no field of that name.
-        InvalidFilterError: a value cannot be compared with.
+        UnknownFieldError: The type has no field of that name.
+        InvalidFilterError: A value cannot be compared with.
     """
     if isinstance(condition, Filter):
         place = find_field(type_, condition.field, condition.owner)
@@ -264,7 +253,7 @@ def _json(value: Any, name: str) -> Any:
     """Return a filter's value as the JSON value that a record would have for it.
 
     Raises:
-        InvalidFilterError: it can be no JSON value.
+        InvalidFilterError: It can be no JSON value.
     """
     try:
         return _checked(to_builtins(value), name)
@@ -308,12 +297,12 @@ def matches(
     """Whether a record meets a condition; the same as the SQL of that condition.
 
     Args:
-        condition: a filter or several joined; None is met by all.
-        record: the JSON object of the record's line.
-        type_: the facts of the record type; None for plain dicts.
+        condition: A filter or several joined; None is met by all.
+        record: The JSON object of the record's line.
+        type_: The facts of the record type; None for plain dicts.
 
     Raises:
-        UnknownFieldError: the type has no field of that name.
-        InvalidFilterError: a value cannot be compared with.
+        UnknownFieldError: The type has no field of that name.
+        InvalidFilterError: A value cannot be compared with.
     """
     return condition is None or evaluate(resolve(condition, type_), record)

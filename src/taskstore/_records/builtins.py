@@ -15,8 +15,6 @@ import msgspec
 
 from taskstore._format.lines import MAX_DEPTH
 
-__all__ = ["check_finite", "encode_hook", "exact_time", "sorted_items", "to_builtins"]
-
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _MINUTE = datetime.timedelta(minutes=1)
 _encode = msgspec.json.Encoder().encode

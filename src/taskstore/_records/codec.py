@@ -27,17 +27,11 @@ from taskstore._records.hints import (
     origin_of,
     union_members,
 )
-from taskstore._records.reasons import StructureError, reason_of
-from taskstore._records.strictness import decode_hook
+from taskstore._records.reasons import StructureError, decode_hook, reason_of
 
 if TYPE_CHECKING:
     from cattrs import Converter
 
-__all__ = [
-    "FieldCodec",
-    "json_encode",
-    "native_decoder",
-]
 
 json_encode = msgspec.json.Encoder(enc_hook=encode_hook).encode
 _json_decode = msgspec.json.Decoder().decode

@@ -31,11 +31,14 @@ from taskstore._records.hints import (
     origin_of,
     union_members,
 )
-from taskstore._records.instances import build
-from taskstore._records.reasons import StructureError, reason_of
-from taskstore._records.strictness import decode_hook, json_name, unstorable
-
-__all__ = ["default_converter", "make_converter", "structure_hook"]
+from taskstore._records.reasons import (
+    StructureError,
+    build,
+    decode_hook,
+    json_name,
+    reason_of,
+    unstorable,
+)
 
 Hook = Callable[[Any, Any], Any]
 

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from taskstore._evolution.decoding import COLLECTION as RESERVED
+from taskstore._evolution.decoding import Evolution
+from taskstore._format.config import POLICIES
 from taskstore._format.names import check_collection_name, check_field_name
-from taskstore._records.hints import Hint, bare, describe, field_types
+from taskstore._records.evolutions import evolutions_of
+from taskstore._records.hints import Hint, bare, describe, enum_fault, field_types
 from taskstore._records.indexing import index_type, not_indexable
 from taskstore._records.reasons import StructureError, nearest
 from taskstore._records.versions import VersionForm
@@ -17,17 +21,6 @@ from taskstore.errors import InvalidDeclarationError
 if TYPE_CHECKING:
     from cattrs import Converter
 
-__all__ = [
-    "COLLECTION",
-    "CONVERTER",
-    "INDEXED",
-    "MERGE",
-    "MERGE_POLICIES",
-    "Declaration",
-    "check_fields",
-    "check_merge_policy",
-    "read_declaration",
-]
 
 COLLECTION = "__taskstore_collection__"
 """The attribute of a record class that names its collection."""
@@ -41,9 +34,6 @@ INDEXED = "taskstore.indexed"
 MERGE = "taskstore.merge"
 """The key in a field's metadata that holds its merge policy."""
 
-MERGE_POLICIES = ("newest", "union", "max", "min", "text", "fail")
-"""How a merge may settle two changes of one field."""
-
 
 @attrs.frozen
 class Declaration:
@@ -56,6 +46,7 @@ class Declaration:
         indexed: The index type of each indexed field.
         merge_policies: The merge policy of each field that names one.
         converter: Its cattrs converter, if it has one of its own.
+        evolutions: How lines from before changes of the class are read.
     """
 
     cls: type
@@ -64,6 +55,7 @@ class Declaration:
     indexed: Mapping[str, str]
     merge_policies: Mapping[str, str]
     converter: Converter | None
+    evolutions: tuple[Evolution, ...] = ()
 
 
 def read_declaration(cls: Any, names: Mapping[str, Any] | None = None) -> Declaration:
@@ -83,6 +75,8 @@ def read_declaration(cls: Any, names: Mapping[str, Any] | None = None) -> Declar
     check_fields(cls)
     hints = field_types(cls, names)
     _check_known_fields(cls, hints)
+    if getattr(cls, CONVERTER, None) is None:
+        _check_enums(cls, hints)
     indexed = {}
     policies = {}
     for field in attrs.fields(cls):
@@ -97,6 +91,7 @@ def read_declaration(cls: Any, names: Mapping[str, Any] | None = None) -> Declar
         indexed=indexed,
         merge_policies=policies,
         converter=getattr(cls, CONVERTER, None),
+        evolutions=evolutions_of(cls, getattr(cls, COLLECTION)),
     )
 
 
@@ -104,7 +99,7 @@ def _no_record_class(cls: Any) -> InvalidDeclarationError:
     name = cls.__qualname__ if isinstance(cls, type) else repr(cls)
     parent = getattr(cls, COLLECTION, None)
     if parent is None:
-        reason = 'is no record class: decorate it with @record("<collection>")'
+        reason = 'is not a record class: decorate it with @record("<collection>")'
     else:
         reason = (
             f"is a subclass of a record class of {parent!r} but none itself: decorate it with "
@@ -120,7 +115,11 @@ def check_fields(cls: type) -> None:
         InvalidDeclarationError: A field is missing or reserved.
         InvalidNameError: A name is not allowed.
     """
-    check_collection_name(getattr(cls, COLLECTION))
+    if check_collection_name(getattr(cls, COLLECTION)) == RESERVED:
+        raise InvalidDeclarationError(
+            cls.__qualname__,
+            reason=f"the collection {RESERVED!r} belongs to the format: choose another name",
+        )
     fields = [field.name for field in attrs.fields(cls)]
     if "id" not in fields:
         raise InvalidDeclarationError(
@@ -152,6 +151,13 @@ def _check_known_fields(cls: type, hints: Mapping[str, Hint]) -> None:
             ) from None
 
 
+def _check_enums(cls: type, hints: Mapping[str, Hint]) -> None:
+    for name, hint in hints.items():
+        fault = enum_fault(hint)
+        if fault is not None:
+            raise InvalidDeclarationError(cls.__qualname__, field=name, reason=fault)
+
+
 def _index_type_of(cls: type, name: str, hint: Hint) -> str:
     if name == "updated_at":
         raise InvalidDeclarationError(
@@ -172,12 +178,12 @@ def check_merge_policy(policy: Any, cls: type | None = None, field: str | None =
     Raises:
         InvalidDeclarationError: There is none.
     """
-    if policy in MERGE_POLICIES:
+    if policy in POLICIES:
         return str(policy)
-    near = nearest(policy, list(MERGE_POLICIES))
+    near = nearest(policy, list(POLICIES))
     hint = f"; did you mean {near!r}?" if near else ""
     raise InvalidDeclarationError(
         "indexed()" if cls is None else cls.__qualname__,
         field=field,
-        reason=f"unknown merge policy {policy!r}: choose one of {', '.join(MERGE_POLICIES)}{hint}",
+        reason=f"unknown merge policy {policy!r}: choose one of {', '.join(POLICIES)}{hint}",
     )

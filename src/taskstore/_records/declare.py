@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform, overload
 
 import attrs
@@ -17,6 +17,7 @@ from taskstore._records.declaration import (
     check_fields,
     check_merge_policy,
 )
+from taskstore._records.evolutions import EVOLUTIONS, WAS, DeclaredEvolution
 from taskstore._records.reasons import nearest
 from taskstore._records.types import RecordType
 from taskstore.errors import InvalidDeclarationError, UnknownFieldError
@@ -24,7 +25,6 @@ from taskstore.errors import InvalidDeclarationError, UnknownFieldError
 if TYPE_CHECKING:
     from cattrs import Converter
 
-__all__ = ["evolve", "indexed", "make_converter", "record"]
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -35,6 +35,7 @@ def indexed(
     *,
     default: T,
     merge: str | None = None,
+    was: str | Sequence[str] = (),
     validator: Any = None,
     alias: str | None = None,
     kw_only: bool = False,
@@ -45,6 +46,7 @@ def indexed(
     *,
     factory: Callable[[], T],
     merge: str | None = None,
+    was: str | Sequence[str] = (),
     validator: Any = None,
     alias: str | None = None,
     kw_only: bool = False,
@@ -54,6 +56,7 @@ def indexed(
 def indexed(
     *,
     merge: str | None = None,
+    was: str | Sequence[str] = (),
     validator: Any = None,
     alias: str | None = None,
     kw_only: bool = False,
@@ -64,6 +67,7 @@ def indexed(
     default: Any = attrs.NOTHING,
     factory: Callable[[], Any] | None = None,
     merge: str | None = None,
+    was: str | Sequence[str] = (),
     validator: Any = None,
     alias: str | None = None,
     kw_only: bool = False,
@@ -80,6 +84,8 @@ def indexed(
             will make, and take a line without the key as having None.
         merge: How a merge settles two changes of the field: "newest", "union", "max", "min",
             "text" or "fail". (Other fields have it in their metadata, under "taskstore.merge".)
+        was: Its former name, or all of them, oldest first: lines that have one are read under the
+            new name. (Other fields have it in their metadata, under "taskstore.was".)
         validator: As of `attrs.field`.
         alias: As of `attrs.field`; the key in the line is the field's name all the same.
         kw_only: As of `attrs.field`.
@@ -91,6 +97,8 @@ def indexed(
     facts = {**(metadata or {}), INDEXED: True}
     if merge is not None:
         facts[MERGE] = check_merge_policy(merge)
+    if was:
+        facts[WAS] = was
     if factory is not None:
         if default is not attrs.NOTHING:
             raise InvalidDeclarationError(
@@ -112,6 +120,7 @@ def record(
     frozen: bool = False,
     kw_only: bool = False,
     converter: Converter | None = None,
+    evolutions: Iterable[DeclaredEvolution] = (),
 ) -> Callable[[type[C]], type[C]]:
     """Make a class the record type of a collection.
 
@@ -126,6 +135,8 @@ def record(
         kw_only: Whether all fields are keyword-only arguments.
         converter: A cattrs converter from `make_converter` with hooks for types that the codec
             does not know. It is asked for every field of the class and of its subclasses.
+        evolutions: How lines from before changes of the class are read, oldest first, each made
+            with `evolution`. All classes of a collection must state the same ones.
 
     Raises:
         InvalidDeclarationError: The class cannot be stored as it is declared. Where annotations
@@ -139,12 +150,15 @@ def record(
             reason='@record needs the name of a collection: write @record("<collection>")',
         )
     check_collection_name(collection)
+    stated = tuple(evolutions)
 
     def decorate(cls: type[C]) -> type[C]:
         cls = _as_attrs(cls, frozen=frozen, kw_only=kw_only)
         setattr(cls, COLLECTION, collection)
         if converter is not None:
             setattr(cls, CONVERTER, converter)
+        if stated:
+            setattr(cls, EVOLUTIONS, stated)
         check_fields(cls)
         _make_type(cls, sys._getframe(1).f_locals)
         return cls

@@ -13,13 +13,12 @@ from taskstore._format.names import check_collection_name, check_id
 from taskstore._records.builtins import to_builtins
 from taskstore._records.codec import json_encode
 from taskstore._records.indexing import IndexField
+from taskstore._records.interface import FieldInfo
 from taskstore._records.reasons import StructureError, reason_of
-from taskstore._records.stability import replace_fields
-from taskstore._records.types import FieldInfo, check_line_size
+from taskstore._records.shape import replace_fields
+from taskstore._records.types import check_line_size
 from taskstore._records.versions import Claim, VersionForm, claim_of, encode_version
 from taskstore.errors import InvalidRecordError
-
-__all__ = ["DictType"]
 
 Row = dict[str, Any]
 
@@ -81,7 +80,7 @@ class DictType:
 
         Raises:
             InvalidIdError: It has no usable id.
-            InvalidRecordError: JSON cannot carry a value, a key is no string, or `deleted` is
+            InvalidRecordError: JSON cannot carry a value, a key is not a string, or `deleted` is
                 true.
         """
         id = self.id_of(record)
@@ -89,7 +88,7 @@ class DictType:
         for name, value in record.items():
             try:
                 if not isinstance(name, str):
-                    raise StructureError(f"the key {name!r} is no string")
+                    raise StructureError(f"the key {name!r} is not a string")
                 json_encode(name)
                 raw = _encode_item(name, value)
             except (ValueError, TypeError, RecursionError) as error:
@@ -119,7 +118,7 @@ class DictType:
         """Return the version that a record carries, or None if it claims none.
 
         Raises:
-            InvalidRecordError: Its `updated_at` is no version.
+            InvalidRecordError: Its `updated_at` is not a version.
         """
         try:
             return claim_of(record.get("updated_at"))

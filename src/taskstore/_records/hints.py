@@ -16,20 +16,6 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-__all__ = [
-    "LEAVES",
-    "Hint",
-    "alternatives",
-    "bare",
-    "describe",
-    "field_types",
-    "is_native",
-    "is_plain_enum",
-    "is_safe_class",
-    "origin_of",
-    "union_members",
-]
-
 Hint: TypeAlias = Any
 """A type as it is written in an annotation, resolved."""
 
@@ -129,6 +115,66 @@ def is_plain_enum(hint: Hint) -> bool:
         return False
     kinds = {type(member.value) for member in hint}
     return kinds in ({str}, {int})
+
+
+def enum_fault(hint: Hint, _seen: frozenset[Any] = frozenset()) -> str | None:
+    """Return why a value of a type might be read back as another Enum member, or None.
+
+    A member is found again by the JSON of its value, so that JSON must be the value itself, and
+    `| None` beside a member whose value is None would leave two readings of null.
+    """
+    hint = bare(hint)
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return _member_fault(hint)
+    members = union_members(hint) or ()
+    if types.NoneType in members or None in members:
+        for member in alternatives(hint):
+            if _has_none(member):
+                return f"{describe(member)} has a member whose value is None: take `| None` away"
+    found = [
+        enum_fault(item, _seen) for item in typing.get_args(hint) if origin_of(hint) != Literal
+    ]
+    if isinstance(hint, type) and hint not in _seen:
+        found += [enum_fault(kind, _seen | {hint}) for kind in _nested_types(hint)]
+    return next((fault for fault in found if fault is not None), None)
+
+
+def _nested_types(cls: type) -> list[Hint]:
+    if not (attrs.has(cls) or dataclasses.is_dataclass(cls)):
+        return []
+    try:
+        return list(typing.get_type_hints(cls, include_extras=True).values())
+    except NameError:
+        # A name that is not known yet is reported where the type is first used.
+        return []
+
+
+def _has_none(hint: Hint) -> bool:
+    return (
+        isinstance(hint, type)
+        and issubclass(hint, enum.Enum)
+        and any(member.value is None for member in hint)
+    )
+
+
+def _member_fault(cls: type[enum.Enum]) -> str | None:
+    if issubclass(cls, enum.Flag):
+        return None
+    for member in cls:
+        if not _is_json(member.value):
+            return (
+                f"{member} has a value that JSON changes, {member.value!r}: give the members "
+                "strings, numbers, booleans, or lists and dicts of these"
+            )
+    return None
+
+
+def _is_json(value: Any) -> bool:
+    if type(value) is list:
+        return all(map(_is_json, value))
+    if type(value) is dict:
+        return all(type(key) is str and _is_json(item) for key, item in value.items())
+    return type(value) in {str, int, float, bool, types.NoneType}
 
 
 def is_native(hint: Hint, _seen: frozenset[Any] = frozenset()) -> bool:

@@ -9,8 +9,6 @@ import uuid
 
 from taskstore._format.names import check_id
 
-__all__ = ["new_id", "now_ms"]
-
 _lock = threading.Lock()
 _last = 0
 

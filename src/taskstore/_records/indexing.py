@@ -21,17 +21,6 @@ import msgspec
 from taskstore._format.lines import decode_object
 from taskstore._records.hints import Hint, alternatives, describe, origin_of
 
-__all__ = [
-    "INDEX_TYPES",
-    "IndexField",
-    "IndexValue",
-    "filter_value",
-    "index_rows",
-    "index_type",
-    "index_value",
-    "not_indexable",
-]
-
 INDEX_TYPES = ("string", "int", "float", "bool", "datetime", "date", "uuid", "any")
 """What `record_index_fields.field_type` may say; "any" where settings name a field, and no type."""
 

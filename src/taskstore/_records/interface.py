@@ -10,8 +10,6 @@ from taskstore._records.hints import Hint
 from taskstore._records.indexing import IndexField
 from taskstore._records.versions import Claim
 
-__all__ = ["FieldInfo", "RecordCodec"]
-
 T = TypeVar("T")
 
 

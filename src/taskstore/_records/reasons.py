@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
-__all__ = ["StructureError", "nearest", "reason_of"]
+import attrs
+
+from taskstore._records.hints import Hint, describe
 
 _MSGSPEC = re.compile(r"(?P<what>.*?)(?: - at `(?:key` in `)?\$(?P<path>[^`]*)`)?", re.DOTALL)
 _FIRST = re.compile(r"Expected ")
@@ -53,3 +57,50 @@ def nearest(name: Any, names: list[str]) -> str | None:
 
     found = difflib.get_close_matches(str(name), names, n=1)
     return found[0] if found else None
+
+
+def build(cls: Any, values: Mapping[str, Any]) -> Any:
+    """Make an instance from field values by name; what is missing gets its default.
+
+    Raises:
+        StructureError: A field without default is missing.
+    """
+    arguments = {}
+    later = []
+    for field in attrs.fields(cls):
+        if field.name in values:
+            if field.init:
+                arguments[field.alias] = values[field.name]
+            else:
+                later.append(field.name)
+        elif field.init and field.default is attrs.NOTHING:
+            raise StructureError(f"lacks the required field {field.name}")
+    made = cls(**arguments)
+    for name in later:
+        # Frozen or not, and past hooks that would take it for a change.
+        object.__setattr__(made, name, values[name])
+    return made
+
+
+def decode_hook(hint: type, value: Any) -> Any:
+    """Build what msgspec does not know but this library carries: paths."""
+    if not issubclass(hint, PurePath):
+        raise NotImplementedError(hint)
+    if not isinstance(value, str):
+        raise ValueError(f"Expected `str`, got `{json_name(value)}`")
+    return hint(value)
+
+
+def json_name(value: Any) -> str:
+    """Return how messages call the type of a JSON value."""
+    names = {dict: "object", list: "array", type(None): "null"}
+    return names.get(type(value), type(value).__name__)
+
+
+def unstorable(hint: Hint) -> StructureError:
+    """Return the error for a type that the codec does not carry."""
+    return StructureError(
+        f"{describe(hint)} cannot be stored: use a type that JSON has, datetime, date, UUID, "
+        "Decimal, Enum, Path, bytes, attrs classes, or lists, sets, tuples, dicts and `| None` "
+        "of these; for anything else give record(..., converter=) a converter that knows it"
+    )

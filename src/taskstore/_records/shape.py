@@ -3,20 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from taskstore._format.lines import join_fields, raw_fields
-from taskstore._records.codec import FieldCodec
+from taskstore._format.lines import MAX_LINE_BYTES, has_long_digits, join_fields, raw_fields
+from taskstore._records.codec import FieldCodec, json_encode
 from taskstore._records.hints import Hint, alternatives, describe, field_types
 from taskstore._records.reasons import StructureError
-from taskstore._records.stability import merge_fields
 
 if TYPE_CHECKING:
     from cattrs import Converter
 
-__all__ = ["Shape"]
+
+Canonical = Callable[[str, bytes], bytes | None]
+"""How the codec would write the value that a field has in a line; None if it does not fit."""
+
+
+def merge_fields(
+    previous: Mapping[str, bytes],
+    fields: Mapping[str, bytes],
+    *,
+    defaults: Callable[[str], bytes | None],
+    canonical: Canonical,
+) -> dict[str, bytes]:
+    """Return a line's fields after an update by a record that may not know all of them.
+
+    Args:
+        previous: The line's fields, in its order.
+        fields: The record's fields, in the order of its class.
+        defaults: What a field that the line lacks would be read as.
+        canonical: See `Canonical`.
+    """
+    merged = dict(previous)
+    for name, raw in fields.items():
+        before = previous.get(name)
+        if before is None:
+            if raw != defaults(name):
+                merged[name] = raw
+        elif not _same(name, before, raw, canonical):
+            merged[name] = raw
+    return merged
+
+
+def replace_fields(
+    previous: Mapping[str, bytes], fields: Mapping[str, bytes], *, canonical: Canonical
+) -> dict[str, bytes]:
+    """Return a line's fields after an update by a record that is the whole of it."""
+    merged = {}
+    for name, before in previous.items():
+        raw = fields.get(name)
+        if raw is not None:
+            merged[name] = before if _same(name, before, raw, canonical) else raw
+    return merged | {name: raw for name, raw in fields.items() if name not in previous}
+
+
+def _same(name: str, before: bytes, raw: bytes, canonical: Canonical) -> bool:
+    """Whether two JSON texts have the same value, such as 1e2 and 100.0."""
+    if before == raw:
+        return True
+    known = canonical(name, before)
+    return known is not None and (known == raw or known == canonical(name, raw))
+
 
 _PURE_FACTORIES = frozenset({list, dict, set, frozenset, tuple, str, int, float, bool, bytes})
 
@@ -35,7 +84,7 @@ class Shape:
         required: The fields without default.
 
     Raises:
-        StructureError: A field cannot be stored, or its default is no value of its type; the
+        StructureError: A field cannot be stored, or its default is not a value of its type; the
             path is the field.
     """
 
@@ -141,3 +190,53 @@ def _converted(field: attrs.Attribute[Any], factory: Callable[[], Any]) -> Calla
 def _needs_more(converter: Any) -> bool:
     """Whether a converter may ask for the instance or the field, which a default alone lacks."""
     return isinstance(converter, attrs.Converter)
+
+
+class QuickLine:
+    """Writes lines of one class: the same as its fields' codecs would, or none.
+
+    Args:
+        cls: The class.
+        sure: For each field the exact classes whose values need no check.
+    """
+
+    __slots__ = ("_cls", "_kinds", "_names", "_sure", "_values")
+
+    def __init__(self, cls: type, sure: Mapping[str, frozenset[type]]) -> None:
+        self._cls = cls
+        self._sure = {name: kinds for name, kinds in sure.items() if name != "updated_at"}
+        self._names = tuple(self._sure)
+        # A getter of one attribute gives no tuple.
+        self._values = attrgetter(*self._names) if len(self._names) > 1 else None
+        self._kinds: set[tuple[type, ...]] = set()
+
+    def of(self, record: Any, updated_at: int | str) -> bytes | None:
+        """Return the line of a record, without newline; None if it needs a closer look.
+
+        Args:
+            record: The record; its id has been checked.
+            updated_at: What the line's `updated_at` is to say.
+        """
+        if record.__class__ is not self._cls or self._values is None:
+            return None
+        try:
+            values = self._values(record)
+            kinds = tuple(map(type, values))
+            if kinds not in self._kinds and not self._are_sure(kinds):
+                return None
+            fields = dict(zip(self._names, values, strict=True))
+            fields["updated_at"] = updated_at
+            line: bytes = json_encode(fields)
+        except (AttributeError, ValueError):
+            return None
+        if len(line) > MAX_LINE_BYTES // 2 or has_long_digits(line):
+            return None
+        return line
+
+    def _are_sure(self, kinds: tuple[type, ...]) -> bool:
+        """Whether values of these classes need no check; remembered if they do not."""
+        pairs = zip(self._sure.values(), kinds, strict=True)
+        if not all(kind in sure for sure, kind in pairs):
+            return False
+        self._kinds.add(kinds)
+        return True

@@ -21,15 +21,11 @@ from taskstore._format.names import check_id
 from taskstore._records.codec import json_encode, native_decoder
 from taskstore._records.declaration import Declaration, read_declaration
 from taskstore._records.indexing import IndexField
-from taskstore._records.instances import build
-from taskstore._records.interface import FieldInfo, RecordCodec
-from taskstore._records.quick import QuickLine
-from taskstore._records.reasons import StructureError, nearest, reason_of
-from taskstore._records.shape import Shape
+from taskstore._records.interface import FieldInfo
+from taskstore._records.reasons import StructureError, build, nearest, reason_of
+from taskstore._records.shape import QuickLine, Shape
 from taskstore._records.versions import Claim, VersionForm, claim_of, encode_version
 from taskstore.errors import InvalidDeclarationError, InvalidRecordError, UnknownFieldError
-
-__all__ = ["FieldInfo", "RecordCodec", "RecordType", "check_line_size"]
 
 T = TypeVar("T")
 
@@ -50,6 +46,7 @@ class RecordType(Generic[T]):
         fields: What is known of each field, in the order of the class.
         index_fields: The indexed ones.
         merge_policies: The merge policy of each field that names one.
+        evolutions: How lines from before changes of the class are read.
     """
 
     __slots__ = (
@@ -60,6 +57,7 @@ class RecordType(Generic[T]):
         "_version",
         "cls",
         "collection",
+        "evolutions",
         "fields",
         "index_fields",
         "merge_policies",
@@ -71,6 +69,7 @@ class RecordType(Generic[T]):
         self.cls = cls
         self.collection = declaration.collection
         self.name = cls.__name__
+        self.evolutions = declaration.evolutions
         self.merge_policies: Mapping[str, str] = MappingProxyType(dict(declaration.merge_policies))
         try:
             self._shape = Shape(cls, declaration.hints, declaration.converter)
@@ -100,7 +99,7 @@ class RecordType(Generic[T]):
         """Return the record type of a class that `record` has decorated; made once per class.
 
         Raises:
-            InvalidDeclarationError: It is no record class, or cannot be stored as it is declared.
+            InvalidDeclarationError: It is not a record class, or cannot be stored as declared.
             InvalidNameError: Its collection, or a field, has a name that is not allowed.
         """
         known = getattr(record_class, "__dict__", {}).get(TYPE)
@@ -196,7 +195,7 @@ class RecordType(Generic[T]):
         What is returned can be decoded again. `updated_at` is left out if it is 0, None or "".
 
         Raises:
-            InvalidIdError: Its id is no id.
+            InvalidIdError: Its id is not allowed.
             InvalidRecordError: A value does not fit its field's type, or JSON cannot carry it.
         """
         if record.__class__ is not self.cls:
@@ -246,7 +245,7 @@ class RecordType(Generic[T]):
         """Return the id of a record.
 
         Raises:
-            InvalidIdError: It is no id.
+            InvalidIdError: The id is not allowed.
         """
         self._check_class(record)
         return check_id(getattr(record, "id", None), self.collection)
@@ -255,7 +254,7 @@ class RecordType(Generic[T]):
         """Return the version that a record carries, or None if it claims none.
 
         Raises:
-            InvalidRecordError: Its `updated_at` is no version.
+            InvalidRecordError: Its `updated_at` is not a version.
         """
         if self._version is None:
             return None
@@ -296,7 +295,7 @@ class RecordType(Generic[T]):
             record: The record.
 
         Raises:
-            InvalidIdError: Its id is no id.
+            InvalidIdError: Its id is not allowed.
             InvalidRecordError: A value does not fit its field's type, or JSON cannot carry it.
         """
         fields = self.encode(record)

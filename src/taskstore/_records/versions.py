@@ -13,8 +13,6 @@ from taskstore._records.builtins import exact_time
 from taskstore._records.hints import Hint, alternatives, describe, union_members
 from taskstore._records.reasons import StructureError
 
-__all__ = ["Claim", "VersionForm", "claim_of", "encode_version"]
-
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -37,7 +35,7 @@ def claim_of(value: Any) -> Claim | None:
     """Return what a record's `updated_at` claims; None, 0 and "" claim nothing.
 
     Raises:
-        StructureError: It is no version.
+        StructureError: It is not a version.
     """
     if value is None or value == "" or (value == 0 and type(value) is int):
         return None
@@ -53,7 +51,7 @@ def encode_version(value: Any) -> bytes | None:
     """Return a record's `updated_at` as it stands in its line, or None where it claims nothing.
 
     Raises:
-        StructureError: It is no version.
+        StructureError: It is not a version.
     """
     if value.__class__ is int and 0 < value <= MAX_MS:
         return b"%d" % value

@@ -1,1 +1,1 @@
-"""The hall in which log and cache meet: the unit of work, the session hook, sync and the store."""
+"""What an open store has: its context, settings, catalog of record types, and sealed cache."""

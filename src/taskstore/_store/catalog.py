@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from taskstore._cache.rows import Rows
+import attrs
+
+from taskstore._cache.evolution.fingerprint_rows import NO_EVOLUTIONS, State
+from taskstore._cache.rows.rows import Rows
+from taskstore._evolution.decoding import COLLECTION, encode_evolution
 from taskstore._format.names import check_collection_name
 from taskstore._log.layout import Layout
-from taskstore._mirror.registry import Mirrors
 from taskstore._records.dicts import DictType
-from taskstore._records.indexing import IndexField
-from taskstore._records.types import RecordCodec, RecordType
-from taskstore._store.settings import read_indexes
-from taskstore.errors import InvalidDeclarationError
+from taskstore._records.indexing import IndexField, index_rows
+from taskstore._records.interface import RecordCodec
+from taskstore._records.types import RecordType
+from taskstore._store.mirrored_models import MirroredModels
+from taskstore._store.settings import read_settings
+from taskstore.errors import InvalidDeclarationError, InvalidRecordError, RecordSkippedWarning
 
 _UNTYPED = "any"
+_INDEX_FAULTS = {"", "indexes"}
+"""The faults of settings under which the indexes stay what they were."""
 
 
 class Catalog:
     """The record types that this store has met, and the indexes that its settings name.
 
     There is no registry beyond the store: a type is taught to the cache at `open` or when it is
-    first used, and again after the cache was made anew; so are the settings.
+    first used, and again after the cache was rebuilt; so are the settings.
     """
 
-    def __init__(self, layout: Layout, mirrors: Mirrors) -> None:
+    def __init__(self, layout: Layout, mirrors: MirroredModels) -> None:
         self._layout = layout
         self._mirrors = mirrors
         self._taught: set[type[Any]] = set()
+        self._evolutions: dict[str, dict[str, str]] = {}
 
     def codec(self, type_: Any) -> RecordCodec[Any]:
         """How records of a class, or plain dicts of a named collection, become lines.
 
         Raises:
-            InvalidDeclarationError: the class is no record type.
-            InvalidNameError: the name is no collection name.
+            InvalidDeclarationError: The class is not a record type.
+            InvalidNameError: The name is not a collection name.
         """
         if isinstance(type_, str):
             return DictType(check_collection_name(type_))
@@ -48,7 +57,7 @@ class Catalog:
         """The same for a record that is to be written.
 
         Raises:
-            InvalidDeclarationError: its class is no record type, or it is a dict and no
+            InvalidDeclarationError: Its class is not a record type, or it is a dict and no
                 collection is named.
         """
         if collection is not None:
@@ -60,29 +69,32 @@ class Catalog:
         return not isinstance(codec, RecordType) or codec.cls in self._taught
 
     def wants(self, codec: RecordCodec[Any], rows: Rows) -> bool:
-        """Whether the cache indexes other fields than a type asks for."""
+        """Whether the cache indexes other fields than a type asks for, or has another shape."""
         if not isinstance(codec, RecordType):
             return False
-        return rows.index_fields(codec.collection) != self._fields(codec, rows)
+        if rows.index_fields(codec.collection) != self._fields(codec, rows):
+            return True
+        return rows.evolutions().get(codec.collection) != self._states(codec)
 
     def teach(self, codec: RecordCodec[Any], rows: Rows) -> None:
         """Have the cache index what a type asks for; in a write transaction."""
-        if self.wants(codec, rows):
+        if isinstance(codec, RecordType) and self.wants(codec, rows):
+            rows.set_evolutions(codec.collection, self._states(codec))
             rows.set_index_fields(codec.collection, self._fields(codec, rows).values())
             rows.rebuild_index(codec.collection)
 
     def settings_want(self, rows: Rows) -> dict[str, list[IndexField]]:
         """What the cache is to index, by collection, where the settings say otherwise than it."""
-        settings = read_indexes(self._layout)
-        known = rows.all_index_fields()
-        if settings.problem is not None:
+        settings = read_settings(self._layout)
+        if _INDEX_FAULTS & settings.faults.keys():
             return {}
+        known = rows.all_index_fields()
         untyped = {name for name, fields in known.items() if any(map(_is_untyped, fields.values()))}
         wanted = {}
-        for collection in sorted({*settings.fields, *untyped}):
+        for collection in sorted({*settings.indexes, *untyped}):
             now = dict(known.get(collection, {}))
             typed = [field for field in now.values() if not _is_untyped(field)]
-            fields = _with_untyped(typed, settings.fields.get(collection, ()))
+            fields = _with_untyped(typed, settings.indexes.get(collection, ()))
             if fields != now:
                 wanted[collection] = list(fields.values())
         return wanted
@@ -93,11 +105,24 @@ class Catalog:
             rows.set_index_fields(collection, fields)
             rows.rebuild_index(collection)
 
+    def is_evolved(self, codec: RecordCodec[Any], rows: Rows) -> bool:
+        """Whether lines of a type's collection may have to be read in another shape."""
+        if not isinstance(codec, RecordType):
+            return False
+        return bool(self._evolutions.get(codec.collection)) or rows.has_records(COLLECTION)
+
+    def _states(self, codec: RecordType[Any]) -> list[State]:
+        """What the classes of a collection that this store knows state of its evolutions."""
+        found = self._evolutions.setdefault(codec.collection, {})
+        found |= {one.revision: encode_evolution(one).decode() for one in codec.evolutions}
+        states = [State(name, line, applied=True) for name, line in sorted(found.items())]
+        return states or [NO_EVOLUTIONS]
+
     def _fields(self, codec: RecordCodec[Any], rows: Rows) -> dict[str, IndexField]:
         """What a type asks for, and the settings beside it."""
-        settings = read_indexes(self._layout)
-        names: Iterable[str] = settings.fields.get(codec.collection, ())
-        if settings.problem is not None:
+        settings = read_settings(self._layout)
+        names: Iterable[str] = settings.indexes.get(codec.collection, ())
+        if _INDEX_FAULTS & settings.faults.keys():
             now = rows.index_fields(codec.collection)
             names = [name for name, field in now.items() if _is_untyped(field)]
         return _with_untyped(codec.index_fields, names)
@@ -108,7 +133,7 @@ class Catalog:
             self._taught.add(codec.cls)
 
     def forget(self) -> None:
-        """The cache was made anew: it has to be taught again."""
+        """The cache was rebuilt: it has to be taught again."""
         self._taught.clear()
 
 
@@ -131,3 +156,73 @@ def _of(record: Any, collection: str) -> RecordCodec[Any]:
             reason=f"belongs to collection {codec.collection!r}, not to {collection!r}",
         )
     return codec
+
+
+_NAMED = 3
+"""How many misfits the warning names."""
+
+
+def rebuild_indexes(codec: RecordCodec[Any], rows: Rows) -> int:
+    """Structure every row with its class, and rewrite the index rows of the collection.
+
+    Where they are all as they should be, there is nothing to write.
+
+    Args:
+        codec: The record type.
+        rows: In a write transaction.
+
+    Returns:
+        How many rows fit the class.
+    """
+    walk = _Walk(codec, rows)
+    if not rows.has_index(codec.collection, walk.index_rows()):
+        rows.rebuild_index(codec.collection)
+    if walk.misfits:
+        named = "; ".join(str(error) for error in walk.misfits)
+        total = walk.indexed + walk.skipped
+        warnings.warn(
+            f"{walk.skipped} of {total} rows of {codec.collection!r} do not fit "
+            f"{codec.name} and were skipped: {named}{'; ...' if walk.skipped > _NAMED else ''}",
+            RecordSkippedWarning,
+            stacklevel=3,
+        )
+    return walk.indexed
+
+
+@attrs.define
+class _Walk:
+    """Goes through the rows of a collection once.
+
+    Attributes:
+        codec: The record type.
+        rows: Of the cache.
+        indexed: How many rows fit the class.
+        skipped: How many do not.
+        misfits: What is wrong with the first of these.
+    """
+
+    codec: RecordCodec[Any]
+    rows: Rows
+    indexed: int = 0
+    skipped: int = 0
+    misfits: list[InvalidRecordError] = attrs.field(factory=list)
+
+    def index_rows(self) -> Iterator[tuple[Any, ...]]:
+        """Structure each row, and yield the index rows that its line should have."""
+        collection = self.codec.collection
+        indexed = self.rows.index_fields(collection)
+        fields = [indexed[name] for name in sorted(indexed)]
+        for id, line in self.rows.lines(collection):
+            try:
+                self.codec.decode(line)
+            except InvalidRecordError as error:
+                self._skip(error)
+            else:
+                self.indexed += 1
+            for name, value in index_rows(fields, line):
+                yield (id, name, *value)
+
+    def _skip(self, error: InvalidRecordError) -> None:
+        self.skipped += 1
+        if len(self.misfits) < _NAMED:
+            self.misfits.append(error)

@@ -8,14 +8,19 @@ from pathlib import Path
 import attrs
 from sqlalchemy.engine import Engine
 
-from taskstore._cache.models import Models
+from taskstore._cache.schema.models import Models
 from taskstore._format.fingerprint import Fingerprint
+from taskstore._format.problems import Problem
 from taskstore._log.commit import LogWriter
-from taskstore._log.gate import Gate
+from taskstore._log.digest import Digester
+from taskstore._log.gate import Gate, LocalGate
 from taskstore._log.layout import Layout
 from taskstore._log.locks import Lock
-from taskstore._mirror.registry import Mirrors
-from taskstore._store.local_gate import LocalGate
+from taskstore._log.recovery import recover
+from taskstore._log.trust import Mark
+from taskstore._store.mirrored_models import MirroredModels
+from taskstore._store.seal import CacheSeal
+from taskstore._store.shapes import Shapes
 from taskstore.errors import StoreClosedError
 
 
@@ -24,23 +29,29 @@ class StoreContext:
     """The facts and resources of one open store.
 
     Attributes:
-        layout: where its files are.
-        engine: the cache's engine.
-        models: the cache's declarative models.
-        gate: the lock for fairness among writers, first open and upgrades.
-        log_lock: the lock under which logs are read and written.
-        writer: appends to the logs.
-        clock: the time in milliseconds since the epoch.
-        lock_timeout: how long to wait for a lock, in seconds.
-        read_only: whether nothing may be written anywhere.
-        own_engine: whether the engine, and so the cache file, is the store's own.
-        refresh: whether a unit of work first looks whether the logs have changed.
-        migrate: whether the schema may be upgraded.
-        create: whether the directory may be made, also when it vanishes later.
-        mirrors: the application's models that live in collections.
-        known: the fingerprint of each log as the cache last committed it; a hint that saves a
+        layout: Where its files are.
+        engine: The cache's engine.
+        models: The cache's declarative models.
+        gate: The lock for fairness among writers, first open and upgrades.
+        log_lock: The lock under which logs are read and written.
+        writer: Appends to the logs.
+        clock: The time in milliseconds since the epoch.
+        lock_timeout: How long to wait for a lock, in seconds.
+        read_only: Whether nothing may be written anywhere.
+        own_engine: Whether the engine, and so the cache file, is the store's own.
+        refresh: Whether a unit of work first looks whether the logs have changed.
+        migrate: Whether the schema may be upgraded.
+        create: Whether the directory may be made, also when it vanishes later.
+        mirrors: The application's models that live in collections.
+        seal: That of the store's own cache file; None where the cache is elsewhere.
+        known: The fingerprint of each log as the cache last committed it; a hint that saves a
             query, never more than the cache itself says.
-        on_progress: called while a log is read, with its collection and the bytes read and to
+        shapes: In which shape lines are read and written.
+        rows_count: Whether rows of mirrored tables were just written by migrations: where one
+            differs from a line that has not changed since it was last read, the row counts.
+        recovered: What recovery could not settle since the store was opened, and journals that it
+            set aside.
+        on_progress: Called while a log is read, with its collection and the bytes read and to
             read.
     """
 
@@ -57,15 +68,38 @@ class StoreContext:
     refresh: bool
     migrate: bool
     create: bool
-    mirrors: Mirrors = attrs.field(factory=Mirrors)
+    mirrors: MirroredModels
+    seal: CacheSeal | None = None
+    shapes: Shapes = attrs.field(factory=Shapes)
+    rows_count: bool = False
+    recovered: list[Problem] = attrs.field(factory=list)
     known: dict[str, Fingerprint] = attrs.field(factory=dict)
     closed: bool = False
     on_progress: Callable[[str, int, int], None] | None = None
 
     @property
+    def digester(self) -> Digester:
+        """What digests the logs of this clone."""
+        return self.layout.reader_digester if self.read_only else self.layout.digester
+
+    @property
     def path(self) -> Path:
         """The store directory."""
         return self.layout.directory
+
+    @property
+    def mark(self) -> Mark:
+        """What shows that a cache or a journal was made by this clone."""
+        return self.layout.reader_mark if self.read_only else self.layout.mark
+
+    def recover(self) -> None:
+        """Settle what a crash has left; the caller holds the log lock.
+
+        Raises:
+            RecoveryError: The journal cannot be read, applied or removed.
+            LockTimeoutError: Another program has locked a log for too long.
+        """
+        self.recovered += recover(self.layout, lock_timeout=self.lock_timeout)
 
     def check_open(self) -> None:
         """Raise StoreClosedError after `close`."""

@@ -1,4 +1,4 @@
-"""The part of config.toml that the store itself reads: which fields are indexed without a type.
+"""The settings of a store, and the part of them that it writes: fields indexed without a type.
 
 Who works without record classes, as the command line does, says so in a file that git carries:
 
@@ -10,46 +10,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-import attrs
-
+from taskstore._format.config import Config, decode_config
 from taskstore._format.names import check_collection_name, check_field_name
 from taskstore._format.problems import Problem
 from taskstore._log.layout import Layout
 from taskstore._log.locks import directory_lock
-from taskstore.errors import ConfigError, InvalidNameError
-
-__all__ = ["IndexSettings", "change_indexes", "read_indexes"]
+from taskstore.errors import ConfigError
 
 _TABLE = "indexes"
 _HEADER = re.compile(rf"\s*\[\s*{_TABLE}\s*\]\s*(?:#.*)?")
 _ANY_HEADER = re.compile(r"\s*\[")
-_EXAMPLE = 'plans = ["status", "priority"]'
 
 
-@attrs.frozen
-class IndexSettings:
-    """Which fields the settings index.
-
-    Attributes:
-        fields: their names by collection.
-        problem: why the settings cannot be used; then nothing is known.
-    """
-
-    fields: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
-    problem: Problem | None = None
-
-
-def read_indexes(layout: Layout) -> IndexSettings:
-    """Read the settings, as they are now.
-
-    Settings that cannot be used are a problem, and no error: the records can be read without.
-    """
+def read_settings(layout: Layout) -> Config:
+    """Return what the settings say now; what cannot be used is a fault, and no error."""
     try:
-        return IndexSettings(_parsed(layout.read_config(), layout))
+        return decode_config(layout.read_config())
     except ConfigError as error:
-        return IndexSettings(problem=Problem(None, error.path, None, error.reason))
+        return Config(faults={"": error.reason})
+
+
+def settings_problems(layout: Layout) -> list[Problem]:
+    """Return why settings, or other small files of a store, cannot be used.
+
+    Records can be read and written without any of them.
+    """
+    path = str(layout.config_path)
+    found = [Problem(None, path, None, why) for why in read_settings(layout).faults.values()]
+    ignore = layout.ignore_problem()
+    return found if ignore is None else [*found, ignore]
 
 
 def change_indexes(
@@ -66,11 +56,11 @@ def change_indexes(
         The fields that they index now.
 
     Raises:
-        ConfigError: the settings cannot be used, or are written in a way that only a person can
+        ConfigError: The settings cannot be used, or are written in a way that only a person can
             change.
-        InvalidNameError: a name is none.
-        StoreAccessError: the operating system refused.
-        LockTimeoutError: another writer held the lock for too long.
+        InvalidNameError: A name is none.
+        StoreAccessError: The operating system refused.
+        LockTimeoutError: Another writer held the lock for too long.
     """
     check_collection_name(collection)
     added = [check_field_name(name) for name in add]
@@ -79,57 +69,42 @@ def change_indexes(
     try:
         with lock.hold(lock_timeout):
             text = layout.read_config()
-            before = _parsed(text, layout, whole=True)
+            config = decode_config(text)
+            config.check(_TABLE, layout.config_path)
+            before = config.indexes
             names = [name for name in before.get(collection, ()) if name not in dropped]
             names += [name for name in dict.fromkeys(added) if name not in names]
             wanted = {**before, collection: tuple(names)}
             if not names:
                 del wanted[collection]
             if wanted != before:
-                new = _edited(text, collection, names)
-                if not _says(new, layout, wanted):
-                    raise ConfigError(
-                        layout.config_path,
-                        reason=f"[{_TABLE}] is written in a way that cannot be changed from here: "
-                        f"write {_line(collection, names)} yourself",
-                    )
-                layout.write_config(new)
+                layout.write_config(_changed(text, collection, names, wanted, layout))
     finally:
         lock.close()
     return tuple(names)
 
 
-def _parsed(text: str, layout: Layout, *, whole: bool = False) -> dict[str, tuple[str, ...]]:
-    path = layout.config_path
-    # What goes wrong elsewhere is of no concern to who only reads the table.
-    if _TABLE not in text and not whole:
-        return {}
-    import tomllib  # most stores have no settings
+def _changed(
+    text: str,
+    collection: str,
+    names: list[str],
+    wanted: Mapping[str, tuple[str, ...]],
+    layout: Layout,
+) -> str:
+    """Return the text that says what is wanted.
 
-    try:
-        table = tomllib.loads(text).get(_TABLE, {})
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(path, reason=f"not TOML: {error}") from None
-    if not isinstance(table, dict):
-        raise ConfigError(path, reason=f"{_TABLE} must be a table, as in [{_TABLE}] {_EXAMPLE}")
-    return {name: _fields(name, value, layout) for name, value in table.items()}
-
-
-def _fields(name: str, value: Any, layout: Layout) -> tuple[str, ...]:
-    try:
-        check_collection_name(name)
-        if not isinstance(value, list):
-            raise TypeError(f"must be a list of field names, as in {_EXAMPLE}")
-        return tuple(dict.fromkeys(check_field_name(field) for field in value))
-    except (InvalidNameError, TypeError) as error:
-        raise ConfigError(layout.config_path, reason=f"[{_TABLE}] {name}: {error}") from None
-
-
-def _says(text: str, layout: Layout, wanted: Mapping[str, tuple[str, ...]]) -> bool:
-    try:
-        return _parsed(text, layout) == wanted
-    except ConfigError:
-        return False
+    Raises:
+        ConfigError: Only a person can write it, or it would exceed a limit.
+    """
+    new = _edited(text, collection, names)
+    config = decode_config(new)
+    if config.indexes == wanted:
+        return new
+    reason = config.faults.get(_TABLE) or (
+        f"[{_TABLE}] is written in a way that cannot be changed from here: "
+        f"write {_line(collection, names)} yourself"
+    )
+    raise ConfigError(layout.config_path, reason=reason)
 
 
 def _line(collection: str, names: Iterable[str]) -> str:

@@ -7,7 +7,8 @@ import sqlite3
 
 from sqlalchemy.exc import DBAPIError
 
-from taskstore._cache.models import DEFAULT
+from taskstore._cache.engine.sqlite import ForeignCacheError
+from taskstore._cache.schema.models import DEFAULT
 from taskstore._store.context import StoreContext
 from taskstore.errors import (
     CacheError,
@@ -38,7 +39,10 @@ def _code(error: BaseException) -> int:
 
 
 def is_unusable(error: BaseException) -> bool:
-    """Whether the file cannot serve as a cache and must be made anew."""
+    """Whether the cache file is unusable and must be rebuilt."""
+    driver = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(driver, ForeignCacheError):
+        return True
     return _code(error) in _UNUSABLE or _FOREIGN.search(reason_of(error)) is not None
 
 

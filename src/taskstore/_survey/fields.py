@@ -2,14 +2,126 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import json
+import operator
+import re
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence, Set
+from typing import Any, TypeVar
 
-from taskstore._store.store import Store
-from taskstore._survey.nearest import nearest
-from taskstore.errors import UnknownFieldError
+from taskstore._api.store import Store
+from taskstore._cache.sql import survey
+from taskstore._query.conditions import Condition, Field, where
+from taskstore._text import nearest, slip
+from taskstore.errors import TaskstoreError, UnknownFieldError
 
-__all__ = ["KNOWN", "check_fields", "field_kinds", "field_names", "ids_from", "ids_meant"]
+T = TypeVar("T")
+
+_KIND_NAMES = {
+    "integer": "numbers",
+    "real": "numbers",
+    "true": "true or false",
+    "false": "true or false",
+    "array": "lists",
+    "object": "objects",
+    "null": "null",
+}
+_BOOLEANS = frozenset({"true", "false"})
+_NUMBERS = frozenset({"integer", "real"})
+_MISSING = object()
+
+
+class TextError(TaskstoreError, ValueError):
+    """A text that cannot be understood as what it is to be."""
+
+    text: str
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(reason, text=text)
+
+
+def typed(field: str, text: str, kinds: Set[str]) -> Any:
+    """Return what a text means for a field.
+
+    A field that has had text takes a text as it is, unless it has also had what the text says in
+    JSON. A field that only had other values takes JSON of their types and null. A field that is new
+    takes what looks like JSON as that.
+
+    Args:
+        field: The field's name, for messages.
+        text: The text.
+        kinds: The JSON types that the field has had; see `field_kinds`.
+
+    Raises:
+        TextError: The field has had nothing like it.
+    """
+    value = _parsed(text)
+    if isinstance(value, str):
+        # A text may have quotes around it, and they are part of it.
+        value = _MISSING
+    if value is None and "text" not in kinds:
+        return None
+    known = kinds - {"null"}
+    if value is not _MISSING and value is not None and (not known or _is_like(value, known)):
+        return value
+    if not known or "text" in known:
+        return text
+    names = " and ".join(sorted({_KIND_NAMES[kind] for kind in known}))
+    raise TextError(
+        text,
+        f"{field} has {names} in the log, and {text!r} is none: say {field}:=JSON to have any "
+        f"value, as in {field}:={json.dumps(text, ensure_ascii=False)}",
+    )
+
+
+def from_json(text: str, place: str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        TextError: It is none; with `place` in the message.
+    """
+    value = _parsed(text)
+    if value is _MISSING:
+        raise TextError(text, f"{place}: {text!r} is not JSON; a string needs double quotes")
+    return value
+
+
+def split_assignment(text: str) -> tuple[str, str, bool]:
+    """Return the name and the text of `name=text` or `name:=json`, and whether it is JSON.
+
+    Raises:
+        TextError: It is neither.
+    """
+    name, sign, value = text.partition("=")
+    is_json = name.endswith(":")
+    name = name.removesuffix(":")
+    if not sign or not name:
+        raise TextError(text, f"{text!r} says no field: write name=value, or name:=JSON")
+    return name, value, is_json
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return _MISSING
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _is_like(value: Any, kinds: Set[str]) -> bool:
+    checks: tuple[tuple[Callable[[Any], bool], Set[str]], ...] = (
+        (lambda it: isinstance(it, bool), _BOOLEANS),
+        (lambda it: isinstance(it, int | float), _NUMBERS),
+        (lambda it: isinstance(it, list), frozenset({"array"})),
+        (lambda it: isinstance(it, dict), frozenset({"object"})),
+    )
+    for is_one, wanted in checks:
+        if is_one(value):
+            return bool(kinds & wanted)
+    return False
+
 
 KNOWN = ("id", "updated_at")
 """The fields that every record may have."""
@@ -17,37 +129,18 @@ KNOWN = ("id", "updated_at")
 _SAMPLE = 1000
 _MOST_IDS = 10_000
 
-_KINDS = """
-    SELECT DISTINCT kind FROM (
-        SELECT json_type(data_json, ?) AS kind FROM records
-        WHERE collection = ? AND kind IS NOT NULL LIMIT ?
-    )
-"""
-_NAMES = """
-    SELECT DISTINCT key FROM records, json_each(data_json) WHERE collection = ? ORDER BY key
-"""
-_IDS = "SELECT id FROM records WHERE collection = ? LIMIT ?"
-_IDS_FROM = """
-    SELECT id FROM records WHERE collection = ? AND id >= ? AND substr(id, 1, ?) = ?
-    ORDER BY id LIMIT ?
-"""
-_ANY = "SELECT 1 FROM records WHERE collection = ? LIMIT 1"
-
 
 def field_kinds(store: Store, collection: str, name: str) -> frozenset[str]:
     """Return the JSON types that SQLite finds under a field: text, integer, real, true, ...
 
     They are those of the first 1,000 records that have the field; none where no record has it.
     """
-    if '"' in name:
-        # SQLite's paths cannot say it.
-        return frozenset()
-    return frozenset(_column(store, _KINDS, f'$."{name}"', collection, _SAMPLE))
+    return _asked(store, survey.field_kinds, collection, name, _SAMPLE)
 
 
 def field_names(store: Store, collection: str) -> list[str]:
     """Return the names of all fields that any record of a collection has, sorted."""
-    return _column(store, _NAMES, collection)
+    return _asked(store, survey.field_names, collection)
 
 
 def ids_meant(store: Store, collections: Iterable[str], id: str, most: int) -> list[str]:
@@ -56,36 +149,36 @@ def ids_meant(store: Store, collections: Iterable[str], id: str, most: int) -> l
     Of a large collection it knows 10,000 that may be near.
 
     Args:
-        store: where to look.
-        collections: in which of its collections.
-        id: the id that is none.
-        most: how many to return at most.
+        store: Where to look.
+        collections: In which of its collections.
+        id: The id that is none.
+        most: How many to return at most.
     """
     names = list(collections)
     if id:
         longer = {found for name in names for found in ids_from(store, name, id, most)}
         if longer:
             return sorted(longer)[:most]
-    known = (found for name in names for found in _column(store, _IDS, name, _MOST_IDS))
+    known = (found for name in names for found in _asked(store, survey.some_ids, name, _MOST_IDS))
     meant = nearest(id, known)
     return [] if meant is None else [meant]
 
 
 def ids_from(store: Store, collection: str, start: str, limit: int) -> list[str]:
     """Return the first ids that begin with a text, in their order."""
-    return _column(store, _IDS_FROM, collection, start, len(start), start, limit)
+    return _asked(store, survey.ids_from, collection, start, limit)
 
 
 def check_fields(store: Store, collection: str, names: Iterable[str]) -> None:
     """See to it that some record has each of some fields; an empty collection may have any.
 
     Raises:
-        UnknownFieldError: none has; with the nearest name.
+        UnknownFieldError: None has; with the nearest name.
     """
     for name in names:
         if name in KNOWN or field_kinds(store, collection, name):
             continue
-        if _column(store, _ANY, collection):
+        if _asked(store, survey.has_records, collection):
             raise UnknownFieldError(
                 name,
                 type_name=f"collection {collection!r}",
@@ -93,6 +186,121 @@ def check_fields(store: Store, collection: str, names: Iterable[str]) -> None:
             )
 
 
-def _column(store: Store, sql: str, *parameters: Any) -> list[Any]:
+def _asked(store: Store, question: Callable[..., T], *arguments: Any) -> T:
     with store.session(read_only=True) as session:
-        return [row[0] for row in session.connection().exec_driver_sql(sql, parameters)]
+        return question(session.connection(), *arguments)
+
+
+def parse_assignments(store: Store, collection: str, texts: Iterable[str]) -> dict[str, Any]:
+    """Return the fields that texts assign, typed by what the collection's records have.
+
+    Raises:
+        TextError: A text is no assignment, names a field twice, or has a value that no record of
+            the collection has the like of.
+    """
+    fields: dict[str, Any] = {}
+    for text in texts:
+        name, value, is_json = split_assignment(text)
+        if name in fields:
+            raise TextError(text, f"{name} is given twice")
+        if is_json:
+            fields[name] = from_json(value, name)
+        elif name == "id":
+            fields[name] = value
+        else:
+            fields[name] = typed(name, value, field_kinds(store, collection, name))
+    return fields
+
+
+def check_new_fields(store: Store, collection: str, names: Iterable[str]) -> Sequence[str]:
+    """Return those names that no record of a collection with records has yet.
+
+    Raises:
+        UnknownFieldError: One of them is so like a field that it was probably meant to be that.
+    """
+    new = [name for name in names if name not in KNOWN and not field_kinds(store, collection, name)]
+    known = field_names(store, collection) if new else []
+    if not known:
+        return []
+    for name in new:
+        meant = slip(name, known)
+        if meant is not None:
+            raise UnknownFieldError(name, type_name=f"collection {collection!r}", nearest=meant)
+    return new
+
+
+_FILTER = re.compile(
+    r"\s*(?P<none>!?)\s*(?P<field>\w+)\s*"
+    r"(?:(?P<sign>!:=|:=|!=|==|>=|<=|!~|=|<|>|~)\s*(?P<text>.*))?",
+    re.DOTALL | re.ASCII,
+)
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_FORMS = "status=open, status!=open, priority>5, title~word, assignee (has one), !assignee"
+
+_COMPARE: Mapping[str, Callable[[Field, Any], Condition]] = {
+    "=": operator.eq,
+    "==": operator.eq,
+    ":=": operator.eq,
+    "!=": operator.ne,
+    "!:=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "~": Field.contains,
+    "!~": lambda field, value: ~field.contains(value),
+}
+
+
+def parse_filters(
+    store: Store, collection: str, texts: Iterable[str], *, new: Container[str] = ()
+) -> list[Condition]:
+    """Return the conditions that texts mean for a collection, typed by what its records have.
+
+    Args:
+        store: Where the collection is.
+        collection: Its name.
+        texts: The filters.
+        new: Fields that need not be in any record.
+
+    Raises:
+        TextError: A text is not a filter, or its value nothing that the field could have.
+        UnknownFieldError: No record has the field.
+    """
+    return [parse_filter(store, collection, text, new=new) for text in texts]
+
+
+def parse_filter(
+    store: Store, collection: str, text: str, *, new: Container[str] = ()
+) -> Condition:
+    """Return the condition that one text means; see `parse_filters`."""
+    found = _FILTER.fullmatch(text)
+    if found is None or (found["none"] and found["sign"]):
+        raise TextError(
+            text,
+            f"{text!r} is not a filter: write one such as {_FORMS}; names of fields in it have "
+            "only the letters a to z, digits and _ (for others there is `taskstore sql`)",
+        )
+    name, sign = found["field"], found["sign"]
+    field = where(name)
+    if name not in new:
+        check_fields(store, collection, [name])
+    if sign is None:
+        return field.is_(None) if found["none"] else field.is_not(None)
+    return _COMPARE[sign](field, _value(store, collection, name, sign, found["text"]))
+
+
+def _value(store: Store, collection: str, name: str, sign: str, text: str) -> Any:
+    if sign in (":=", "!:="):
+        return from_json(text, name)
+    if name == "id" or sign in ("~", "!~"):
+        return text
+    if name == "updated_at":
+        return _moment(text)
+    return typed(name, text, field_kinds(store, collection, name))
+
+
+def _moment(text: str) -> int | str:
+    if text.removeprefix("-").isdecimal():
+        return int(text)
+    return f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text

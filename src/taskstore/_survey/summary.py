@@ -6,17 +6,9 @@ import os
 
 import attrs
 
-from taskstore._store.report import SyncReport
-from taskstore._store.store import Store
-
-__all__ = ["CollectionSummary", "summaries"]
-
-_LAST = """
-    SELECT max(updated_at) FROM (
-        SELECT max(updated_at) AS updated_at FROM records WHERE collection = ?1
-        UNION ALL SELECT max(updated_at) FROM tombstones WHERE collection = ?1
-    )
-"""
+from taskstore._api.store import Store
+from taskstore._cache.sql import survey
+from taskstore._sync.report import SyncReport
 
 
 @attrs.frozen
@@ -24,15 +16,15 @@ class CollectionSummary:
     """A collection at a glance.
 
     Attributes:
-        collection: its name.
-        records: live records.
-        tombstones: dead ones.
-        problems: lines that are no record.
-        bytes: the length of the log.
-        last_write: the newest version in it, in milliseconds since the epoch; None if there is
+        collection: Its name.
+        records: Live records.
+        tombstones: Dead ones.
+        problems: Lines that are no record.
+        bytes: The length of the log.
+        last_write: The newest version in it, in milliseconds since the epoch; None if there is
             none.
-        state: what the sync found: "fresh", "noted", "tail", "replayed" or "removed".
-        new_lines: how many lines the cache did not have yet.
+        state: What the sync found: "fresh", "noted", "tail", "replayed" or "removed".
+        new_lines: How many lines the cache did not have yet.
     """
 
     collection: str
@@ -53,7 +45,6 @@ def summaries(store: Store, report: SyncReport) -> list[CollectionSummary]:
         for part in report:
             if part.action == "removed":
                 continue
-            row = connection.exec_driver_sql(_LAST, (part.collection,)).one()
             found.append(
                 CollectionSummary(
                     part.collection,
@@ -61,7 +52,7 @@ def summaries(store: Store, report: SyncReport) -> list[CollectionSummary]:
                     part.tombstones or 0,
                     part.problem_count,
                     _size(store, part.collection),
-                    row[0] or None,
+                    survey.last_write(connection, part.collection),
                     part.action,
                     part.lines,
                 )
@@ -74,3 +65,32 @@ def _size(store: Store, collection: str) -> int:
         return os.stat(store.path / f"{collection}.jsonl").st_size
     except FileNotFoundError:
         return 0
+
+
+@attrs.frozen
+class Index:
+    """An indexed field.
+
+    Attributes:
+        collection: Its collection.
+        field: Its name.
+        type: The type that a record class gives it; "any" where the settings name it.
+        source: "config.toml" or "record type".
+        records: How many records have a value in it.
+    """
+
+    collection: str
+    field: str
+    type: str
+    source: str
+    records: int
+
+
+def indexes(store: Store) -> list[Index]:
+    """Return the indexed fields of a store, by collection and name."""
+    with store.session(read_only=True) as session:
+        rows = survey.index_sizes(session.connection())
+    return [
+        Index(collection, field, type, "config.toml" if type == "any" else "record type", count)
+        for collection, field, type, count in rows
+    ]

@@ -1,7 +1,8 @@
-"""How far each log has been read: so many bytes, and their checksum."""
+"""How far each log has been read: so many bytes, and their digest."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 
@@ -10,22 +11,28 @@ import attrs
 from taskstore._format.names import check_collection_name
 from taskstore.errors import InvalidNameError, TaskstoreError
 
-__all__ = ["BEGINNING", "Cursor", "CursorError", "Place"]
-
 BEGINNING = "0"
 """The cursor that is before everything."""
 
-_PLACE = re.compile(r"([^:]+):([0-9]{1,18}):([0-9a-f]{8})")
+_DIGEST_DIGITS = 40
+# Of 8 digits are the cursors of older versions, which had a checksum: it can be forged, so that
+# from one of these everything is read again.
+_PLACE = re.compile(r"([^:]+):([0-9]{1,18}):([0-9a-f]{8}|[0-9a-f]{40})")
+
+
+def digest_text(digest: hashlib._Hash) -> str:
+    """Return a SHA-256 as a cursor has it: half of it, which is long enough not to be forged."""
+    return digest.hexdigest()[:_DIGEST_DIGITS]
 
 
 class CursorError(TaskstoreError, ValueError):
-    """A text that is no cursor."""
+    """A text that is not a cursor."""
 
     cursor: str
 
     def __init__(self, cursor: str) -> None:
         super().__init__(
-            f"{cursor[:80]!r} is no cursor: give one that `watch` has printed, or "
+            f"{cursor[:80]!r} is not a cursor: give one that `watch` has printed, or "
             f"{BEGINNING} for the beginning",
             cursor=cursor,
         )
@@ -36,12 +43,12 @@ class Place:
     """A place in a log.
 
     Attributes:
-        offset: in bytes from its beginning.
-        checksum: the CRC-32 of the bytes before it.
+        offset: In bytes from its beginning.
+        digest: Of the bytes before it, as `digest_text` returns it.
     """
 
     offset: int = 0
-    checksum: int = 0
+    digest: str = digest_text(hashlib.sha256())
 
 
 @attrs.frozen
@@ -54,8 +61,7 @@ class Cursor:
         if not self.places:
             return BEGINNING
         return ",".join(
-            f"{name}:{place.offset}:{place.checksum:08x}"
-            for name, place in sorted(self.places.items())
+            f"{name}:{place.offset}:{place.digest}" for name, place in sorted(self.places.items())
         )
 
     @classmethod
@@ -63,18 +69,18 @@ class Cursor:
         """Return the cursor that a text is.
 
         Raises:
-            CursorError: it is none.
+            CursorError: The text is not a cursor.
         """
         places: dict[str, Place] = {}
         if text == BEGINNING:
             return cls()
         for part in text.split(","):
             found = _PLACE.fullmatch(part)
-            if found is None:
+            if found is None or found[1] in places:
                 raise CursorError(text)
-            name, offset, checksum = found.groups()
+            name, offset, digest = found.groups()
             try:
-                places[check_collection_name(name)] = Place(int(offset), int(checksum, 16))
+                places[check_collection_name(name)] = Place(int(offset), digest)
             except InvalidNameError:
                 raise CursorError(text) from None
         return cls(places)

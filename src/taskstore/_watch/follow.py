@@ -7,26 +7,25 @@ has been rewritten, by git or by a compaction; it is told of, and then read from
 
 from __future__ import annotations
 
+import hashlib
 import os
-import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Literal
 
 import attrs
 
-from taskstore._format.lines import LineError, decode_envelope, decode_object
+from taskstore._evolution.shape import NO_SHAPE, Shape, mark_of
+from taskstore._format.lines import OVERLONG, LineError, decode_envelope, decode_object
 from taskstore._log import files
-from taskstore._log.fingerprint import checksum
+from taskstore._log.evolutions import newest_shapes
+from taskstore._log.files import access
 from taskstore._log.layout import Layout
+from taskstore._log.lines import BOM, Line, read_bytes, read_lines, split_lines
 from taskstore._log.locks import Lock, directory_lock
 from taskstore._log.recovery import virtual_limits
-from taskstore._store.access import access
-from taskstore._watch.cursor import Cursor, Place
+from taskstore._watch.cursor import Cursor, Place, digest_text
 
-__all__ = ["Event", "Follower"]
-
-_BOM = b"\xef\xbb\xbf"
 _STEP = 4 * 1024 * 1024
 """How many bytes are read at a time."""
 
@@ -40,12 +39,12 @@ class Event:
     Attributes:
         kind: "change" (a line with a record), "delete" (a tombstone), "problem" (a line that is no
             record) or "reset" (the log was rewritten or removed; what follows is all that it has).
-        collection: the collection.
-        id: the record's id, of a change or a deletion.
-        updated_at: its version, as the line has it.
-        record: the line's object, of a change or a deletion.
-        reason: of a problem or a reset.
-        cursor: what to go on from after this event.
+        collection: The collection.
+        id: The record's id, of a change or a deletion.
+        updated_at: Its version, as the line has it.
+        record: The line's object in today's shape, of a change or a deletion.
+        reason: Of a problem or a reset.
+        cursor: What to go on from after this event.
     """
 
     kind: Kind
@@ -61,10 +60,10 @@ class Follower:
     """Follows the logs of a store directory; writes nothing there.
 
     Args:
-        layout: the directory.
-        cursor: where to begin; None for the end of every log as it is now.
-        collections: which logs to follow; none for all, also those to come.
-        lock_timeout: how long to wait for a writer, in seconds.
+        layout: The directory.
+        cursor: Where to begin; None for the end of every log as it is now.
+        collections: Which logs to follow; none for all, also those to come.
+        lock_timeout: How long to wait for a writer, in seconds.
     """
 
     def __init__(
@@ -81,6 +80,8 @@ class Follower:
         self._timeout = lock_timeout
         self._seen: dict[str, tuple[int, ...] | None] = {}
         self._places = dict((cursor or Cursor()).places)
+        self._shapes: dict[str, Shape] = {}
+        self._digests: dict[str, hashlib._Hash] = {}
         if cursor is None:
             for name, size in self._committed(self._names()).items():
                 self._places[name] = self._place_at(name, size)
@@ -100,6 +101,7 @@ class Follower:
         changed = [name for name, stat in stats.items() if self._seen.get(name, ()) != stat]
         if not changed:
             return
+        self._shapes = newest_shapes(self._layout)
         sizes = self._committed(changed)
         for name in changed:
             yield from self._read(name, sizes.get(name))
@@ -119,14 +121,16 @@ class Follower:
 
     def _committed(self, names: Collection[str]) -> dict[str, int]:
         """How long logs are, without what is not committed; those that are not there are absent."""
+        return self._lock.run(self._timeout, lambda: self._committed_now(names))
+
+    def _committed_now(self, names: Collection[str]) -> dict[str, int]:
         sizes = {}
-        with self._lock.hold(self._timeout):
-            limits = virtual_limits(self._layout)
-            for name in names:
-                path = self._layout.log_path(name)
-                with access(path), suppress(FileNotFoundError):
-                    size = os.stat(path).st_size
-                    sizes[name] = min(size, limits.get(name, size))
+        limits = virtual_limits(self._layout)
+        for name in names:
+            path = self._layout.log_path(name)
+            with access(path), suppress(FileNotFoundError):
+                size = os.stat(path).st_size
+                sizes[name] = min(size, limits.get(name, size))
         return sizes
 
     def _place_at(self, name: str, size: int) -> Place:
@@ -134,7 +138,7 @@ class Follower:
             fd = files.open_log(self._layout.log_path(name))
             try:
                 end = _end_of_lines(fd, size)
-                return Place(end, checksum(fd, end))
+                return Place(end, digest_text(_digest(fd, end)))
             finally:
                 os.close(fd)
 
@@ -150,60 +154,80 @@ class Follower:
             return
         try:
             with access(path):
-                known = self._places.get(name)
-                if known is not None and not _holds(fd, known, size):
+                if not self._holds(name, fd, size):
                     self._places[name] = Place()
                     yield self._event("reset", name, reason="the log was rewritten")
                 yield from self._lines(name, fd, size)
         finally:
             os.close(fd)
 
-    def _lines(self, name: str, fd: int, size: int) -> Iterator[Event]:
+    def _holds(self, name: str, fd: int, size: int) -> bool:
+        """Whether the bytes before a log's place are what they were; else it is read again."""
         place = self._places.setdefault(name, Place())
-        rest = b""
-        at = place.offset
-        while at < size:
-            data = files.read_at(fd, min(_STEP, size - at), at)
-            if not data:
-                # Cut meanwhile: the next look finds that it was rewritten.
-                return
-            at += len(data)
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                yield from self._line(name, line + b"\n")
-        if rest and _is_record(rest):
+        if place.offset <= size:
+            with suppress(EOFError):
+                self._digests[name] = found = _digest(fd, place.offset)
+                if digest_text(found) == place.digest:
+                    return True
+        self._digests[name] = hashlib.sha256()
+        return False
+
+    def _lines(self, name: str, fd: int, size: int) -> Iterator[Event]:
+        start = self._places[name].offset
+        for line in split_lines(read_bytes(fd, start, size), start):
             # A last line without its newline counts as well; half of one will go on.
-            yield from self._line(name, rest)
+            if line.ended or _is_record(line.raw):
+                self._advance(name, fd, line)
+                if line.raw is None:
+                    yield self._event("problem", name, reason=OVERLONG)
+                else:
+                    yield from self._line(name, line.raw.removeprefix(b"" if line.start else BOM))
+
+    def _advance(self, name: str, fd: int, line: Line) -> None:
+        digest = self._digests[name]
+        if line.raw is None:
+            for data in read_bytes(fd, line.start, line.end):
+                digest.update(data)
+        else:
+            digest.update(line.raw + b"\n" if line.ended else line.raw)
+        self._places[name] = Place(line.end, digest_text(digest))
 
     def _line(self, name: str, raw: bytes) -> Iterator[Event]:
-        before = self._places[name]
-        self._places[name] = Place(before.offset + len(raw), zlib.crc32(raw, before.checksum))
-        line = raw.removeprefix(_BOM) if before.offset == 0 else raw
-        if not line.strip():
+        if not raw.strip():
             return
         try:
-            found = decode_envelope(line)
+            found = decode_envelope(raw)
         except LineError as error:
             yield self._event("problem", name, id=error.id, reason=error.reason)
+            return
+        shape = self._shapes.get(name, NO_SHAPE)
+        mark = "" if found.deleted else mark_of(raw)
+        if mark and (reason := shape.lacks(mark)) is not None:
+            yield self._event("problem", name, id=found.id, reason=reason)
             return
         yield self._event(
             "delete" if found.deleted else "change",
             name,
             id=found.id,
             updated_at=found.updated_at,
-            record=decode_object(line),
+            record=decode_object(shape.shown(raw)),
         )
 
     def _event(self, kind: Kind, name: str, **facts: Any) -> Event:
         return Event(kind, name, **facts, cursor=self.cursor)
 
 
-def _holds(fd: int, place: Place, size: int) -> bool:
-    """Whether the bytes before a place are what they were."""
-    try:
-        return place.offset <= size and checksum(fd, place.offset) == place.checksum
-    except EOFError:
-        return False
+def _digest(fd: int, stop: int) -> hashlib._Hash:
+    """The SHA-256 of the bytes before `stop`; EOFError where there are fewer."""
+    digest = hashlib.sha256()
+    at = 0
+    while at < stop:
+        data = files.read_at(fd, min(_STEP, stop - at), at)
+        if not data:
+            raise EOFError(f"the log ends at byte {at}, {stop} were expected")
+        digest.update(data)
+        at += len(data)
+    return digest
 
 
 def _end_of_lines(fd: int, size: int) -> int:
@@ -214,17 +238,18 @@ def _end_of_lines(fd: int, size: int) -> int:
         data = files.read_at(fd, end - start, start)
         at = data.rfind(b"\n")
         if at >= 0:
-            whole = start + at + 1
-            rest = files.read_at(fd, size - whole, whole)
-            return size if not rest or _is_record(rest) else whole
+            end = start + at + 1
+            break
         end = start
-    rest = files.read_at(fd, size, 0)
-    return size if not rest or _is_record(rest) else 0
+    last = next(read_lines(fd, start=end, limit=size), None)
+    return size if last is None or _is_record(last.raw) else end
 
 
-def _is_record(line: bytes) -> bool:
+def _is_record(raw: bytes | None) -> bool:
+    if raw is None:
+        return False
     try:
-        decode_envelope(line.removeprefix(_BOM))
+        decode_envelope(raw.removeprefix(BOM))
     except LineError:
         return False
     return True

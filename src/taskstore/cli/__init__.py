@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from keyword import iskeyword
@@ -10,7 +12,8 @@ from typing import Any
 import click
 
 from taskstore.cli._errors import guarded, hint
-from taskstore.cli._streams import settle_streams
+from taskstore.cli._output import write
+from taskstore.cli._streams import settled_streams
 
 __all__ = ["main"]
 
@@ -35,7 +38,9 @@ _SECTIONS: Mapping[str, Mapping[str, str]] = {
         "sql": "Run a query on the cache.",
         "sync": "Bring the cache to what the logs say.",
         "verify": "Compare the cache with the logs.",
-        "compact": "Write logs anew without their past.",
+        "compact": "Drop old versions from logs.",
+        "evolve": "Show the revisions of lines, and what a step would do to them.",
+        "adopt": "Show what would be logged of an application's models.",
         "completion": "Print the script that completes commands in a shell.",
     },
     "Git": {
@@ -43,11 +48,15 @@ _SECTIONS: Mapping[str, Mapping[str, str]] = {
         "git": "Install the merge driver and the hooks in a clone, or take them out.",
         "log": "Show every version of a record, and the commits that brought them.",
         "diff": "Show what changed between commits, by record and field.",
-        "doctor": "Find what is wrong, and mend what is safe to mend.",
+        "doctor": "Find what is wrong, and fix what is safe to fix.",
+        "trust": "Trust modules with record types in this clone.",
         "merge": "Merge two versions of a log (git's merge driver).",
     },
 }
 """The commands and what they do; each is `command` in the module of its name."""
+
+COMPLETION = "_TASKSTORE_COMPLETE"
+"""The environment variable by which a shell asks what a word can be completed to."""
 
 _COMMANDS = {name: text for section in _SECTIONS.values() for name, text in section.items()}
 
@@ -74,8 +83,14 @@ class _Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        settle_streams()
-        return super().main(*args, **extra)
+        with settled_streams():
+            asked = os.environ.get(COMPLETION)
+            if asked:
+                # click would write what it completes past the guard.
+                from taskstore.cli._completion import complete
+
+                sys.exit(complete(self, COMPLETION, asked))
+            return super().main(*args, **extra)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         # It prints the help and the version.
@@ -98,7 +113,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, is_asked: bool) -> Non
     if is_asked and not ctx.resilient_parsing:
         from importlib.metadata import version
 
-        click.echo(f"taskstore {version('taskstore')}")
+        write(f"taskstore {version('taskstore')}")
         ctx.exit()
 
 

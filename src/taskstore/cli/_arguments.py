@@ -12,24 +12,9 @@ from taskstore.cli._completion import complete_collection, complete_field, compl
 from taskstore.cli._errors import Failure, Status
 
 if TYPE_CHECKING:
-    from taskstore._store.store import Store
+    from taskstore._api.store import Store
     from taskstore.errors import StaleRecordError
 
-__all__ = [
-    "collection_argument",
-    "columns_of",
-    "columns_option",
-    "ids_argument",
-    "ids_hint",
-    "new_option",
-    "not_found",
-    "older_version",
-    "read_json",
-    "sort_option",
-    "sorts_of",
-    "standard_input",
-    "where_option",
-]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -101,7 +86,7 @@ def columns_of(store: Store, collection: str, text: str | None) -> list[str] | N
     """Return the columns that --columns names; None where it was not given.
 
     Raises:
-        UnknownFieldError: no record has one of them.
+        UnknownFieldError: No record has one of them.
     """
     from taskstore._survey.fields import check_fields
 
@@ -116,7 +101,7 @@ def sorts_of(store: Store, collection: str, texts: Sequence[str]) -> list[str] |
     """Return the order that --sort names; None where it was not given.
 
     Raises:
-        UnknownFieldError: no record has one of the fields.
+        UnknownFieldError: No record has one of the fields.
     """
     from taskstore._survey.fields import check_fields
 
@@ -129,7 +114,7 @@ def standard_input() -> TextIO:
     """Return stdin.
 
     Raises:
-        Failure: it is closed.
+        Failure: It is closed.
     """
     if sys.stdin is None:
         raise Failure("stdin is closed: give it a file, or a pipe", Status.USAGE)
@@ -140,7 +125,7 @@ def read_json(what: str) -> Any:
     """Return the JSON document on stdin.
 
     Raises:
-        Failure: it is none, or stdin is closed.
+        Failure: It is none, or stdin is closed.
     """
     import json
 
@@ -178,8 +163,8 @@ def older_version(error: StaleRecordError, more: str = "") -> NoReturn:
     """Say that an updated_at that was given is older than what is stored, and what to do.
 
     Args:
-        error: what the store said.
-        more: the end of the message.
+        error: What the store said.
+        more: The end of the message.
 
     Raises:
         Failure: always. What is given stays older, so trying again is of no use.

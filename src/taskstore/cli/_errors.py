@@ -7,13 +7,15 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from typing import Any
 
 import click
 
 from taskstore import errors
+from taskstore._text import visible
+from taskstore.cli._output import flush
+from taskstore.cli._streams import abandon
 from taskstore.errors import TaskstoreError
-
-__all__ = ["Failure", "Status", "guarded", "hint", "reporting", "status_of"]
 
 
 class Status(IntEnum):
@@ -47,6 +49,10 @@ _STATUSES: tuple[tuple[type[Exception], Status], ...] = (
 """The first that an error is an instance of decides; Status.STORE for all others."""
 
 
+_AROUND = 40
+"""How many characters a message shows before and after what is wrong."""
+
+
 class Failure(click.ClickException):
     """The end of a command: a message on stderr, and an exit code."""
 
@@ -55,6 +61,10 @@ class Failure(click.ClickException):
     def __init__(self, message: str, status: Status = Status.NO) -> None:
         super().__init__(message)
         self.exit_code = int(status)
+
+    def format_message(self) -> str:
+        """Return the message on one line, with control characters as escapes."""
+        return visible(self.message)
 
 
 def status_of(error: TaskstoreError) -> Status:
@@ -67,10 +77,14 @@ def status_of(error: TaskstoreError) -> Status:
 
 def hint(word: str, known: Iterable[str]) -> str:
     """Return the end of a message about an unknown word: the right one, if one is near."""
-    from taskstore._survey.nearest import nearest
+    from taskstore._text import nearest
 
     meant = nearest(word, known)
     return f"; did you mean {meant!r}?" if meant is not None else ""
+
+
+# Before click 8.2 a group without a command printed its help and left, with no error of its own.
+_HELPS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 @contextmanager
@@ -78,17 +92,26 @@ def guarded() -> Iterator[None]:
     """Turn what goes wrong in a command into a message and an exit code."""
     try:
         yield
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        flush()
     except (KeyboardInterrupt, click.Abort):
         raise click.exceptions.Exit(Status.INTERRUPTED) from None
     except BrokenPipeError:
-        _abandon_output()
+        abandon(sys.stdout)
         raise click.exceptions.Exit(Status.PIPE) from None
+    except click.UsageError as error:
+        if isinstance(error, _HELPS):
+            raise
+        # click shows what was typed as it is, and names of the store may be typed by Tab.
+        raise click.UsageError(visible(error.format_message()), error.ctx) from error
     except TaskstoreError as error:
         raise Failure(_message(error), status_of(error)) from error
+    except UnicodeEncodeError as error:
+        # Of all texts only what was typed can be so: the output takes every one.
+        text = error.object[max(error.start - _AROUND, 0) : error.end + _AROUND]
+        message = f"{text!r} is not UTF-8, as all that a store can have"
+        raise Failure(message, Status.USAGE) from error
     except OSError as error:
-        _abandon_output()
+        abandon(sys.stdout)
         where = f"{os.fspath(error.filename)!r}: " if error.filename is not None else ""
         raise Failure(f"{where}{error.strerror or error}", Status.STORE) from error
 
@@ -98,36 +121,20 @@ def reporting(done: str) -> Iterator[None]:
     """Print what a command has done; where that fails, say that it is done all the same.
 
     Args:
-        done: what is done, as the end of a sentence.
+        done: What is done, as the end of a sentence.
 
     Raises:
-        Failure: stdout takes no more.
+        Failure: Stdout takes no more.
     """
     try:
         yield
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        flush()
     except BrokenPipeError:
         raise
     except OSError as error:
-        _abandon_output()
+        abandon(sys.stdout)
         reason = error.strerror or error
         raise Failure(f"'stdout': {reason}; {done}", Status.STORE) from error
-
-
-def _abandon_output() -> None:
-    # What is still buffered would be written, and complained about, when Python exits.
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            fd = stream.fileno()
-        except (AttributeError, OSError, ValueError):
-            continue
-        try:
-            stream.flush()
-        except OSError:
-            devnull = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(devnull, fd)
-            os.close(devnull)
 
 
 def _message(error: TaskstoreError) -> str:

@@ -1,14 +1,15 @@
 """What a command prints: data to stdout, everything else to stderr.
 
 On a terminal there are tables and colours, unless NO_COLOR is set; in a pipe a table is lines of
-fields with tabs between, under a line of their names. Control characters are shown as escapes:
-what is in a record must not steer the terminal, nor split a line.
+fields with tabs between, under a line of their names. All that the command line prints passes this
+module, and the streams below it: control characters are shown as escapes, for what is in a record
+must not steer the terminal, nor split a line; and what the output's encoding does not have is an
+escape as well.
 """
 
 from __future__ import annotations
 
 import errno
-import io
 import json
 import os
 import re
@@ -16,48 +17,29 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TextIO, TypeVar
+from typing import Any, NamedTuple, TextIO, TypeVar, cast
 
 import click
 
-__all__ = [
-    "VisibleStream",
-    "age",
-    "as_text",
-    "json_option",
-    "moment",
-    "note",
-    "progress",
-    "size",
-    "standard_output",
-    "ticked",
-    "to_terminal",
-    "visible",
-    "waiting",
-    "warn",
-    "write",
-    "write_facts",
-    "write_json",
-    "write_json_line",
-    "write_json_list",
-    "write_table",
-]
+from taskstore._text import visible
+from taskstore.cli._streams import SafeStream, Stream, is_utf8, unguarded
 
-T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
-
-_PATIENCE = 1.0
-"""How long something may take without a progress bar, in seconds."""
-
-_TICK = 500
-"""After how many items a progress bar hears of them."""
 
 _GAP = 3
 """How many cells there are between two columns on a terminal."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_UNESCAPED = re.compile(r"[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_NAMED = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
+# What may steer a terminal, of all that JSON may have as it is: controls below 32 it may not.
+_STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_NOT_ASCII = re.compile("[^\x00-\x7e]")
+
+
+class Styled(NamedTuple):
+    """A part of a line that has a colour, or is bold, where colours are shown."""
+
+    text: str
+    color: str | None = None
+    bold: bool = False
 
 
 def json_option(command: F) -> F:
@@ -69,29 +51,6 @@ def to_terminal(stream: TextIO | None = None) -> bool:
     """Whether a stream, stdout by default, is a terminal."""
     stream = sys.stdout if stream is None else stream
     return stream is not None and stream.isatty()
-
-
-def visible(text: str) -> str:
-    """Return a text with its control characters as escapes."""
-    return _CONTROL.sub(_escape, text)
-
-
-def _escape(match: re.Match[str]) -> str:
-    character = match.group()
-    code = ord(character)
-    return _NAMED.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
-
-
-class VisibleStream(io.TextIOBase):
-    """Writes text to a terminal, with control characters as escapes, except for line ends."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        """Write, and return how many characters were given."""
-        self._stream.write("\n".join(map(visible, text.replace("\r\n", "\n").split("\n"))))
-        return len(text)
 
 
 def as_text(value: Any) -> str:
@@ -107,44 +66,103 @@ def standard_output() -> TextIO:
     """Return stdout.
 
     Raises:
-        OSError: it is closed.
+        OSError: It is closed.
     """
     if sys.stdout is None:
         raise OSError(errno.EBADF, "it is closed, and there is something to print", "stdout")
     return sys.stdout
 
 
-def write(text: str) -> None:
-    """Write a line of data to stdout."""
-    standard_output().write(f"{text}\n")
+def flush() -> None:
+    """Pass on what was written to stdout, if there is one.
+
+    Raises:
+        OSError: It takes no more.
+    """
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def write(*parts: str | Styled) -> None:
+    """Write a line of text to stdout, with the control characters of each part as escapes."""
+    _put("".join(_shown(part, standard_output()) for part in parts))
+
+
+def write_fields(fields: Iterable[str]) -> None:
+    """Write a line of fields to stdout, with tabs between in a pipe."""
+    _put(("  " if to_terminal() else "\t").join(map(visible, fields)))
+
+
+def _put(line: str) -> None:
+    """Write a line to stdout in which all values are escaped."""
+    unguarded(standard_output()).write(f"{line}\n")
+
+
+def _shown(part: str | Styled, stream: TextIO) -> str:
+    if isinstance(part, str):
+        return visible(part)
+    text = visible(part.text)
+    is_plain = part.color is None and not part.bold
+    if is_plain or not to_terminal(stream) or os.environ.get("NO_COLOR"):
+        return text
+    return click.style(text, fg=part.color, bold=part.bold or None)
 
 
 def write_json(value: Any) -> None:
     """Write one JSON document to stdout."""
-    write(_dumped(value, indent=2))
+    _put(_dumped(value, indent=2))
 
 
 def write_json_line(value: Any) -> None:
     """Write one JSON document to stdout, on one line."""
-    write(_dumped(value))
+    _put(_dumped(value))
 
 
 def _dumped(value: Any, indent: int | None = None) -> str:
     text = json.dumps(value, ensure_ascii=False, indent=indent)
-    # Those below 32 are escaped already; the others may steer a terminal as well.
-    return _UNESCAPED.sub(_as_unicode, text) if to_terminal() else text
+    return _harmless_json(text, standard_output())
 
 
-def _as_unicode(match: re.Match[str]) -> str:
-    return f"\\u{ord(match.group()):04x}"
+def _harmless_json(text: str, stream: TextIO) -> str:
+    """Return JSON with escapes for what may steer a terminal, or is not in a stream's encoding."""
+    pattern = _STEERING if is_utf8(stream) else _NOT_ASCII
+    return pattern.sub(lambda found: json.dumps(found.group())[1:-1], text)
 
 
 def write_json_list(items: Iterable[Any]) -> None:
     """Write a JSON array to stdout, an item on each line, without holding them all."""
     count = 0
     for count, item in enumerate(items, 1):
-        write(f"{',' if count > 1 else '['}{_dumped(item)}")
-    write("]" if count else "[]")
+        _put(f"{',' if count > 1 else '['}{_dumped(item)}")
+    _put("]" if count else "[]")
+
+
+@contextmanager
+def data_output(format: str) -> Iterator[TextIO]:
+    """Give stdout for records in one of the formats of `export`, without changes of line ends.
+
+    In a pipe it is UTF-8, whatever the locale says. JSON has escapes for what may steer a terminal;
+    CSV, which has no escapes, has them on a terminal only.
+    """
+    stdout = standard_output()
+    # What is written in between stays in order.
+    stdout.flush()
+    if to_terminal():
+        yield cast("TextIO", SafeStream(stdout) if format == "csv" else _JsonStream(stdout))
+        return
+    with open(os.dup(stdout.fileno()), "w", encoding="utf-8", newline="") as stream:
+        yield stream if format == "csv" else cast("TextIO", _JsonStream(stream))
+
+
+class _JsonStream(Stream):
+    """Writes JSON to stdout, with escapes that are JSON's own."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream.inner if isinstance(stream, SafeStream) else stream)
+
+    def write(self, text: str) -> int:
+        super().write(_harmless_json(text, self.inner))
+        return len(text)
 
 
 def size(count: int) -> str:
@@ -189,17 +207,17 @@ def write_table(
     """Write a table to stdout: for people on a terminal, with tabs in a pipe.
 
     Args:
-        columns: their names.
-        rows: the JSON values of each row.
-        header: whether a pipe gets the line of names.
-        numbers: the columns that a terminal is to align to the right.
-        fold: the columns that a terminal is to show whole, on several lines if need be.
+        columns: Their names.
+        rows: The JSON values of each row.
+        header: Whether a pipe gets the line of names.
+        numbers: The columns that a terminal is to align to the right.
+        fold: The columns that a terminal is to show whole, on several lines if need be.
     """
     if not to_terminal():
         if header:
-            write("\t".join(columns))
+            _put("\t".join(map(visible, columns)))
         for row in rows:
-            write("\t".join(visible(as_text(value)) for value in row))
+            _put("\t".join(visible(as_text(value)) for value in row))
         return
     _write_rich_table(columns, rows, frozenset(numbers), frozenset(fold))
 
@@ -215,7 +233,7 @@ def _write_rich_table(
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=sys.stdout)
+    console = Console(file=unguarded(standard_output()))
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     names = [Text(visible(name)) for name in columns]
     cells = [[Text(visible(as_text(value))) for value in row] for row in rows]
@@ -247,7 +265,7 @@ def write_facts(facts: Mapping[str, Any]) -> None:
     """Write names and values to stdout: aligned on a terminal, with a tab between in a pipe."""
     if not to_terminal():
         for name, value in facts.items():
-            write(f"{visible(name)}\t{visible(as_text(value))}")
+            _put(f"{visible(name)}\t{visible(as_text(value))}")
         return
     from rich.console import Console
     from rich.table import Table
@@ -259,100 +277,27 @@ def write_facts(facts: Mapping[str, Any]) -> None:
     for name, value in facts.items():
         lines = (visible(line) for line in as_text(value).split("\n"))
         table.add_row(Text(visible(name)), Text("\n".join(lines)))
-    Console(file=sys.stdout).print(table)
+    Console(file=unguarded(standard_output())).print(table)
 
 
 def note(message: str) -> None:
     """Say something on stderr."""
-    click.echo(visible(message), err=True)
+    _say(message)
 
 
 def warn(message: str) -> None:
     """Say on stderr that something is not as it should be."""
-    label = "Warning:"
-    if to_terminal(sys.stderr) and not os.environ.get("NO_COLOR"):
-        label = click.style(label, fg="yellow")
-    click.echo(f"{label} {visible(message)}", err=True)
+    _say(Styled("Warning:", "yellow"), f" {message}")
 
 
-@contextmanager
-def progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on stderr, on a terminal, for what takes longer than a second.
-
-    Yields:
-        What is to be called with how much is done, and how much there is to do.
-    """
-    if not to_terminal(sys.stderr):
-        yield lambda done, total: None
+def _say(*parts: str | Styled) -> None:
+    if sys.stderr is None:
         return
-    bar = _Bar(title)
-    try:
-        yield bar.update
-    finally:
-        bar.close()
+    stream = unguarded(sys.stderr)
+    stream.write("".join(_shown(part, sys.stderr) for part in parts) + "\n")
+    stream.flush()
 
 
-@contextmanager
-def waiting(title: str) -> Iterator[None]:
-    """Show on stderr, on a terminal, that something goes on whose end cannot be foreseen."""
-    if not to_terminal(sys.stderr):
-        yield
-        return
-    import threading
-
-    shown = []
-
-    def show() -> None:
-        from rich.console import Console
-
-        shown.append(Console(stderr=True).status(title))
-        shown[0].start()
-
-    timer = threading.Timer(_PATIENCE, show)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()
-        for status in shown:
-            status.stop()
-
-
-def ticked(items: Iterable[T], total: int, update: Callable[[int, int], None]) -> Iterator[T]:
-    """Yield items, and tell from time to time how many there have been of how many."""
-    for done, item in enumerate(items, 1):
-        yield item
-        if done % _TICK == 0:
-            update(done, total)
-
-
-class _Bar:
-    """A bar that appears when its time has come."""
-
-    def __init__(self, title: str) -> None:
-        self._title = title
-        self._start = time.monotonic()
-        self._bar: Any = None
-        self._is_closed = False
-
-    def update(self, done: int, total: int) -> None:
-        if self._is_closed:
-            # A store that stays open goes on to tell of what it reads.
-            return
-        if self._bar is None:
-            if time.monotonic() - self._start < _PATIENCE:
-                return
-            from rich.console import Console
-            from rich.progress import Progress
-
-            self._bar = Progress(console=Console(stderr=True), transient=True)
-            self._bar.add_task(self._title)
-            self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=done, total=total)
-
-    def close(self) -> None:
-        self._is_closed = True
-        if self._bar is not None:
-            self._bar.stop()
+def confirmed(question: str) -> bool:
+    """Ask on stderr, and say whether the answer is yes."""
+    return click.confirm(visible(question), err=True)

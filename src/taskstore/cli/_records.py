@@ -7,8 +7,6 @@ from typing import Any
 
 from taskstore.cli._output import write_table
 
-__all__ = ["default_columns", "write_records"]
-
 _SAMPLE = 200
 _MOST = 7
 _LONG = 80
@@ -21,9 +19,9 @@ def write_records(
     """Write records to stdout as a table.
 
     Args:
-        records: what to write.
-        columns: the fields; None to choose some.
-        header: whether a pipe gets a line of names.
+        records: What to write.
+        columns: The fields; None to choose some.
+        header: Whether a pipe gets a line of names.
     """
     if columns is None:
         columns = default_columns(records[:_SAMPLE])

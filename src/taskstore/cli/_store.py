@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -13,25 +13,15 @@ import click
 
 from taskstore._log.layout import Layout
 from taskstore.cli._errors import Failure, Status, hint
-from taskstore.cli._output import note, progress
+from taskstore.cli._output import note, warn
+from taskstore.cli._progress import progress
 from taskstore.cli._waits import waits_told
 from taskstore.errors import StoreNotFoundError
 
 if TYPE_CHECKING:
     # It brings SQLAlchemy, which a command's --help does without.
-    from taskstore._store.store import Store
+    from taskstore._api.store import Store
 
-__all__ = [
-    "ENVIRONMENT",
-    "check_collection",
-    "check_is_file",
-    "check_new_collection",
-    "locate",
-    "opened",
-    "store_option",
-    "told_of_settings",
-    "uses_store",
-]
 
 ENVIRONMENT = "TASKSTORE_DIR"
 """The environment variable that names a store."""
@@ -60,7 +50,7 @@ def uses_store(
     """Give a command the option --store, and the open store as its first argument.
 
     Args:
-        write: whether the command writes records; otherwise see `opened`.
+        write: Whether the command writes records; otherwise see `opened`.
     """
 
     def decorate(function: Callable[Concatenate[Store, P], R]) -> Callable[..., R]:
@@ -78,16 +68,23 @@ def locate(path: Path | None) -> Path:
     """Return the store directory that a path means, or the nearest one upwards.
 
     Raises:
-        StoreNotFoundError: there is none.
+        StoreNotFoundError: There is none.
     """
     if path is None:
-        return Layout.find(Path.cwd())
+        return Layout.find(Path.cwd(), is_safe=_is_safe)
     inside = path / Layout.NAME
     if path.name != Layout.NAME and inside.is_dir():
-        return inside
-    if not path.is_dir():
+        path = inside
+    elif not path.is_dir():
         raise StoreNotFoundError(path)
+    Layout(path).check_place()
     return path
+
+
+def _is_safe(directory: Path) -> bool:
+    from taskstore._git.safety import is_safe  # needed for the stores of other users alone
+
+    return is_safe(directory)
 
 
 @contextmanager
@@ -96,6 +93,7 @@ def opened(
     *,
     write: bool = False,
     refresh: bool = True,
+    warns: bool = True,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Store]:
     """Open a store that exists.
@@ -103,12 +101,15 @@ def opened(
     For reading, a directory that may not be written is opened read-only, with its cache in memory.
 
     Args:
-        path: what --store says; None to look upwards.
-        write: whether records are to be written.
-        refresh: whether to read now what is new in the logs.
-        on_progress: called with the bytes read and to read; by default there is a bar for it.
+        path: What --store says; None to look upwards.
+        write: Whether records are to be written.
+        refresh: Whether to read now what is new in the logs.
+        warns: Whether to say on stderr that the settings cannot be used, and what recovery could
+            not settle.
+        on_progress: Called with the bytes read and to read; by default there is a bar for it.
     """
-    from taskstore._store.store import Store
+    from taskstore._api.store import Store
+    from taskstore._store.settings import settings_problems
 
     directory = locate(path)
     read_only = not write and not os.access(directory, os.W_OK)
@@ -123,15 +124,19 @@ def opened(
                 on_progress=lambda _, done, total: update(done, total),
             )
         with store:
+            for problem in settings_problems(Layout(directory)) if warns else ():
+                warn(str(problem))
             yield store
+            for problem in store._context.recovered if warns else ():
+                warn(str(problem))
 
 
 def check_collection(store: Store, name: str) -> str:
     """Return the name of a collection that has a log.
 
     Raises:
-        Failure: it has none, or one that is no regular file.
-        InvalidNameError: it cannot be the name of one.
+        Failure: It has none, or one that is not a regular file.
+        InvalidNameError: It cannot be the name of one.
     """
     from taskstore._format.names import check_collection_name
 
@@ -148,7 +153,7 @@ def check_is_file(layout: Layout, name: str) -> None:
     """See to it that a collection whose log cannot be used is not taken for one without.
 
     Raises:
-        Failure: something else than a file has the log's name.
+        Failure: Something else than a file has the log's name.
     """
     path = layout.log_path(name)
     if path.is_symlink():
@@ -158,23 +163,23 @@ def check_is_file(layout: Layout, name: str) -> None:
         )
         raise Failure(message, Status.STORE)
     if path.exists() and not path.is_file():
-        raise Failure(f"{path} is no regular file, and no log: rename or move it", Status.STORE)
+        raise Failure(f"{path} is not a regular file, and no log: rename or move it", Status.STORE)
 
 
 def check_new_collection(store: Store, name: str, *, new: bool) -> None:
     """Say on stderr that a collection is new, if it is.
 
     Args:
-        store: where it would be made.
-        name: the collection.
-        new: whether its name may be like that of another one.
+        store: Where it would be made.
+        name: The collection.
+        new: Whether its name may be like that of another one.
 
     Raises:
-        Failure: it may not, and is; or something that is no regular file has its name.
-        InvalidNameError: it cannot be the name of one.
+        Failure: It may not, and is; or something that is not a regular file has its name.
+        InvalidNameError: It cannot be the name of one.
     """
     from taskstore._format.names import check_collection_name
-    from taskstore._survey.nearest import slip
+    from taskstore._text import slip
 
     layout = Layout(store.path)
     names, _ = layout.collections()
@@ -186,15 +191,3 @@ def check_new_collection(store: Store, name: str, *, new: bool) -> None:
         message = f"no collection {name!r} yet; did you mean {meant!r}? (--new makes it)"
         raise Failure(message, Status.USAGE)
     note(f"{name} is a new collection")
-
-
-def told_of_settings(problems: Iterable[object], directory: Path) -> list[str]:
-    """Return the problems that a sync found, and that of the settings, as text.
-
-    A sync looks at its own part of config.toml only; what is wrong elsewhere stops every merge.
-    """
-    from taskstore._doctor.policies import settings_problem
-
-    of_settings = settings_problem(Layout(directory))
-    found = [*map(str, problems), *([] if of_settings is None else [of_settings])]
-    return list(dict.fromkeys(found))

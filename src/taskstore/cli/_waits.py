@@ -11,8 +11,6 @@ import click
 from taskstore._log.layout import Layout
 from taskstore.cli._output import note
 
-__all__ = ["waits_told"]
-
 _PATIENCE = 1.0
 """How long one waits without being told for whom, in seconds."""
 
@@ -42,7 +40,7 @@ def waits_told(layout: Layout) -> Iterator[None]:
 
 
 def _holder(layout: Layout, fd: int) -> str:
-    from taskstore._doctor.holders import holder
+    from taskstore._doctor.log_checks import holder
 
     # Whoever has the turn waits as well, for the one who has the gate.
     at_gate = holder(layout.gate_path) if _is_file(fd, layout.turn_path) else None

@@ -14,9 +14,8 @@ from taskstore.cli._store import check_new_collection, uses_store
 from taskstore.errors import StaleRecordError
 
 if TYPE_CHECKING:
-    from taskstore._store.store import Store
+    from taskstore._api.store import Store
 
-__all__ = ["command"]
 
 _SHAPE = "give an object, or an array of objects"
 
@@ -62,14 +61,14 @@ def command(
 
 
 def _new_fields(store: Store, collection: str, records: list[dict[str, Any]]) -> Sequence[str]:
-    from taskstore._survey.assignments import check_new_fields
+    from taskstore._survey.fields import check_new_fields
 
     names = dict.fromkeys(name for record in records for name in record)
     return check_new_fields(store, collection, names)
 
 
 def _from_fields(store: Store, collection: str, fields: tuple[str, ...]) -> dict[str, Any]:
-    from taskstore._survey.assignments import parse_assignments
+    from taskstore._survey.fields import parse_assignments
 
     if not fields:
         raise click.UsageError("Missing argument 'FIELD=VALUE...', or - for JSON from stdin.")

@@ -10,9 +10,7 @@ from taskstore.cli._output import json_option, warn, write_json, write_table
 from taskstore.cli._store import uses_store
 
 if TYPE_CHECKING:
-    from taskstore._store.store import Store
-
-__all__ = ["command"]
+    from taskstore._api.store import Store
 
 
 @click.command("collections")

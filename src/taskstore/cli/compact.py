@@ -8,13 +8,15 @@ import attrs
 import click
 
 from taskstore.cli._completion import complete_collection
-from taskstore.cli._output import json_option, progress, size, to_terminal, write_json, write_table
+from taskstore.cli._errors import reporting
+from taskstore.cli._output import json_option, size, to_terminal, write_json, write_table
+from taskstore.cli._progress import progress
 from taskstore.cli._store import check_collection, uses_store
 
 if TYPE_CHECKING:
-    from taskstore._store.store import Store
+    from taskstore._api.store import Store
+    from taskstore._api.upkeep_calls import CompactReport
 
-__all__ = ["command"]
 
 _DAY_MS = 24 * 60 * 60 * 1000
 
@@ -40,7 +42,7 @@ def command(
     all_: bool,
     as_json: bool,
 ) -> None:
-    """Write the logs of COLLECTIONS anew with the newest line of each record only.
+    """Rewrite the logs of COLLECTIONS with the newest line of each record only.
 
     Lines that stay keep their bytes and their order, and lines that are no record stay too. What
     `history` shows is gone afterwards, but for what git has.
@@ -67,6 +69,11 @@ def command(
                     on_progress=lambda _, done, total, update=update: update(done, total),  # type: ignore[misc]
                 )
             )
+    with reporting("the logs were compacted"):
+        _show(reports, as_json=as_json)
+
+
+def _show(reports: list[CompactReport], *, as_json: bool) -> None:
     if as_json:
         write_json([attrs.asdict(report) for report in reports])
         return

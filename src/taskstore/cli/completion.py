@@ -5,9 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from taskstore.cli import COMPLETION
 from taskstore.cli._output import write
-
-__all__ = ["command"]
 
 
 @click.command("completion")
@@ -24,4 +23,6 @@ def command(ctx: click.Context, shell: str) -> None:
     """
     made = get_completion_class(shell)
     assert made is not None
-    write(made(ctx.find_root().command, {}, "taskstore", "_TASKSTORE_COMPLETE").source())
+    script = made(ctx.find_root().command, {}, "taskstore", COMPLETION).source()
+    for line in script.removesuffix("\n").split("\n"):
+        write(line)

@@ -9,14 +9,12 @@ import click
 
 from taskstore.cli._arguments import collection_argument, ids_argument, not_found, where_option
 from taskstore.cli._errors import Failure, Status, reporting
-from taskstore.cli._output import json_option, note, to_terminal, write, write_json
+from taskstore.cli._output import confirmed, json_option, note, to_terminal, write, write_json
 from taskstore.cli._store import check_collection, uses_store
 
 if TYPE_CHECKING:
+    from taskstore._api.store import Store
     from taskstore._query.conditions import Condition
-    from taskstore._store.store import Store
-
-__all__ = ["command"]
 
 
 @click.command("delete")
@@ -73,7 +71,7 @@ def command(
 def _passing(
     store: Store, collection: str, filters: tuple[str, ...], *, ask: bool
 ) -> tuple[str, ...]:
-    from taskstore._survey.filters import parse_filters
+    from taskstore._survey.fields import parse_filters
 
     conditions: list[Condition] = parse_filters(store, collection, filters)
     ids = tuple(record["id"] for record in store.iterate(collection, *conditions))
@@ -83,6 +81,6 @@ def _passing(
                 f"{len(ids)} records would be deleted: say --yes, or look first with --dry-run",
                 Status.USAGE,
             )
-        if not click.confirm(f"Delete {len(ids)} records of {collection}?", err=True):
+        if not confirmed(f"Delete {len(ids)} records of {collection}?"):
             raise Failure("nothing was deleted")
     return ids

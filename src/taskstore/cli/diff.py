@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,13 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from taskstore.cli._errors import Failure, Status, hint
-from taskstore.cli._output import json_option, to_terminal, visible, write, write_json
+from taskstore.cli._output import Styled, json_option, write, write_json
 from taskstore.cli._store import locate, store_option
 
 if TYPE_CHECKING:
     from taskstore._diff.changes import RecordChange
-
-__all__ = ["command"]
 
 
 @click.command("diff")
@@ -73,17 +70,25 @@ def command(
 
 def _print_as_text(path: Path) -> None:
     from taskstore._diff.text import render_log
+    from taskstore._format.lines import OVERLONG
+    from taskstore._log.lines import chunks_of, split_lines
 
-    for line in render_log(path.read_bytes()):
-        write(visible(line))
+    with open(path, "rb", buffering=0) as file:
+        raws = [line.raw for line in split_lines(chunks_of(file))]
+    data = b"\n".join([OVERLONG.encode() if raw is None else raw for raw in raws])
+    for text in render_log(data):
+        write(text)
 
 
 def _changes(
     directory: Path, revisions: tuple[str, ...]
 ) -> Iterator[tuple[str, list[RecordChange]]]:
     from taskstore._diff.changes import compare_logs
+    from taskstore._evolution.shape import NO_SHAPE
     from taskstore._git.objects import read_sides
     from taskstore._git.repository import Repository
+    from taskstore._log.evolutions import newest_shapes
+    from taskstore._log.layout import Layout
     from taskstore.errors import GitError
 
     if len(revisions) > 2:
@@ -91,9 +96,10 @@ def _changes(
     repository = Repository.find(directory)
     if repository is None:
         raise Failure(f"{directory} lies in no git repository", Status.STORE)
+    shapes = newest_shapes(Layout(directory))
     try:
         for name, old, new in read_sides(repository, directory, revisions):
-            yield name, list(compare_logs(old, new))
+            yield name, list(compare_logs(old, new, shapes.get(name, NO_SHAPE)))
     except GitError as error:
         if not error.reason.startswith("no commit is called "):
             raise
@@ -108,12 +114,6 @@ _COLORS = {"+": "green", "-": "red", "created": "green", "deleted": "red", "chan
 def _show(collection: str, change: RecordChange) -> None:
     from taskstore._diff.text import describe
 
-    write(f"{visible(f'{collection}/{change.id}')}: {_colored(change.kind, change.kind)}")
+    write(f"{collection}/{change.id}: ", Styled(change.kind, _COLORS.get(change.kind)))
     for sign, text in (line for field in change.fields for line in describe(field)):
-        write(_colored(sign, f"  {sign} {visible(text)}"))
-
-
-def _colored(kind: str, text: str) -> str:
-    if kind in _COLORS and to_terminal() and not os.environ.get("NO_COLOR"):
-        return click.style(text, fg=_COLORS[kind])
-    return text
+        write(Styled(f"  {sign} {text}", _COLORS.get(sign)))

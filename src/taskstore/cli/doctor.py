@@ -1,4 +1,4 @@
-"""`taskstore doctor`: what is wrong, what it means, and what mends it."""
+"""`taskstore doctor`: what is wrong, what it means, and how to fix it."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import TYPE_CHECKING
 import click
 
 from taskstore._log.layout import Layout
-from taskstore.cli._errors import Status
-from taskstore.cli._output import json_option, note, to_terminal, visible, write, write_json
+from taskstore.cli._errors import Status, reporting
+from taskstore.cli._output import Styled, json_option, note, write, write_json
 from taskstore.cli._store import locate, store_option
 
 if TYPE_CHECKING:
     from taskstore._doctor.examination import Examination
     from taskstore._doctor.findings import Finding
 
-__all__ = ["command"]
 
 _COLORS = {"error": "red", "warning": "yellow", "info": "cyan", "fixed": "green"}
 
 
 @click.command("doctor")
-@click.option("--fix", is_flag=True, help="Mend what is safe to mend.")
+@click.option("--fix", is_flag=True, help="Fix what is safe to fix.")
 @click.option(
     "--types",
     "modules",
     multiple=True,
     metavar="MODULE",
     help="A module with record classes (package.module), to compare their merge policies with "
-    "config.toml. By default those that config.toml names. May be given several times.",
+    "config.toml. By default those that config.toml names and you trust; see `taskstore trust`. "
+    "May be given several times.",
 )
 @json_option
 @store_option
@@ -37,10 +37,10 @@ def command(store_path: Path | None, fix: bool, modules: tuple[str, ...], as_jso
     """Look at everything that can be wrong with the store and its place in git.
 
     Without --fix nothing is changed. With it, what is safe is mended: what is missing is installed,
-    the cache is made anew from the logs, what a crash left is settled, and logs that a merge left
+    the cache is rebuilt from the logs, what a crash left is settled, and logs that a merge left
     in conflict are merged by record and staged. No line of a log is removed, but in such a merge.
 
-    Exit status: 0 nothing has to be done; 1 something has; 3 no store, or one of a newer version;
+    Exit status: 0 no problems found; 1 something has; 3 no store, or one of a newer version;
     4 another program was in the way.
 
     \b
@@ -60,36 +60,35 @@ def command(store_path: Path | None, fix: bool, modules: tuple[str, ...], as_jso
     except GitError as error:
         repository = error
     found = (mend if fix else examine)(layout, repository, types)
-    if as_json:
-        write_json({"store": str(layout.directory), **found.to_dict()})
-    else:
-        _show(found)
+    with reporting("what is safe to fix was fixed" if fix else "nothing was changed"):
+        if as_json:
+            write_json({"store": str(layout.directory), **found.to_dict()})
+        else:
+            _show(found)
     if not found.ok:
         click.get_current_context().exit(Status.NO)
 
 
 def _show(found: Examination) -> None:
     for log in found.merged:
-        write(visible(f"merged {log.name}{' as far as possible' if log.is_left else ''}"))
+        write(f"merged {log.name}{' as far as possible' if log.is_left else ''}")
         for line in log.lines:
-            write(visible(f"    {line}"))
+            write(f"    {line}")
     for finding in found.fixed:
         _show_finding("fixed", finding)
     for finding in found.findings:
         _show_finding(finding.level, finding)
     if found.ok:
-        note("nothing has to be done")
+        note("no problems found")
     elif any(finding.is_safe for finding in found.findings):
-        note("`taskstore doctor --fix` mends what is marked with *")
+        note("`taskstore doctor --fix` fixes what is marked with *")
 
 
 def _show_finding(label: str, finding: Finding) -> None:
     mark = "*" if finding.is_safe and label != "fixed" else " "
     head = f"{label}{mark}".ljust(9)
-    write(
-        (click.style(head, fg=_COLORS[label]) if to_terminal() else head) + visible(finding.message)
-    )
+    write(Styled(head, _COLORS[label]), finding.message)
     if label != "fixed":
-        write(visible(f"         {finding.meaning}"))
+        write(f"         {finding.meaning}")
         if finding.remedy:
-            write(visible(f"         -> {finding.remedy}"))
+            write(f"         -> {finding.remedy}")

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -19,20 +19,13 @@ from taskstore.cli._arguments import (
     where_option,
 )
 from taskstore.cli._errors import Failure, Status
-from taskstore.cli._output import (
-    VisibleStream,
-    note,
-    progress,
-    standard_output,
-    ticked,
-    to_terminal,
-)
+from taskstore.cli._output import data_output, note
+from taskstore.cli._progress import progress, ticked
 from taskstore.cli._store import check_collection, uses_store
 
 if TYPE_CHECKING:
-    from taskstore._store.store import Store
+    from taskstore._api.store import Store
 
-__all__ = ["command"]
 
 _BOM = "\ufeff"
 
@@ -78,7 +71,7 @@ def command(
       taskstore export plans --where status=open --columns id,title -f csv | column -s, -t
     """
     from taskstore._exchange.formats import write_records
-    from taskstore._survey.filters import parse_filters
+    from taskstore._survey.fields import parse_filters
 
     check_collection(store, collection)
     chosen = format or _format_of(output)
@@ -88,7 +81,7 @@ def command(
     # One snapshot for all passes over the records.
     with (
         store.session(read_only=True),
-        _opened(output) as stream,
+        _opened(output, chosen) as stream,
         progress(f"Exporting {collection}") as update,
     ):
         total = store.count(collection, *conditions)
@@ -108,7 +101,7 @@ def _format_of(output: Path | None) -> str:
     """Return the format that is written where none is named.
 
     Raises:
-        Failure: the file's name says one that cannot be written.
+        Failure: The file's name says one that cannot be written.
     """
     from taskstore._exchange.formats import SUFFIXES, format_of
 
@@ -118,7 +111,7 @@ def _format_of(output: Path | None) -> str:
     if found is None:
         known = ", ".join(SUFFIXES)
         raise Failure(
-            f"{output}: {output.suffix!r} is no format that can be written: give it a name with "
+            f"{output}: {output.suffix!r} is not a format that can be written: give it a name with "
             f"one of {known}, or say --format jsonl, json or csv",
             Status.USAGE,
         )
@@ -126,16 +119,10 @@ def _format_of(output: Path | None) -> str:
 
 
 @contextlib.contextmanager
-def _opened(path: Path | None) -> Iterator[TextIO]:
+def _opened(path: Path | None, format: str) -> Iterator[TextIO]:
     """Open the output without translation of newlines; a file gets its name when it is whole."""
     if path is None:
-        # What is written in between stays in order.
-        stdout = standard_output()
-        stdout.flush()
-        if to_terminal():
-            yield cast("TextIO", VisibleStream(stdout))
-            return
-        with open(os.dup(stdout.fileno()), "w", encoding="utf-8", newline="") as stream:
+        with data_output(format) as stream:
             yield stream
         return
     if path.exists() and not path.is_file():

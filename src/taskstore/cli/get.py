@@ -11,9 +11,7 @@ from taskstore.cli._output import json_option, write, write_facts, write_json
 from taskstore.cli._store import check_collection, uses_store
 
 if TYPE_CHECKING:
-    from taskstore._store.store import Store
-
-__all__ = ["command"]
+    from taskstore._api.store import Store
 
 
 @click.command("get")

@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taskstore._log.layout import Layout
-from taskstore.cli._errors import Failure, Status
-from taskstore.cli._output import json_option, note, visible, warn, write, write_json
+from taskstore.cli._errors import Failure, Status, reporting
+from taskstore.cli._output import json_option, note, warn, write, write_json
 from taskstore.cli._store import locate, store_option
 
 if TYPE_CHECKING:
     from taskstore._git.installation import Done
     from taskstore._git.repository import Repository
     from taskstore._git.status import Status as GitStatus
-
-__all__ = ["command", "repository_of", "show_installation"]
 
 
 @click.group("git")
@@ -108,17 +106,18 @@ def show_installation(
     from taskstore._git.status import look
 
     status = look(repository, directory)
-    if as_json:
-        report = {"changed": done.changed, "left": done.left, "status": status.to_dict()}
-        write_json(report if facts is None else {**facts, "git": report})
-        return
-    for part in done.changed:
-        note(f"installed: {part}")
-    if not done.changed:
-        note("nothing to install" if status.ok else "nothing more to install")
-    for part in done.left:
-        warn(f"not installed: {part}")
-    _show_lines(status)
+    with reporting("what could be installed was installed"):
+        if as_json:
+            report = {"changed": done.changed, "left": done.left, "status": status.to_dict()}
+            write_json(report if facts is None else {**facts, "git": report})
+            return
+        for part in done.changed:
+            note(f"installed: {part}")
+        if not done.changed:
+            note("nothing to install" if status.ok else "nothing more to install")
+        for part in done.left:
+            warn(f"not installed: {part}")
+        _show_lines(status)
 
 
 def _show_lines(status: GitStatus) -> None:
@@ -133,7 +132,7 @@ def _show_lines(status: GitStatus) -> None:
         between = ",\n" if file.endswith(".json") else "\n"
         text = between.join(item["text"] for item in to_add if item["file"] == file)
         for row in text.split("\n"):
-            write(visible(row))
+            write(row)
     if status.owner.after:
         note("")
         note(f"then run: {status.owner.after}")
@@ -158,7 +157,8 @@ def uninstall(store_path: Path | None, as_json: bool) -> None:
     directory = locate(store_path)
     done = take_out(repository_of(directory), directory)
     if as_json:
-        write_json({"changed": done.changed, "left": done.left})
+        with reporting("what was installed was taken out"):
+            write_json({"changed": done.changed, "left": done.left})
         return
     for part in done.changed:
         note(f"taken out: {part}")
@@ -189,7 +189,7 @@ def status(store_path: Path | None, as_json: bool) -> None:
         write_json(found.to_dict())
     else:
         for row in _rows(found):
-            write(visible(row))
+            write(row)
         _show_lines(found)
     if not found.ok:
         for path in found.overridden:
@@ -209,7 +209,7 @@ def _rows(found: GitStatus) -> list[str]:
     if found.settings:
         rows.append(f"merge driver: not configured in this clone ({', '.join(found.settings)})")
     elif not found.has_python:
-        rows.append(f"merge driver: inert, there is no Python at {found.python}")
+        rows.append(f"merge driver: inert, Python is missing at {found.python}")
     else:
         rows.append(f"merge driver: ok, run by {found.python}")
     for hook, is_there in found.hooks.items():
@@ -230,7 +230,7 @@ def _why_not(found: GitStatus) -> str:
 
 
 @command.command(
-    "hook", short_help="Do what a hook is to do.", context_settings={"ignore_unknown_options": True}
+    "hook", short_help="Run a hook.", context_settings={"ignore_unknown_options": True}
 )
 @click.argument("name")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -238,7 +238,7 @@ def hook(name: str, arguments: tuple[str, ...]) -> None:
     """Do what a hook of git is to do; the installed hooks call this.
 
     `pre-commit` refuses unusable lines and conflict markers that the commit would add to a log, and
-    a log that was begun anew in the place of another. It reads the index and changes nothing. All
+    a log that was started over in the place of another. It reads the index and changes nothing. All
     others bring the caches of the repository's stores up to date, quietly.
 
     Exit status: 0; 1 the commit is refused.
@@ -249,7 +249,7 @@ def hook(name: str, arguments: tuple[str, ...]) -> None:
     """
     from taskstore._git.repository import Repository
 
-    repository = Repository.find(Path.cwd())
+    repository = Repository.around(Path.cwd())
     if repository is None:
         return
     if name == "pre-commit":
@@ -278,13 +278,13 @@ def _check_staged(repository: Repository) -> None:
         note(f"{shown(name)}: another log, without {lost} record(s) that this one has in git")
     if found.problems:
         raise Failure(
-            f"{len(found.problems)} unusable line(s) would be committed: mend or remove them, "
+            f"{len(found.problems)} unusable line(s) would be committed: fix or remove them, "
             "`git add` the file, and commit again (`git commit --no-verify` commits them as they "
             "are)"
         )
     if found.replaced:
         raise Failure(
-            f"{len(found.replaced)} log(s) would be replaced by one that was begun anew, as "
+            f"{len(found.replaced)} log(s) would be replaced by one that was started over, as "
             "happens where a sparse checkout left out the store: `taskstore doctor` says how to "
             "join the two (`git commit --no-verify` drops the old one)"
         )
@@ -297,7 +297,7 @@ def _refresh(repository: Repository) -> None:
         # Who has no cache has no use for one; the first open makes it.
         if not Layout(directory).cache_path.exists():
             continue
-        from taskstore._store.store import Store
+        from taskstore._api.store import Store
 
         try:
             with Store.open(directory, create=False, lock_timeout=_PATIENCE):

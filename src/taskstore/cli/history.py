@@ -13,9 +13,8 @@ from taskstore.cli._output import json_option, moment, to_terminal, write_json, 
 from taskstore.cli._store import check_collection, uses_store
 
 if TYPE_CHECKING:
-    from taskstore._store.store import Store
+    from taskstore._api.store import Store
 
-__all__ = ["command"]
 
 _LONG = 60
 

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from taskstore.cli._arguments import collection_argument, new_option, standard_input
 from taskstore.cli._errors import Failure, Status, reporting
-from taskstore.cli._output import (
-    json_option,
-    note,
-    progress,
-    write_facts,
-    write_json,
-)
+from taskstore.cli._output import json_option, note, write_facts, write_json
+from taskstore.cli._progress import progress
 from taskstore.cli._store import check_new_collection, uses_store
 
 if TYPE_CHECKING:
+    from taskstore._api.store import Store
     from taskstore._exchange.importing import ImportPlan, Skipped
-    from taskstore._store.store import Store
 
-__all__ = ["command"]
 
 _NAMED = 20
 """How many of those that were left out are named."""
@@ -51,7 +46,7 @@ _NAMED = 20
 )
 @click.option("--id", "id_field", metavar="FIELD", help="The field that has the ids.")
 @click.option("--make-ids", is_flag=True, help="Give an id to records that have none.")
-@click.option("--strict", is_flag=True, help="Import nothing if anything is no usable record.")
+@click.option("--strict", is_flag=True, help="Import nothing if anything is not a usable record.")
 @new_option
 @json_option
 @uses_store(write=True)
@@ -94,8 +89,10 @@ def command(
     chosen = format or ("jsonl" if name == "-" else format_of(name))
     if chosen is None:
         raise Failure(f"{name}: what format is it? say --format jsonl, json or csv", Status.USAGE)
-    data = standard_input().buffer.read() if name == "-" else file.read_bytes()
-    items = read_items(data, chosen, lambda field: field_kinds(store, collection, field))
+    with _opened(file) as stream:
+        # All of it before the transaction, in which nobody else can write.
+        found = read_items(stream, chosen, lambda field: field_kinds(store, collection, field))
+        items = list(found)
     try:
         with progress(f"Importing {name}") as update:
             plan = import_records(
@@ -116,6 +113,12 @@ def command(
     _report(plan, name, dry_run=dry_run, as_json=as_json)
     if plan.faults:
         raise click.exceptions.Exit(Status.NO)
+
+
+def _opened(file: Path) -> AbstractContextManager[BinaryIO]:
+    if str(file) == "-":
+        return nullcontext(standard_input().buffer)
+    return open(file, "rb")
 
 
 def _report(plan: ImportPlan, name: str, *, dry_run: bool, as_json: bool) -> None:

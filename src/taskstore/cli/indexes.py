@@ -17,9 +17,8 @@ from taskstore.cli._store import check_collection, opened, store_option, uses_st
 from taskstore.cli._waits import waits_told
 
 if TYPE_CHECKING:
-    from taskstore._store.store import Store
+    from taskstore._api.store import Store
 
-__all__ = ["command"]
 
 _COLUMNS = ("collection", "field", "type", "source", "records")
 
@@ -55,7 +54,7 @@ def show(store: Store, collection: str | None, *, as_json: bool) -> None:
     Example:
       taskstore indexes show issues
     """
-    from taskstore._survey.indexes import indexes
+    from taskstore._survey.summary import indexes
 
     if collection is not None:
         check_collection(store, collection)
@@ -100,7 +99,7 @@ def drop(store_path: Path | None, collection: str, fields: tuple[str, ...]) -> N
     Example:
       taskstore indexes drop issues priority
     """
-    from taskstore._survey.indexes import indexes
+    from taskstore._survey.summary import indexes
 
     with opened(store_path) as store:
         check_collection(store, collection)

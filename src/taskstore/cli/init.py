@@ -9,13 +9,11 @@ from typing import Any
 import click
 
 from taskstore._log.layout import Layout
-from taskstore.cli._errors import Failure, Status
+from taskstore.cli._errors import Failure, Status, reporting
 from taskstore.cli._output import json_option, note, write_json
 from taskstore.cli._store import store_option
 from taskstore.cli.git import repository_of, show_installation
 from taskstore.errors import GitError, StoreNotFoundError
-
-__all__ = ["command"]
 
 
 @click.command("init")
@@ -24,8 +22,8 @@ __all__ = ["command"]
     "modules",
     multiple=True,
     metavar="MODULE",
-    help="A module with record classes (package.module): their merge policies are written to "
-    "config.toml. May be given several times.",
+    help="A module with record classes (package.module), which is imported and trusted from then "
+    "on: their merge policies are written to config.toml. May be given several times.",
 )
 @click.option(
     "--hooks/--no-hooks",
@@ -68,6 +66,11 @@ def command(
     if with_git:
         _install(layout, with_hooks, as_json, facts)
     elif as_json:
+        _write_without_git(facts)
+
+
+def _write_without_git(facts: dict[str, Any]) -> None:
+    with reporting("the store is there"):
         write_json({**facts, "git": None})
 
 
@@ -115,9 +118,12 @@ def _write_policies(layout: Layout, modules: tuple[str, ...]) -> list[str]:
     if not modules:
         return []
     from taskstore._doctor.policies import write_settings
+    from taskstore._doctor.trust import trust_modules
     from taskstore._doctor.types import load_types
 
-    return write_settings(layout, load_types(modules, folder=Path.cwd()), modules)
+    written = write_settings(layout, load_types(modules, folder=Path.cwd()), modules)
+    trust_modules(layout, modules)
+    return written
 
 
 def _install(layout: Layout, with_hooks: bool | None, as_json: bool, facts: dict[str, Any]) -> None:
@@ -129,6 +135,6 @@ def _install(layout: Layout, with_hooks: bool | None, as_json: bool, facts: dict
         done = install(repository, layout.directory, with_hooks=with_hooks)
         show_installation(repository, layout.directory, done, as_json=as_json, facts=facts)
     elif as_json:
-        write_json({**facts, "git": None})
+        _write_without_git(facts)
     else:
         note("no git repository here: after `git init`, run `taskstore git install`")

@@ -18,16 +18,14 @@ from taskstore.cli._output import json_option, note, to_terminal, write, write_j
 from taskstore.cli._store import check_collection, uses_store
 
 if TYPE_CHECKING:
-    from taskstore._store.store import Store
-
-__all__ = ["command"]
+    from taskstore._api.store import Store
 
 
 @click.command("list")
 @collection_argument
 @where_option
 @sort_option
-@click.option("-n", "--limit", type=click.IntRange(min=0), help="At most so many records.")
+@click.option("-n", "--limit", type=click.IntRange(min=0), help="At most this many records.")
 @click.option("--offset", type=click.IntRange(min=0), help="How many records to skip first.")
 @columns_option
 @click.option("--count", "only_count", is_flag=True, help="Print only how many there are.")
@@ -59,7 +57,7 @@ def command(
       taskstore list plans --sort -priority --limit 10 --columns id,title
       taskstore list plans --json | jq '.[].title'
     """
-    from taskstore._survey.filters import parse_filters
+    from taskstore._survey.fields import parse_filters
 
     check_collection(store, collection)
     conditions = parse_filters(store, collection, filters)

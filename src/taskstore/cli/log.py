@@ -9,16 +9,16 @@ import click
 
 from taskstore.cli._arguments import ids_hint
 from taskstore.cli._errors import Failure, hint
-from taskstore.cli._output import json_option, note, to_terminal, visible, write, write_json
+from taskstore.cli._output import Styled, json_option, note, write, write_json
 from taskstore.cli._store import check_is_file, locate, opened, store_option
 
 if TYPE_CHECKING:
     from taskstore._diff.changes import RecordChange
+    from taskstore._evolution.shape import Shape
     from taskstore._git.history import Commit, Version
 
-__all__ = ["command"]
 
-Told = list[tuple["Version", "RecordChange | None"]]
+Told = list[tuple["Version", "RecordChange | None", "dict[str, Any]"]]
 
 
 @click.command("log")
@@ -46,17 +46,19 @@ def command(store_path: Path | None, id: str, collection: str | None, as_json: b
         write_json([_as_json(name, told) for name, told in found.items()])
         return
     for name, told in found.items():
-        for version, change in told:
+        for version, change, _ in told:
             _show(f"{name}/{id}", version, change)
-    if not any(version.commit for told in found.values() for version, _ in told):
+    if not any(version.commit for told in found.values() for version, _, _ in told):
         note("git knows no commit of it")
 
 
 def _found(directory: Path, id: str, collection: str | None) -> dict[str, Told]:
+    from taskstore._evolution.shape import NO_SHAPE
     from taskstore._format.names import check_collection_name
     from taskstore._git.history import versions
     from taskstore._git.objects import logs_at
     from taskstore._git.repository import Repository
+    from taskstore._log.evolutions import newest_shapes
     from taskstore._log.layout import Layout
     from taskstore.errors import GitError
 
@@ -64,6 +66,8 @@ def _found(directory: Path, id: str, collection: str | None) -> dict[str, Told]:
     try:
         repository = Repository.find(directory)
     except GitError as error:
+        if error.status is not None:
+            raise  # git has a history, and does not give it
         note(f"without git's history: {error}")
         repository = None
     if collection is not None:
@@ -73,7 +77,10 @@ def _found(directory: Path, id: str, collection: str | None) -> dict[str, Told]:
         tracked = {} if repository is None else logs_at(repository, "HEAD", directory)
         names = sorted({*layout.collections()[0], *tracked})
     found = {name: versions(layout.log_path(name), id, repository) for name in names}
-    return {name: _told(id, items) for name, items in found.items() if items}
+    shapes = newest_shapes(layout)
+    return {
+        name: _told(id, items, shapes.get(name, NO_SHAPE)) for name, items in found.items() if items
+    }
 
 
 def _missing(directory: Path, id: str, collection: str | None) -> str:
@@ -89,21 +96,27 @@ def _missing(directory: Path, id: str, collection: str | None) -> str:
     return f"no version of a record {id!r} in {where}{directory}{end}"
 
 
-def _told(id: str, versions: list[Version]) -> Told:
-    """Return each version with what it changed."""
+def _told(id: str, versions: list[Version], shape: Shape) -> Told:
+    """Return each version with what it changed, and its fields, all in one shape."""
     from taskstore._diff.changes import compare_records
+    from taskstore._format.lines import decode_object
 
-    return [(each, compare_records(id, each.before, each.raw)) for each in versions]
+    return [
+        (
+            each,
+            compare_records(id, each.before, each.raw, shape),
+            decode_object(shape.shown(each.raw)),
+        )
+        for each in versions
+    ]
 
 
 def _as_json(collection: str, told: Told) -> dict[str, Any]:
     return {"collection": collection, "versions": [_version(*item) for item in told]}
 
 
-def _version(version: Version, change: RecordChange | None) -> dict[str, Any]:
+def _version(version: Version, change: RecordChange | None, data: dict[str, Any]) -> dict[str, Any]:
     import attrs
-
-    from taskstore._format.lines import decode_object
 
     return {
         "updated_at": version.updated_at,
@@ -112,7 +125,7 @@ def _version(version: Version, change: RecordChange | None) -> dict[str, Any]:
         "commit": None if version.commit is None else attrs.asdict(version.commit),
         "change": "none" if change is None else change.kind,
         "fields": [] if change is None else [field.to_dict() for field in change.fields],
-        "data": decode_object(version.raw),
+        "data": data,
     }
 
 
@@ -121,14 +134,12 @@ def _show(name: str, version: Version, change: RecordChange | None) -> None:
 
     kind = "unchanged" if change is None else change.kind
     head = f"{_when(version)}  {name}: {kind}"
-    if to_terminal():
-        head = click.style(visible(head), bold=True)
-    write(head if to_terminal() else visible(head))
+    write(Styled(head, bold=True))
     place = "not in the log any more" if version.line is None else f"line {version.line}"
-    write(visible(f"    {place}, {_commit(version.commit)}"))
+    write(f"    {place}, {_commit(version.commit)}")
     for field in () if change is None else change.fields:
         for sign, text in describe(field):
-            write(f"  {sign} {visible(text)}")
+            write(f"  {sign} {text}")
 
 
 def _when(version: Version) -> str:

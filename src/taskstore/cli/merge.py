@@ -10,15 +10,20 @@ from pathlib import Path
 
 import click
 
+from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
+from taskstore._evolution.graph import Graph, graphs_of
+from taskstore._format.lines import LineError
 from taskstore._format.names import check_collection_name
+from taskstore._log.evolutions import read_stated
+from taskstore._log.layout import Layout
+from taskstore._log.lines import chunks_of, whole_lines
+from taskstore._merge.policies import OF_EVOLUTIONS
 from taskstore._merge.report import lines_of
 from taskstore._merge.three_way import merge_logs
-from taskstore.errors import InvalidNameError, TaskstoreError
-
-__all__ = ["command"]
+from taskstore.cli._output import note
+from taskstore.errors import InvalidNameError, TaskstoreError, UnknownRevisionError
 
 _MERGED, _LEFT, _FAILED = 0, 1, 2
-_STORE = ".taskstore"
 
 
 class _DriverError(Exception):
@@ -65,19 +70,37 @@ def command(ctx: click.Context, base: Path, ours: Path, theirs: Path, path: Path
 
 
 def _merge(base: Path, ours: Path, theirs: Path, path: Path | None, name: str) -> int:
+    from taskstore._git.files import write
+
     if path is not None and not _is_log(path):
-        _replace(ours, _union(base, ours, theirs))
+        write(ours, _union(base, ours, theirs))
         return _MERGED
     log = path or ours
     policies = _policies(log) if _is_log(log) else {}
-    before = ours.read_bytes()
+    before = _read(ours)
+    sides = _read(base), before, _read(theirs)
+    stated = _stated(log) if _is_log(log) else {}
+    graphs = graphs_of(sorted(stated.items()))[0]
     with _no_collection():
-        merged = merge_logs(base.read_bytes(), before, theirs.read_bytes(), policies)
+        try:
+            merged = merge_logs(*sides, policies, graphs.get(log.stem))
+        except UnknownRevisionError:
+            # Their evolutions come with the same merge.
+            graphs = _graphs_in_git(log, stated)
+            merged = merge_logs(*sides, policies, graphs.get(log.stem))
     if merged.data != before:
-        _replace(ours, merged.data)
+        write(ours, merged.data)
     for line in lines_of(merged):
         _say(f"{name}: {line}")
     return _LEFT if merged.is_left else _MERGED
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return whole_lines(chunks_of(file))
+    except LineError as error:
+        raise _DriverError(f"{path}: {error}: shorten the line, or merge by hand") from None
 
 
 @contextlib.contextmanager
@@ -97,33 +120,46 @@ def _is_log(path: Path) -> bool:
         check_collection_name(path.stem)
     except InvalidNameError:
         return False
-    return path.suffix == ".jsonl" and path.absolute().parent.name == _STORE
+    return path.suffix == ".jsonl" and path.absolute().parent.name == Layout.NAME
+
+
+def _stated(log: Path) -> dict[str, bytes]:
+    """Return the lines of the evolutions beside a log, by id."""
+    found: dict[str, bytes] = {}
+    for folder in (Path(), *_roots()):
+        found = read_stated(Layout(folder / log.parent)) | found
+    return found
+
+
+def _graphs_in_git(log: Path, stated: dict[str, bytes]) -> dict[str, Graph]:
+    from taskstore._git.evolutions import graphs_at_hand
+    from taskstore._git.run import Git, is_installed
+
+    if log.is_absolute() or not is_installed():
+        return graphs_of(sorted(stated.items()))[0]
+    name = (log.parent / f"{EVOLUTIONS}{log.suffix}").as_posix()
+    return graphs_at_hand(Git(Path.cwd()), name, stated)
 
 
 def _policies(log: Path) -> Mapping[str, str]:
     """Return the policies of a log's collection, which the config.toml beside it has."""
+    if log.stem == EVOLUTIONS:
+        return OF_EVOLUTIONS
     for folder in (Path(), *_roots()):
-        config = folder / log.parent / "config.toml"
-        try:
-            text = config.read_text(encoding="utf-8")
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except UnicodeDecodeError:
-            raise _DriverError(f"{config}: not UTF-8") from None
-        return _parsed(text, str(config), log)
+        layout = Layout(folder / log.parent)
+        if os.path.lexists(layout.config_path):
+            return _parsed(layout.read_config(), str(layout.config_path), log)
     return _policies_in_git(log)
 
 
 def _policies_in_git(log: Path) -> Mapping[str, str]:
     """Return what a config.toml says that is not checked out, as in a sparse checkout."""
-    from taskstore._git.run import Git
-    from taskstore.errors import GitError
+    from taskstore._git.run import Git, is_installed
 
+    if log.is_absolute() or not is_installed():
+        return {}
     config = log.parent / "config.toml"
-    try:
-        data = None if log.is_absolute() else Git(Path.cwd()).tracked(config.as_posix())
-    except GitError:
-        data = None  # who merges without git has no more than the files
+    data = Git(Path.cwd()).tracked(config.as_posix())
     if data is None:
         return {}
     try:
@@ -146,35 +182,12 @@ def _roots() -> list[Path]:
 
 def _union(base: Path, ours: Path, theirs: Path) -> bytes:
     """Return what git makes of a file that has the attribute merge=union and no driver."""
-    import subprocess
+    from taskstore._git.run import LOG_BYTES, Git
 
     # The files are named from where we are, and a name may begin with a dash.
-    files = [file.absolute() for file in (ours, base, theirs)]
-    call = ["git", "merge-file", "--union", "--stdout", *map(str, files)]
-    done = subprocess.run(call, capture_output=True, check=False)  # noqa: S603 - no shell
-    if done.returncode != 0:
-        reason = done.stderr.decode(errors="replace").strip() or "no reason given"
-        raise _DriverError(f"git merge-file --union: {reason}")
-    return done.stdout
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Give a file its new content, wholly or not at all."""
-    target = path.resolve()
-    draft = target.with_name(f"{target.name}.{os.urandom(4).hex()}.tmp")
-    mode = target.stat().st_mode & 0o7777
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
-    try:
-        with open(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(fd)
-        draft.chmod(mode)
-        os.replace(draft, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            draft.unlink()
-        raise
+    files = [str(file.absolute()) for file in (ours, base, theirs)]
+    git = Git.elsewhere(ours.absolute().parent)
+    return git.run("merge-file", "--union", "--stdout", *files, limit=3 * LOG_BYTES).data
 
 
 def _failed(name: str, reason: str) -> int:
@@ -183,6 +196,4 @@ def _failed(name: str, reason: str) -> int:
 
 
 def _say(message: str) -> None:
-    # Whoever reads it may be gone, which must not change what the exit status says.
-    with contextlib.suppress(OSError, ValueError):
-        click.echo(f"taskstore merge: {message}", err=True)
+    note(f"taskstore merge: {message}")

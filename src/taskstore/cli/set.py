@@ -22,9 +22,8 @@ from taskstore.cli._store import check_collection, uses_store
 from taskstore.errors import RecordNotFoundError, StaleRecordError
 
 if TYPE_CHECKING:
-    from taskstore._store.store import Store
+    from taskstore._api.store import Store
 
-__all__ = ["command"]
 
 _LONG = 60
 
@@ -90,7 +89,7 @@ def command(
 
 
 def _changes(store: Store, collection: str, fields: tuple[str, ...]) -> dict[str, Any]:
-    from taskstore._survey.assignments import parse_assignments
+    from taskstore._survey.fields import parse_assignments
 
     if fields != ("-",):
         return parse_assignments(store, collection, fields)
@@ -109,8 +108,7 @@ def _check_fields(
     new: bool,
 ) -> Sequence[str]:
     """Return the names that are new fields."""
-    from taskstore._survey.assignments import check_new_fields
-    from taskstore._survey.fields import check_fields
+    from taskstore._survey.fields import check_fields, check_new_fields
 
     check_fields(store, collection, unset)
     if "id" in unset or "updated_at" in unset:
@@ -126,7 +124,7 @@ def _write(
     unset: tuple[str, ...],
     conditions: tuple[str, ...],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    from taskstore._survey.filters import parse_filters
+    from taskstore._survey.fields import parse_filters
 
     # The first claim of all is made before any record has the field.
     only_if = parse_filters(store, collection, conditions, new=changes)

@@ -12,13 +12,13 @@ import click
 
 from taskstore.cli._arguments import standard_input
 from taskstore.cli._errors import Failure, Status, hint
-from taskstore.cli._output import json_option, waiting, write_json_list, write_table
+from taskstore.cli._output import json_option, write_json_list, write_table
+from taskstore.cli._progress import waiting
 from taskstore.cli._store import uses_store
 
 if TYPE_CHECKING:
-    from taskstore._store.store import Store
+    from taskstore._api.store import Store
 
-__all__ = ["command"]
 
 _RESERVED = "sqlite_"
 """How the names begin under which SQLite lets nobody make a view."""
@@ -59,7 +59,7 @@ def command(
       taskstore sql 'SELECT status, count(*) FROM plans GROUP BY status'
       taskstore sql 'SELECT id FROM plans WHERE title LIKE :t' -p t '%ship%'
     """
-    from taskstore._cache.reading_sql import QueryError, answered
+    from taskstore._cache.sql.reading_sql import QueryError, answered
 
     text = standard_input().read() if query == "-" else query
     views = list(_views(store, text))
@@ -85,7 +85,7 @@ def _print(
 
 def _views(store: Store, query: str) -> Iterator[str]:
     """Yield what makes the views of the collections that a query may name."""
-    from taskstore._cache.reading_sql import view_sql
+    from taskstore._cache.sql.reading_sql import view_sql
     from taskstore._log.layout import Layout
     from taskstore._survey.fields import field_names
 

@@ -12,16 +12,14 @@ from taskstore.cli._output import (
     age,
     json_option,
     note,
-    progress,
     size,
     to_terminal,
     warn,
     write_json,
     write_table,
 )
-from taskstore.cli._store import opened, store_option, told_of_settings
-
-__all__ = ["command"]
+from taskstore.cli._progress import progress
+from taskstore.cli._store import opened, store_option
 
 _COLUMNS = (
     "collection",
@@ -32,7 +30,7 @@ _COLUMNS = (
     "last write",
     "cache",
 )
-_STATES = {"fresh": "fresh", "noted": "fresh", "replayed": "was stale: read anew"}
+_STATES = {"fresh": "fresh", "noted": "fresh", "replayed": "was stale: read again"}
 
 
 @click.command("status")
@@ -51,13 +49,16 @@ def command(store_path: Path | None, *, as_json: bool) -> None:
     """
     from taskstore._survey.summary import summaries
 
-    with progress("Reading the logs") as update, opened(store_path, refresh=False) as store:
+    with (
+        progress("Reading the logs") as update,
+        opened(store_path, refresh=False, warns=False) as store,
+    ):
         report = store.sync(on_progress=lambda _, done, total: update(done, total))
         found = summaries(store, report)
         path = str(store.path)
         cache = store.path / "taskstore.db"
         cache_size = cache.stat().st_size if cache.exists() else None
-    problems = told_of_settings((*report.strays, *report.recovered), store.path)
+    problems = [str(problem) for problem in (*report.strays, *report.recovered)]
     if as_json:
         write_json(
             {

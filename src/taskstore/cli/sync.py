@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from taskstore.cli._output import json_option, progress, warn, write_json, write_table
-from taskstore.cli._store import opened, store_option, told_of_settings
-
-__all__ = ["command"]
+from taskstore.cli._errors import reporting
+from taskstore.cli._output import json_option, warn, write_json, write_table
+from taskstore.cli._progress import progress
+from taskstore.cli._store import opened, store_option
 
 _COLUMNS = ("collection", "action", "lines", "records", "tombstones", "problems")
 
@@ -30,7 +30,10 @@ def command(store_path: Path | None, *, force: bool, as_json: bool) -> None:
       taskstore sync
       taskstore sync --force
     """
-    with progress("Reading the logs") as update, opened(store_path, refresh=False) as store:
+    with (
+        progress("Reading the logs") as update,
+        opened(store_path, refresh=False, warns=False) as store,
+    ):
         report = store.sync(force=force, on_progress=lambda _, done, total: update(done, total))
     rows = [
         (
@@ -43,11 +46,12 @@ def command(store_path: Path | None, *, force: bool, as_json: bool) -> None:
         )
         for part in report
     ]
-    problems = told_of_settings(report.problems, store.path)
-    if as_json:
-        collections = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
-        write_json({"collections": collections, "problems": problems})
-        return
-    write_table(_COLUMNS, rows, numbers=_COLUMNS[2:])
+    problems = [str(problem) for problem in report.problems]
+    with reporting("the cache was brought to what the logs say"):
+        if as_json:
+            collections = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+            write_json({"collections": collections, "problems": problems})
+            return
+        write_table(_COLUMNS, rows, numbers=_COLUMNS[2:])
     for problem in problems:
         warn(problem)

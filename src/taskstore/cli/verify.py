@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import click
 
-from taskstore.cli._errors import Status
-from taskstore.cli._output import (
-    json_option,
-    note,
-    waiting,
-    warn,
-    write,
-    write_json,
-)
+from taskstore.cli._errors import Status, reporting
+from taskstore.cli._output import json_option, note, warn, write, write_json
+from taskstore.cli._progress import waiting
 from taskstore.cli._store import opened, store_option
 
-__all__ = ["command"]
+if TYPE_CHECKING:
+    from taskstore._sync.verification import VerifyReport
 
 
 @click.command("verify")
-@click.option("--repair", is_flag=True, help="Make the cache of what differs anew from its log.")
+@click.option(
+    "--repair", is_flag=True, help="Rebuild the cache of each collection that differs from its log."
+)
 @json_option
 @store_option
 def command(store_path: Path | None, *, repair: bool, as_json: bool) -> None:
@@ -38,8 +36,16 @@ def command(store_path: Path | None, *, repair: bool, as_json: bool) -> None:
       taskstore verify
       taskstore verify --repair
     """
-    with opened(store_path) as store, waiting("Comparing the cache with the logs"):
+    with opened(store_path, warns=False) as store, waiting("Comparing the cache with the logs"):
         report = store.verify(repair=repair)
+    done = "the cache was repaired" if report.repaired else "the cache was compared, not changed"
+    with reporting(done):
+        _show(report, as_json=as_json)
+    if not report.ok and not report.repaired:
+        raise click.exceptions.Exit(Status.NO)
+
+
+def _show(report: VerifyReport, *, as_json: bool) -> None:
     problems = [str(problem) for problem in report.problems]
     if as_json:
         write_json(
@@ -57,8 +63,6 @@ def command(store_path: Path | None, *, repair: bool, as_json: bool) -> None:
         for problem in problems:
             warn(problem)
         note(_said(sum(report.records.values()), len(report.differences), repaired=report.repaired))
-    if not report.ok and not report.repaired:
-        raise click.exceptions.Exit(Status.NO)
 
 
 def _said(records: int, differences: int, *, repaired: bool) -> str:
@@ -67,4 +71,4 @@ def _said(records: int, differences: int, *, repaired: bool) -> str:
         return f"{compared}: the cache is what the logs say"
     if repaired:
         return f"{compared}, {differences} differed: repaired from the logs"
-    return f"{compared}, {differences} differ: `taskstore verify --repair` makes the cache anew"
+    return f"{compared}, {differences} differ: `taskstore verify --repair` rebuilds the cache"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +14,12 @@ from taskstore._log.layout import Layout
 from taskstore.cli._completion import complete_collection
 from taskstore.cli._errors import hint
 from taskstore.cli._output import (
+    flush,
     json_option,
     moment,
     note,
     to_terminal,
-    visible,
-    write,
+    write_fields,
     write_json_line,
 )
 from taskstore.cli._store import check_is_file, locate, store_option
@@ -28,7 +27,6 @@ from taskstore.cli._store import check_is_file, locate, store_option
 if TYPE_CHECKING:
     from taskstore._watch.follow import Event, Follower
 
-__all__ = ["command"]
 
 _LONG = 200
 
@@ -100,9 +98,8 @@ def _follow(follower: Follower, interval: float, *, once: bool, as_json: bool) -
             if as_json:
                 write_json_line(_facts(event))
             else:
-                write(_text(event, people=people))
-        if sys.stdout is not None:
-            sys.stdout.flush()
+                write_fields(_parts(event, people=people))
+        flush()
         if once:
             return
         time.sleep(interval)
@@ -117,7 +114,7 @@ def _facts(event: Event) -> dict[str, Any]:
     return {**facts, "cursor": str(event.cursor)}
 
 
-def _text(event: Event, *, people: bool) -> str:
+def _parts(event: Event, *, people: bool) -> list[str]:
     if event.record is None:
         parts = [event.kind, event.collection, str(event.reason)]
     else:
@@ -126,4 +123,4 @@ def _text(event: Event, *, people: bool) -> str:
     if event.kind == "change":
         data = json.dumps(event.record, ensure_ascii=False)
         parts.append(f"{data[: _LONG - 3]}..." if people and len(data) > _LONG else data)
-    return ("  " if people else "\t").join(map(visible, parts))
+    return parts

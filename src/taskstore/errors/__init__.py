@@ -14,12 +14,15 @@ from taskstore.errors._directory import (
     StoreAccessError,
     StoreClosedError,
     StoreNotFoundError,
+    StoreOwnerError,
     StoreReadOnlyError,
     StoreVersionError,
 )
 from taskstore.errors._git import GitError
 from taskstore.errors._records import (
+    ColumnSkippedWarning,
     ConditionFailedError,
+    EvolutionSkippedWarning,
     InvalidDeclarationError,
     InvalidFilterError,
     InvalidIdError,
@@ -30,6 +33,7 @@ from taskstore.errors._records import (
     RecordSkippedWarning,
     StaleRecordError,
     UnknownFieldError,
+    UnknownRevisionError,
 )
 from taskstore.errors._writing import (
     CommitUncertainError,
@@ -42,9 +46,11 @@ from taskstore.errors._writing import (
 
 __all__ = [
     "CacheError",
+    "ColumnSkippedWarning",
     "CommitUncertainError",
     "ConditionFailedError",
     "ConfigError",
+    "EvolutionSkippedWarning",
     "GitError",
     "InvalidDeclarationError",
     "InvalidFilterError",
@@ -64,10 +70,12 @@ __all__ = [
     "StoreAccessError",
     "StoreClosedError",
     "StoreNotFoundError",
+    "StoreOwnerError",
     "StoreReadOnlyError",
     "StoreVersionError",
     "TaskstoreError",
     "TransactionOpenError",
     "UnknownFieldError",
+    "UnknownRevisionError",
     "UntrackedWriteError",
 ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from taskstore._text import visible
+
 
 def _rebuild(cls: type[TaskstoreError], message: str, facts: dict[str, Any]) -> TaskstoreError:
     error = cls.__new__(cls)
@@ -15,11 +17,12 @@ def _rebuild(cls: type[TaskstoreError], message: str, facts: dict[str, Any]) -> 
 class TaskstoreError(Exception):
     """The base of every error that this library raises on purpose.
 
-    The keyword arguments of each subclass are its attributes, under the same names.
+    The keyword arguments of each subclass are its attributes, under the same names, with the values
+    as they were found. In the message control characters are escapes: it may go to a terminal.
     """
 
     def __init__(self, message: str, **facts: Any) -> None:
-        super().__init__(message)
+        super().__init__(visible(message))
         self.__dict__.update(facts)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -29,3 +32,13 @@ class TaskstoreError(Exception):
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
+
+
+def shown(value: object) -> str:
+    """Return a value for a message: its `repr`, cut to 80 characters."""
+    try:
+        text = repr(value)
+    except ValueError:
+        # Python prints no integer of thousands of digits.
+        text = f"<{type(value).__name__} of many digits>"
+    return text if len(text) <= 80 else f"{text[:77]}..."

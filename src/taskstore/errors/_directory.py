@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from os import PathLike, fspath
+from os.path import dirname
+from shlex import quote
 
 from taskstore.errors._base import TaskstoreError
 
@@ -18,6 +20,23 @@ class StoreNotFoundError(TaskstoreError, LookupError):
             f"no store {where} {fspath(path)!r}: create one with Store.open(path), "
             "or name the directory that holds it",
             path=fspath(path),
+        )
+
+
+class StoreOwnerError(TaskstoreError, PermissionError):
+    """The store that was found belongs to another user, who could have anything in it."""
+
+    path: str
+    owner: int
+
+    def __init__(self, path: str | PathLike[str], *, owner: int) -> None:
+        parent = dirname(fspath(path))
+        super().__init__(
+            f"the store at {fspath(path)!r} belongs to another user (id {owner}): if you trust "
+            f"them, run `git config --global --add safe.directory {quote(parent)}`, or name the "
+            "store itself, with --store or Store.open(path)",
+            path=fspath(path),
+            owner=owner,
         )
 
 
@@ -88,11 +107,17 @@ class StoreAccessError(TaskstoreError, OSError):
     reason: str
 
     def __init__(
-        self, path: str | PathLike[str], *, operation: str, reason: str, errno: int | None = None
+        self,
+        path: str | PathLike[str],
+        *,
+        operation: str,
+        reason: str,
+        errno: int | None = None,
+        remedy: str = "check that the path is right and that its permissions and the disk allow it "
+        "(read_only=True reads without writing)",
     ) -> None:
         super().__init__(
-            f"cannot {operation} {fspath(path)!r}: {reason}; check that the path is right and "
-            "that its permissions and the disk allow it (read_only=True reads without writing)",
+            f"cannot {operation} {fspath(path)!r}: {reason}; {remedy}",
             path=fspath(path),
             operation=operation,
             reason=reason,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from taskstore.errors._base import TaskstoreError
+from taskstore.errors._base import TaskstoreError, shown
 
 
 class InvalidNameError(TaskstoreError, ValueError):
@@ -16,12 +16,12 @@ class InvalidNameError(TaskstoreError, ValueError):
 
     def __init__(self, *, kind: str, name: object, reason: str) -> None:
         super().__init__(
-            f"invalid {kind} name {name!r}: {reason}", kind=kind, name=name, reason=reason
+            f"invalid {kind} name {shown(name)}: {reason}", kind=kind, name=name, reason=reason
         )
 
 
 class InvalidIdError(TaskstoreError, ValueError):
-    """A record id that is no string, blank, or too long."""
+    """A record id that is not a string, blank, or too long."""
 
     id: object
     collection: str | None
@@ -29,11 +29,8 @@ class InvalidIdError(TaskstoreError, ValueError):
 
     def __init__(self, id: object, *, reason: str, collection: str | None = None) -> None:
         where = f" in collection {collection!r}" if collection else ""
-        shown = repr(id)
-        if len(shown) > 80:
-            shown = f"{shown[:77]}..."
         super().__init__(
-            f"invalid id {shown}{where}: {reason}", id=id, collection=collection, reason=reason
+            f"invalid id {shown(id)}{where}: {reason}", id=id, collection=collection, reason=reason
         )
 
 
@@ -52,6 +49,24 @@ class InvalidRecordError(TaskstoreError, ValueError):
         at = f", field {field!r}" if field else ""
         super().__init__(
             f"{name}{at}: {reason}", collection=collection, id=id, field=field, reason=reason
+        )
+
+
+class UnknownRevisionError(TaskstoreError):
+    """A record whose latest line was written under a revision that this program does not know."""
+
+    collection: str
+    id: str
+    revision: str
+
+    def __init__(self, *, collection: str, id: str, revision: str) -> None:
+        super().__init__(
+            f"{collection}/{id}: its latest line was written under the revision {shown(revision)}, "
+            "which is not known here, and is kept as it is: pull evolutions.jsonl, upgrade the "
+            "application, then try again",
+            collection=collection,
+            id=id,
+            revision=revision,
         )
 
 
@@ -151,12 +166,20 @@ class ConditionFailedError(TaskstoreError):
 
     def __init__(self, *, collection: str, id: str, condition: str) -> None:
         super().__init__(
-            f"{collection}/{id} was left unchanged, for it does not meet {condition}: "
+            f"{collection}/{id} was left unchanged, because it does not meet {condition}: "
             "read it to see what it is now",
             collection=collection,
             id=id,
             condition=condition,
         )
+
+
+class ColumnSkippedWarning(UserWarning):
+    """Columns of a model stay out of the log, because their values cannot be carried."""
+
+
+class EvolutionSkippedWarning(UserWarning):
+    """A migration could not take the log along, for the database has no table of ours for it."""
 
 
 class RecordSkippedWarning(UserWarning):

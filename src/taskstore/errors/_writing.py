@@ -21,7 +21,7 @@ class LogWriteError(TaskstoreError, OSError):
         mend = (
             "see that it is a regular file that may be read and written"
             if step == "open"
-            else "free space or mend the disk"
+            else "free space or repair the disk"
         )
         super().__init__(
             f"{fspath(path)}: the transaction was not written ({step}: {reason}) and has been "
@@ -87,7 +87,7 @@ class RecoveryError(TaskstoreError):
     def __init__(self, path: str | PathLike[str], *, reason: str) -> None:
         super().__init__(
             f"{fspath(path)}: an interrupted transaction could not be recovered ({reason}); "
-            "mend the cause, then open the store again",
+            "fix the cause, then open the store again",
             path=fspath(path),
             reason=reason,
         )
@@ -113,7 +113,7 @@ class UntrackedWriteError(TaskstoreError):
 
     def __init__(self, *, statement: str, remedy: str) -> None:
         super().__init__(
-            f"refused, for it would not reach the log: {statement}; {remedy}",
+            f"refused, because it would not reach the log: {statement}; {remedy}",
             statement=statement,
             remedy=remedy,
         )

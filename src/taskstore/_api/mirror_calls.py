@@ -1,0 +1,72 @@
+"""The call of a store that is about mirrored models alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from taskstore._api.sessions import Sessions
+from taskstore._mirror.model.registry import registry
+from taskstore._store.context import StoreContext
+from taskstore._sync.cache_file import CacheFile
+from taskstore._unit.transaction import TransactionHook
+from taskstore.errors import InvalidDeclarationError
+
+if TYPE_CHECKING:
+    from taskstore._mirror.model.shape import Mirror
+
+
+class MirrorCalls:
+    """What can be done about mirrored models besides writing them in sessions."""
+
+    _cache: CacheFile
+    _context: StoreContext
+    _sessions: Sessions
+    _transactions: TransactionHook
+
+    def export(self, type: Any = None, /, *, refused: bool = False) -> int:
+        """Write the rows of a mirrored model that its log does not have, in one transaction.
+
+        Without a model, do so for each that is mirrored, in a transaction of its own.
+
+        So begins the log of a table that was filled before it was mirrored; and so it begins
+        anew where it got lost. A row that was there before its line came, and differs, is written
+        over that line.
+
+        Args:
+            type: A mirrored class or table; None for all.
+            refused: Also the rows whose lines a sync could not bring into the table, as after a
+                column got another type: the row as it is becomes the newest line.
+
+        Returns:
+            How many lines were written.
+
+        Raises:
+            InvalidDeclarationError: It is not mirrored by this store.
+
+        Warns:
+            RecordSkippedWarning: A row has no id, or a value that cannot be read or carried. It is
+                left out, and stays as it is.
+        """
+        self._context.check_open()
+        mirrors = registry(self._context)
+        if type is None:
+            return sum(self._export(one, refused=refused) for one in mirrors)
+        mirror = mirrors.named(type)
+        if mirror is None:
+            raise InvalidDeclarationError(
+                getattr(type, "__qualname__", repr(type)),
+                reason="this store does not mirror it: Store.open(..., mirrors=[...])",
+            )
+        return self._export(mirror, refused=refused)
+
+    def _export(self, mirror: Mirror, *, refused: bool) -> int:
+        return self._sessions.run(
+            lambda: self._cache.retried(lambda: self._exported(mirror, refused=refused))
+        )
+
+    def _exported(self, mirror: Mirror, *, refused: bool) -> int:
+        from taskstore._mirror.capture.export import export_rows  # most stores mirror nothing
+
+        with self._sessions.writing(mirror.collection, "export rows") as connection:
+            unit = self._transactions.locked(connection)
+            return export_rows(self._context, connection, unit, mirror, refused=refused)

@@ -1,0 +1,139 @@
+"""What `Store.open` and `Store.attach` are given: checked, and made ready."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
+
+from taskstore._cache.engine.sqlite import create_cache_engine, create_memory_engine
+from taskstore._cache.schema.models import Models
+from taskstore._log.layout import Layout
+from taskstore._mirror.mirrors import Mirrors
+from taskstore._records.interface import RecordCodec
+from taskstore._store.catalog import Catalog
+from taskstore._store.seal import CacheSeal
+from taskstore.errors import (
+    InvalidDeclarationError,
+    StoreAccessError,
+    StoreNotFoundError,
+    UntrackedWriteError,
+)
+
+_REMEDY_ASYNC = (
+    "the log is written by blocking calls: use AsyncStore.open(..., engine=...) and its attach, or "
+    "a synchronous engine whose sessions run in threads (asyncio.to_thread)"
+)
+
+
+def layout_of(path: str | os.PathLike[str]) -> Layout:
+    """The store directory of a path; absolute, for the working directory may change."""
+    name = os.fspath(path)
+    try:
+        if not name or "\0" in name:
+            raise ValueError("it names no directory")
+        return Layout(Path(os.path.abspath(name)))
+    except (OSError, TypeError, ValueError) as error:
+        raise StoreAccessError(repr(path), operation="open", reason=str(error)) from error
+
+
+def own_engine_of(
+    layout: Layout, models: Models, *, seal: CacheSeal | None, lock_timeout: float
+) -> Engine:
+    """An engine of the store's own, on its sealed file or, for a reader, in memory."""
+    if seal is None:
+        return create_memory_engine(models)
+    # SQLite takes whole milliseconds, 0 to 2**31 - 1.
+    timeout = int(min(max(lock_timeout, 0.0) * 1000, 2**31 - 1))
+    return create_cache_engine(layout.cache_path, models, busy_timeout_ms=timeout, seal=seal)
+
+
+def prepare(layout: Layout, *, create: bool, read_only: bool) -> None:
+    """See to it that the directory is there and of a version that we know."""
+    layout.check_place()
+    if not _is_directory(layout.directory):
+        if not create:
+            raise StoreNotFoundError(layout.directory)
+        layout.create()
+    elif read_only:
+        layout.check_version()
+    else:
+        layout.prepare()
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise StoreAccessError(
+            path, operation="open", reason=error.strerror or str(error), errno=error.errno
+        ) from error
+
+
+def check_engine(engine: Any) -> None:
+    """Refuse an engine on which transactions cannot be followed."""
+    dialect = getattr(engine, "dialect", None)
+    if dialect is not None and dialect.is_async:
+        raise UntrackedWriteError(statement=f"a store on {engine!r}", remedy=_REMEDY_ASYNC)
+    if dialect is None or dialect.name != "sqlite":
+        raise UntrackedWriteError(
+            statement=f"a store on {engine!r}",
+            remedy="give it a SQLite engine, or none: then it makes a cache of its own",
+        )
+
+
+def check_bind(target: Any, engine: Engine) -> None:
+    """Refuse a session or session factory that is known to use another database."""
+    factory = getattr(target, "session_factory", target)
+    if hasattr(getattr(factory, "class_", factory), "sync_session_class"):
+        raise UntrackedWriteError(statement=f"attach to {target!r}", remedy=_REMEDY_ASYNC)
+    is_class = isinstance(target, type) and issubclass(target, Session)
+    if not (is_class or isinstance(target, Session | sessionmaker | scoped_session)):
+        raise UntrackedWriteError(
+            statement=f"attach to {target!r}",
+            remedy="give a Session, a class of sessions, a sessionmaker or a scoped_session",
+        )
+    bind = getattr(factory, "kw", {}).get("bind") or getattr(factory, "bind", None)
+    if bind is not None and getattr(bind, "dialect", None) is not engine.dialect:
+        raise UntrackedWriteError(
+            statement=f"attach to a session that is bound to {bind!r}",
+            remedy="bind it to the store's engine (Store.engine), or open the store with "
+            "engine=... of the application",
+        )
+
+
+def mirrors_of(targets: Any, engine: Engine | None, models: Models) -> Mirrors:
+    """The application's models that a store is to mirror.
+
+    Raises:
+        InvalidDeclarationError: A model cannot be mirrored, or no engine was given.
+    """
+    if isinstance(targets, list | tuple | set | frozenset) and not targets:
+        return Mirrors()
+    if engine is None:
+        raise InvalidDeclarationError(
+            "mirrors",
+            reason="the rows are in the application's database: give its engine with engine=..., "
+            "and not read_only",
+        )
+    from taskstore._mirror.model.resolve import resolve  # most stores mirror nothing
+
+    keys = models.MirrorKey.__table__.name
+    return Mirrors(tuple(resolve(targets, engine.dialect, models.table_names, keys)))
+
+
+def codecs_of(types: Any, catalog: Catalog) -> list[RecordCodec[Any]]:
+    """The record types that a store is to know from the beginning.
+
+    Raises:
+        InvalidDeclarationError: What was given is not a collection of record classes.
+    """
+    if isinstance(types, str | bytes | Mapping | type) or not isinstance(types, Iterable):
+        raise InvalidDeclarationError(
+            repr(types), reason="types takes a list of record classes: types=[Plan]"
+        )
+    return [catalog.codec(type_) for type_ in types]

@@ -1,0 +1,238 @@
+"""The calls of a store that read."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar, overload
+
+import attrs
+from sqlalchemy.sql import Select
+
+from taskstore._api.reading import Question, Reader
+from taskstore._format.names import check_id
+from taskstore._query.conditions import Condition
+from taskstore._store.catalog import Catalog
+from taskstore.errors import InvalidFilterError, RecordNotFoundError
+
+T = TypeVar("T")
+Row = dict[str, Any]
+
+
+@attrs.frozen
+class Page(Generic[T]):
+    """A page of records.
+
+    Attributes:
+        items: The records, in order.
+        next: What to give as `after` for the next page; None after the last.
+    """
+
+    items: list[T]
+    next: str | None = None
+
+
+class ReadCalls:
+    """What can be asked of a store.
+
+    Where a record class is asked for, a collection's name serves too: records are then dicts. So
+    does a mirrored model of the application, with dicts as well; its rows are read in sessions.
+    Filters are combined with AND; see `where`. A read sees the logs as they are when it begins.
+    All calls raise InvalidRecordError for a stored row that does not fit its class,
+    UnknownFieldError and InvalidFilterError for filters and orders that cannot be understood,
+    and StoreAccessError or LockTimeoutError where the logs cannot be read.
+    """
+
+    _reader: Reader
+    _catalog: Catalog
+
+    @overload
+    def get(self, type: type[T], id: str, /) -> T | None: ...
+    @overload
+    def get(self, type: str, id: str, /) -> Row | None: ...
+    def get(self, type: Any, id: str, /) -> Any:
+        """Return the record with an id, or None.
+
+        Raises:
+            InvalidIdError: The id is not allowed.
+        """
+        codec = self._catalog.codec(type)
+        return self._reader.get(codec, check_id(id, codec.collection))
+
+    @overload
+    def get_one(self, type: type[T], id: str, /) -> T: ...
+    @overload
+    def get_one(self, type: str, id: str, /) -> Row: ...
+    def get_one(self, type: Any, id: str, /) -> Any:
+        """Return the record with an id.
+
+        Raises:
+            RecordNotFoundError: There is none.
+            InvalidIdError: The id is not allowed.
+        """
+        codec = self._catalog.codec(type)
+        found = self._reader.get(codec, check_id(id, codec.collection))
+        if found is None:
+            raise RecordNotFoundError(collection=codec.collection, id=id)
+        return found
+
+    @overload
+    def first(self, type: type[T], /, *filters: Condition, order_by: Any = None) -> T | None: ...
+    @overload
+    def first(self, type: str, /, *filters: Condition, order_by: Any = None) -> Row | None: ...
+    def first(self, type: Any, /, *filters: Condition, order_by: Any = None) -> Any:
+        """Return the first record that qualifies, or None; for the arguments see `list`."""
+        found = self._reader.records(self._question(type, filters, order_by, 1, None))
+        return found[0] if found else None
+
+    @overload
+    def list(
+        self,
+        type: type[T],
+        /,
+        *filters: Condition,
+        order_by: Any = None,
+        limit: int | None = None,
+        offset: int | None = None,
+    ) -> builtins.list[T]: ...
+    @overload
+    def list(
+        self,
+        type: str,
+        /,
+        *filters: Condition,
+        order_by: Any = None,
+        limit: int | None = None,
+        offset: int | None = None,
+    ) -> builtins.list[Row]: ...
+    def list(
+        self,
+        type: Any,
+        /,
+        *filters: Condition,
+        order_by: Any = None,
+        limit: int | None = None,
+        offset: int | None = None,
+    ) -> Any:
+        """Return the records that meet all filters.
+
+        Args:
+            type: A record class, or a collection's name.
+            filters: See `where`.
+            order_by: "priority", "-priority", `where("priority").desc()` or several of these in
+                a list; newest first by default. Equals are ordered by id.
+            limit: At most so many records.
+            offset: How many to skip first.
+        """
+        return self._reader.records(self._question(type, filters, order_by, limit, offset))
+
+    @overload
+    def iterate(
+        self,
+        type: type[T],
+        /,
+        *filters: Condition,
+        order_by: Any = None,
+        limit: int | None = None,
+        offset: int | None = None,
+    ) -> Iterator[T]: ...
+    @overload
+    def iterate(
+        self,
+        type: str,
+        /,
+        *filters: Condition,
+        order_by: Any = None,
+        limit: int | None = None,
+        offset: int | None = None,
+    ) -> Iterator[Row]: ...
+    def iterate(
+        self,
+        type: Any,
+        /,
+        *filters: Condition,
+        order_by: Any = None,
+        limit: int | None = None,
+        offset: int | None = None,
+    ) -> Any:
+        """Yield what `list` returns, one by one, without holding all of it in memory.
+
+        The records are those of the moment at which the iteration begins, whatever is written
+        meanwhile.
+        """
+        return self._reader.iterate(self._question(type, filters, order_by, limit, offset))
+
+    def count(self, type: Any, /, *filters: Condition) -> int:
+        """Return how many records meet all filters."""
+        return self._reader.count(self._question(type, filters))
+
+    def exists(self, type: Any, /, *filters: Condition) -> bool:
+        """Return whether any record meets all filters."""
+        return self._reader.exists(self._question(type, filters))
+
+    @overload
+    def page(
+        self,
+        type: type[T],
+        /,
+        *filters: Condition,
+        order_by: Any = None,
+        limit: int = 50,
+        after: str | None = None,
+    ) -> Page[T]: ...
+    @overload
+    def page(
+        self,
+        type: str,
+        /,
+        *filters: Condition,
+        order_by: Any = None,
+        limit: int = 50,
+        after: str | None = None,
+    ) -> Page[Row]: ...
+    def page(
+        self,
+        type: Any,
+        /,
+        *filters: Condition,
+        order_by: Any = None,
+        limit: int = 50,
+        after: str | None = None,
+    ) -> Any:
+        """Return a page of records, and how to get the next.
+
+        A page begins after the last record of the one before, so records that are written or
+        deleted meanwhile neither repeat others nor hide them.
+
+        Args:
+            type: A record class, or a collection's name.
+            filters: See `where`.
+            order_by: See `list`; the same for all pages.
+            limit: How many records a page has at most; 1 or more.
+            after: `next` of the page before; None for the first.
+
+        Raises:
+            InvalidFilterError: `after` is garbled or belongs to another order.
+        """
+        question = self._question(type, filters, order_by, limit, None)
+        if not question.limit:
+            raise InvalidFilterError(f"limit must be an integer of 1 or more, not {limit!r}")
+        return Page(*self._reader.page(question, after))
+
+    def select(self, type: Any, /, *filters: Condition) -> Select[Any]:
+        """Return a SELECT of the `StoredRecord` rows that meet all filters.
+
+        It is for whatever else SQLAlchemy can say, in a session on the store's engine; build it
+        where it is run.
+        """
+        return self._reader.select(self._question(type, filters))
+
+    def _question(
+        self,
+        type: Any,
+        filters: tuple[Condition, ...],
+        order_by: Any = None,
+        limit: int | None = None,
+        offset: int | None = None,
+    ) -> Question:
+        return Question(self._catalog.codec(type), filters, order_by, limit, offset)

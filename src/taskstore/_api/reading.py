@@ -1,0 +1,249 @@
+"""The store's reads: driver-level statements on the cache, each in one snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from itertools import chain
+from typing import Any, TypeVar
+
+import attrs
+from sqlalchemy import select
+from sqlalchemy.sql import Select
+
+from taskstore._api.sessions import Sessions
+from taskstore._cache.rows.rows import Rows
+from taskstore._cache.sql.compile import compile
+from taskstore._cache.sql.statements import Prepared, RecordQuery
+from taskstore._format.lines import decode_object
+from taskstore._query.conditions import Condition, all_of
+from taskstore._query.resolve import RecordFacts
+from taskstore._records.interface import RecordCodec
+from taskstore._records.types import RecordType
+from taskstore._store.catalog import Catalog
+from taskstore._store.context import StoreContext
+from taskstore._sync.cache_file import CacheFile
+from taskstore._sync.refresh import Refresher
+from taskstore.errors import InvalidFilterError
+
+T = TypeVar("T")
+Walk = Generator[Sequence[Any], None, None]
+
+_MOST = 2**62
+_FETCH = 500
+"""How many rows an iteration takes from the cache at a time."""
+
+
+@attrs.define
+class Question:
+    """What `list` and its kin are asked.
+
+    Attributes:
+        codec: The record type.
+        conditions: All of which a record must meet.
+        order_by: See `resolve_order`.
+        limit: At most so many records.
+        offset: How many records to skip.
+    """
+
+    codec: RecordCodec[Any]
+    conditions: Sequence[Any] = ()
+    order_by: Any = None
+    limit: int | None = None
+    offset: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        for name, value in (("limit", self.limit), ("offset", self.offset)):
+            if value is not None and (type(value) is not int or not 0 <= value < _MOST):
+                raise InvalidFilterError(
+                    f"{name} must be an integer from 0 to 2**62, not {value!r}"
+                )
+
+    @property
+    def condition(self) -> Condition | None:
+        """The conditions as one."""
+        return all_of(self.conditions)
+
+
+@attrs.define
+class Reader:
+    """Answers questions from the cache, after a look whether it stands for the logs."""
+
+    context: StoreContext
+    sessions: Sessions
+    refresher: Refresher
+    catalog: Catalog
+    cache: CacheFile
+
+    def get(self, codec: RecordCodec[Any], id: str) -> Any:
+        """The record with an id, or None."""
+
+        def read(cursor: Any) -> str | None:
+            return Rows(cursor, self.context.models).line(codec.collection, id)
+
+        line = self._read(codec, read, begin=False)
+        return None if line is None else codec.decode(line)
+
+    def records(self, question: Question) -> list[Any]:
+        """The records that qualify, in order."""
+        decode = question.codec.decode
+        return [decode(line) for (line,) in self._all(question, "data_json")]
+
+    def ids(self, question: Question) -> list[str]:
+        """Their ids."""
+        return [id for (id,) in self._all(question, "id")]
+
+    def count(self, question: Question) -> int:
+        """How many records qualify."""
+        found = self._one(question, lambda query, cursor: query.count())
+        return int(found[0]) if found else 0
+
+    def exists(self, question: Question) -> bool:
+        """Whether any record qualifies."""
+        return self._one(question, _exists) is not None
+
+    def page(self, question: Question, after: str | None) -> tuple[list[Any], str | None]:
+        """A page of records, and the token of the next one; None if there is none."""
+        limit = question.limit or 0
+
+        def read(cursor: Any) -> tuple[RecordQuery, list[Any]]:
+            query = self._query(question, cursor)
+            counts = _probed(query, cursor)
+            prepared = query.rows("data_json", limit=limit + 1, after=after, counts=counts)
+            return query, _run(cursor, prepared).fetchall()
+
+        query, rows = self._read(question.codec, read)
+        lines = [line for (line,) in rows]
+        items = [question.codec.decode(line) for line in lines[:limit]]
+        more = len(lines) > limit > 0
+        return items, query.token(decode_object(lines[limit - 1])) if more else None
+
+    def iterate(self, question: Question) -> Iterator[Any]:
+        """The records that qualify, one after the other, from one snapshot."""
+        decode = question.codec.decode
+        if self.sessions.current() is not None or self.context.read_only:
+            # What is written on this connection meanwhile must not disturb the walk; and a
+            # database in memory has no snapshots.
+            for (line,) in self._all(question, "data_json"):
+                yield decode(line)
+            return
+        first, rest = self.sessions.run(lambda: self.cache.retried(lambda: self._begun(question)))
+        with closing(rest):
+            for lines in chain((first,), rest):
+                for (line,) in lines:
+                    yield decode(line)
+
+    def _begun(self, question: Question) -> tuple[Sequence[Any], Walk]:
+        """A walk whose first rows show that the cache is usable."""
+        walk = self._walk(question)
+        return next(walk, ()), walk
+
+    def _walk(self, question: Question) -> Walk:
+        self._prepare(question.codec)
+        with self.cache.kept.cursor() as cursor:
+            cursor.execute("BEGIN")
+            query = self._query(question, cursor)
+            counts = _probed(query, cursor)
+            prepared = query.rows(
+                "data_json", limit=question.limit, offset=question.offset, counts=counts
+            )
+            found = _run(cursor, prepared)
+            while lines := found.fetchmany(_FETCH):
+                yield lines
+
+    def select(self, question: Question) -> Select[Any]:
+        """A SELECT of StoredRecord rows that qualify, for a session of the user's own."""
+        codec, models = question.codec, self.context.models
+        indexed = self._read(
+            codec, lambda cursor: Rows(cursor, models).index_fields(codec.collection)
+        )
+        where = compile(question.condition, models, codec.collection, _facts(codec), indexed)
+        return select(models.StoredRecord).where(where)
+
+    def _all(self, question: Question, column: str) -> list[Any]:
+        def read(cursor: Any) -> list[Any]:
+            query = self._query(question, cursor)
+            limited = question.limit is not None
+            prepared = query.rows(
+                column,
+                limit=question.limit,
+                offset=question.offset,
+                counts=_probed(query, cursor) if limited else None,
+            )
+            found: list[Any] = _run(cursor, prepared).fetchall()
+            return found
+
+        return self._read(question.codec, read)
+
+    def _one(
+        self, question: Question, prepare: Callable[[RecordQuery, Any], Prepared]
+    ) -> tuple[Any, ...] | None:
+        def read(cursor: Any) -> tuple[Any, ...] | None:
+            query = self._query(question, cursor)
+            row: tuple[Any, ...] | None = _run(cursor, prepare(query, cursor)).fetchone()
+            return row
+
+        return self._read(question.codec, read)
+
+    def _query(self, question: Question, cursor: Any) -> RecordQuery:
+        codec = question.codec
+        return RecordQuery.of(
+            self.context.models,
+            codec.collection,
+            question.condition,
+            record_type=_facts(codec),
+            # Read in the snapshot of the query: an index that is gone would find nothing.
+            indexed=Rows(cursor, self.context.models).index_fields(codec.collection),
+            order_by=question.order_by,
+        )
+
+    def _read(self, codec: RecordCodec[Any], read: Callable[[Any], T], *, begin: bool = True) -> T:
+        """Call with a cursor on what the caller's transaction sees, or on the cache as it is now.
+
+        Once more on a cache rebuilt, if this one turns out to be unusable.
+        """
+        current = self.sessions.current()
+        if current is not None:
+            # The caller's transaction cannot be moved to another cache; its session translates.
+            return read(self.sessions.settled(current).connection.cursor())
+
+        def work() -> T:
+            self._prepare(codec)
+            return self.cache.kept.run(lambda cursor: _begun(cursor, read, begin=begin))
+
+        return self.sessions.run(lambda: self.cache.retried(work))
+
+    def _prepare(self, codec: RecordCodec[Any]) -> None:
+        self.context.check_open()
+        self.cache.check()
+        if not self.catalog.is_taught(codec):
+            self.refresher.teach(self.catalog, codec)
+        if self.context.refresh:
+            self.refresher.before_read([codec.collection])
+
+
+def _facts(codec: RecordCodec[Any]) -> RecordFacts | None:
+    return codec if isinstance(codec, RecordType) else None
+
+
+def _begun(cursor: Any, read: Callable[[Any], T], *, begin: bool) -> T:
+    if begin:
+        cursor.execute("BEGIN")
+    return read(cursor)
+
+
+def _run(cursor: Any, prepared: Prepared) -> Any:
+    sql, parameters = prepared.driver_sql()
+    return cursor.execute(sql, parameters)
+
+
+def _probed(query: RecordQuery, cursor: Any) -> Sequence[int] | None:
+    probe = query.probe()
+    if probe is None:
+        return None
+    counts: Sequence[int] | None = _run(cursor, probe).fetchone()
+    return counts
+
+
+def _exists(query: RecordQuery, cursor: Any) -> Prepared:
+    return query.exists(_probed(query, cursor))

@@ -1,0 +1,318 @@
+"""The store: one directory of logs, and the cache that answers for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session
+
+from taskstore._api.mirror_calls import MirrorCalls
+from taskstore._api.opening import (
+    check_bind,
+    check_engine,
+    codecs_of,
+    layout_of,
+    mirrors_of,
+    own_engine_of,
+    prepare,
+)
+from taskstore._api.read_calls import ReadCalls
+from taskstore._api.reading import Reader
+from taskstore._api.sessions import Sessions
+from taskstore._api.upkeep_calls import UpkeepCalls
+from taskstore._api.write_calls import WriteCalls
+from taskstore._cache.schema.models import DEFAULT, Models
+from taskstore._log.commit import LogWriter
+from taskstore._log.gate import Gate, LocalGate
+from taskstore._log.layout import Layout
+from taskstore._log.locks import directory_lock
+from taskstore._records.ids import now_ms
+from taskstore._records.interface import RecordCodec
+from taskstore._store.catalog import Catalog, rebuild_indexes
+from taskstore._store.context import StoreContext
+from taskstore._store.seal import CacheSeal
+from taskstore._sync.cache_file import CacheFile
+from taskstore._sync.refresh import Refresher
+from taskstore._sync.sync import Progress
+from taskstore._unit.session_hook import SessionHook
+from taskstore._unit.transaction import TransactionHook
+
+LOCK_TIMEOUT = 30.0
+"""How long to wait for another writer, in seconds."""
+
+
+def _is_safe(directory: Path) -> bool:
+    from taskstore._git.safety import is_safe  # needed for the stores of other users alone
+
+    return is_safe(directory)
+
+
+class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls):
+    """A directory of JSON Lines logs, one per collection, with an SQLite cache that queries them.
+
+    Open one with `Store.open`. A store may be used by several threads at once, and any number of
+    stores, in any number of processes, may share a directory.
+    """
+
+    def __init__(self, context: StoreContext) -> None:
+        """Assemble a store; use `Store.open`."""
+        self._context = context
+        self._catalog = Catalog(context.layout, context.mirrors)
+        self._transactions = TransactionHook(context)
+        self._refresher = Refresher(context, self._transactions)
+        self._cache = CacheFile(context, self._catalog, self._refresher)
+        self._hook = SessionHook(context, self._transactions)
+        self._sessions = Sessions(
+            context, self._transactions, self._hook, self._refresher, self._cache
+        )
+        self._reader = Reader(context, self._sessions, self._refresher, self._catalog, self._cache)
+        self._attached: list[Any] = []
+        self._is_closed = False
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str] = Layout.NAME,
+        *,
+        types: Iterable[type[Any]] = (),
+        engine: Engine | None = None,
+        read_only: bool = False,
+        create: bool = True,
+        mirrors: Iterable[Any] = (),
+        models: Models = DEFAULT,
+        migrate: bool | None = None,
+        refresh: bool = True,
+        lock_timeout: float = LOCK_TIMEOUT,
+        clock: Callable[[], int] = now_ms,
+        on_progress: Progress | None = None,
+    ) -> Self:
+        """Open a store: upgrade its cache, recover what a crash left, sync what is stale.
+
+        Args:
+            path: The store directory.
+            types: Record classes that the cache is to index; others are taught at first use.
+            engine: A SQLite engine of the application, whose database is to be the cache; by
+                default the cache is a file in the directory. While the store is open, what is
+                written there to `StoredRecord` and to mirrored tables is logged, and the other
+                tables of the store may not be written. After a fork, dispose of it in the child
+                (close=False).
+            mirrors: Models of the application, and association tables, that are declared with
+                `mirrored`; needs `engine`.
+            models: The models of the store's own tables in `engine`, as `build_models` gives them
+                with a prefix where names clash.
+            read_only: Write nothing anywhere; the cache is in memory.
+            create: Make the directory where there is none.
+            migrate: Whether to upgrade the schema of `engine`; by default that is left to the
+                application. The store's own cache is always upgraded.
+            refresh: Look whether the logs have changed, now and before each unit of work; without
+                it only `sync` does.
+            lock_timeout: How long to wait for another writer, in seconds.
+            clock: The time in milliseconds since the epoch, for stamps.
+            on_progress: Called while logs are read, here and later, with a collection, the bytes
+                read and the bytes to read.
+
+        Raises:
+            StoreNotFoundError: There is no such directory, and it is not to be made.
+            StoreVersionError: A newer library made the directory.
+            StoreAccessError: The operating system refused a file.
+            SchemaVersionError: A newer library upgraded the cache.
+            MigrationRequiredError: The schema of `engine` is not current.
+            InvalidDeclarationError: Something in `mirrors` cannot be mirrored.
+            UntrackedWriteError: `engine` is for asyncio, or not of SQLite, or another open store
+                writes the log of its tables.
+            RecoveryError: A crash left what cannot be recovered.
+        """
+        if engine is not None:
+            check_engine(engine)
+        mirrored = mirrors_of(mirrors, None if read_only else engine, models)
+        layout = layout_of(path)
+        prepare(layout, create=create and not read_only, read_only=read_only)
+        own_engine = engine is None
+        seal = CacheSeal(layout) if own_engine and not read_only else None
+        if engine is None:
+            engine = own_engine_of(layout, models, seal=seal, lock_timeout=lock_timeout)
+        store = cls(
+            StoreContext(
+                layout=layout,
+                engine=engine,
+                models=models,
+                gate=LocalGate(layout.directory) if read_only else Gate(layout),
+                log_lock=directory_lock(layout),
+                writer=LogWriter(layout, lock_timeout=lock_timeout),
+                clock=clock,
+                lock_timeout=lock_timeout,
+                read_only=read_only,
+                own_engine=own_engine,
+                refresh=refresh,
+                migrate=own_engine or bool(migrate),
+                create=create and not read_only,
+                on_progress=on_progress,
+                mirrors=mirrored,
+                seal=seal,
+            )
+        )
+        store._start(types)
+        return store
+
+    @classmethod
+    def find(cls, start: str | os.PathLike[str] = ".", **options: Any) -> Self:
+        """Open the nearest store in `start` or above; the options are those of `open`.
+
+        Raises:
+            StoreNotFoundError: There is none.
+            StoreOwnerError: The nearest belongs to another user, and is in none of git's
+                `safe.directory`.
+        """
+        return cls.open(Layout.find(start, is_safe=_is_safe), **{"create": False, **options})
+
+    def _start(self, types: Iterable[type[Any]]) -> None:
+        try:
+            self._transactions.install()
+            codecs = codecs_of(types, self._catalog)
+            self._cache.open()
+            if not self._context.read_only:
+                self._context.layout.restrict_state()
+            self._transactions.follow_own()
+            self._sessions.run(lambda: self._cache.retried(lambda: self._bring_up(codecs)))
+        except BaseException:
+            self.close()
+            raise
+
+    def _bring_up(self, codecs: Iterable[RecordCodec[Any]]) -> None:
+        self._refresher.teach_settings(self._catalog)
+        for codec in codecs:
+            self._refresher.teach(self._catalog, codec)
+        self._refresher.state_evolutions()
+        self._refresher.catch_up()
+        # That the cache was another clone's is no reason to find nothing.
+        if self._context.refresh or self._cache.is_remade:
+            self._refresher.before_read(None)
+
+    def close(self) -> None:
+        """Close the store; sessions that were attached are detached. Closing twice is fine."""
+        try:
+            self._close()
+        except BaseException:
+            # What an exception, from a signal handler say, has kept from being done.
+            self._close()
+            raise
+
+    def _close(self) -> None:
+        """Close; each step may be done again."""
+        context = self._context
+        if self._is_closed:
+            return
+        for target in list(self._attached):
+            self.detach(target)
+        context.closed = True
+        self._transactions.remove()
+        if context.own_engine:
+            self._cache.end()
+        context.log_lock.close()
+        context.gate.close()
+        self._is_closed = True
+
+    def __enter__(self) -> Self:
+        """Return the store."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the store."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Say where the store is."""
+        state = ", closed" if self._context.closed else ""
+        return f"<Store {str(self.path)!r}{state}>"
+
+    @property
+    def path(self) -> Path:
+        """The store directory."""
+        return self._context.path
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the cache, to bind sessions to that are then attached."""
+        return self._context.engine
+
+    @property
+    def models(self) -> Models:
+        """The declarative models of the cache; those of `taskstore.models` by default."""
+        return self._context.models
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the store was opened for reading."""
+        return self._context.read_only
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Do all of a block or nothing of it.
+
+        The store's calls in the same thread (and asyncio task) take part, and so does the hooked
+        session that is yielded. At the end of the block all is committed; an exception rolls all
+        back. A transaction within another is a savepoint.
+
+        Raises:
+            StoreReadOnlyError: The store, or the session around, is for reading.
+        """
+        with self._sessions.transaction() as session:
+            yield session
+
+    @contextmanager
+    def session(self, *, read_only: bool = False) -> Iterator[Session]:
+        """Use a hooked SQLAlchemy session, which its user commits; the block's end closes it.
+
+        The store's calls in the same thread (and asyncio task) take part. Within another
+        transaction the session's commit releases a savepoint.
+
+        Args:
+            read_only: Begin as a reader, which waits for no writer, and refuse writes.
+        """
+        with self._sessions.session(read_only=read_only) as session:
+            yield session
+
+    def attach(self, target: Any) -> None:
+        """Hook an application's own session, sessionmaker or scoped_session.
+
+        What it flushes to `StoredRecord` is stamped before it is written, and a stale row raises.
+        It keeps its own way to begin, and sees the log as of the last `sync`.
+
+        Raises:
+            UntrackedWriteError: It is bound to another engine than the store's, or for asyncio.
+        """
+        self._context.check_open()
+        check_bind(target, self._context.engine)
+        self._hook.attach(target)
+        if not any(target is known for known in self._attached):
+            self._attached.append(target)
+
+    def detach(self, target: Any) -> None:
+        """Take the hook off again."""
+        self._hook.detach(target)
+        self._attached = [known for known in self._attached if known is not target]
+
+    def rebuild_indexes(self, type: type[Any], /) -> int:
+        """Rewrite the index rows of a collection, from its rows and its record class.
+
+        A row that does not fit the class is skipped with a `RecordSkippedWarning`; its index rows
+        stay what its line says.
+
+        Returns:
+            How many records were indexed.
+        """
+        codec = self._catalog.codec(type)
+        return self._run(
+            codec, "rebuild indexes", lambda writer: rebuild_indexes(codec, writer.rows)
+        )

@@ -1,0 +1,258 @@
+"""The calls of a store that look after it: sync, verify, compact, history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import attrs
+
+from taskstore._api.sessions import Sessions
+from taskstore._format.names import check_collection_name, check_id
+from taskstore._format.problems import Problem
+from taskstore._log.recovery import virtual_limits
+from taskstore._query.conditions import Condition, all_of
+from taskstore._store.catalog import Catalog
+from taskstore._store.context import StoreContext
+from taskstore._sync import projection_port
+from taskstore._sync.cache_file import CacheFile
+from taskstore._sync.refresh import Refresher
+from taskstore._sync.report import SyncReport
+from taskstore._sync.sync import Progress
+from taskstore.errors import RecordNotFoundError, StoreReadOnlyError, TransactionOpenError
+
+if TYPE_CHECKING:  # what is rarely called is imported then
+    from taskstore._log.compaction import Compacted
+    from taskstore._sync.inspection import Version
+    from taskstore._sync.verification import VerifyReport
+
+T = TypeVar("T")
+R = TypeVar("R")
+Row = dict[str, Any]
+
+KEEP_TOMBSTONES_MS = 90 * 24 * 60 * 60 * 1000
+"""How long a compaction keeps tombstones: 90 days, in milliseconds."""
+
+
+@attrs.frozen
+class CompactReport:
+    """What a compaction did.
+
+    Attributes:
+        collection: The collection.
+        bytes_before, bytes_after: The length of its log.
+        lines_before, lines_after: Its lines, blank ones and problems too.
+        tombstones_dropped: How many tombstones were old enough to go.
+    """
+
+    collection: str
+    bytes_before: int
+    bytes_after: int
+    lines_before: int
+    lines_after: int
+    tombstones_dropped: int
+
+
+class UpkeepCalls:
+    """What keeps a store in good order, and shows what is in its logs."""
+
+    _cache: CacheFile
+    _catalog: Catalog
+    _context: StoreContext
+    _refresher: Refresher
+    _sessions: Sessions
+
+    def is_stale(self) -> bool:
+        """Whether any log says something that the cache does not know."""
+        self._context.check_open()
+        self._cache.check()
+        return self._retried(self._refresher.is_stale)
+
+    def sync(
+        self, *, force: bool = False, prune: bool = False, on_progress: Progress | None = None
+    ) -> SyncReport:
+        """Bring the cache to what the logs say.
+
+        Args:
+            force: Replay every log from its beginning, into an emptied cache.
+            prune: Take what the logs say for all rows of mirrored tables: those that the logs do
+                not have are deleted, and those that were never logged are not kept.
+            on_progress: Called with a collection, the bytes read and the bytes to read.
+
+        Returns:
+            What was read and found, per collection, and the problems among the lines read.
+
+        Raises:
+            StoreAccessError: A log cannot be read.
+            RecoveryError: A crash left what cannot be recovered.
+            MissingLogError: Rows of a mirrored table stand beside a log that is missing, empty,
+                or another one. They stay, and the rest is synced.
+            TransactionOpenError: The caller is within a transaction.
+        """
+        self._check_alone("sync")
+        return self._checked(
+            lambda: self._refresher.sync(
+                force=force, on_progress=on_progress, counted=True, prune=prune
+            )
+        )
+
+    def verify(self, *, repair: bool = False) -> VerifyReport:
+        """Compare the cache with the logs, row by row, and the index rows with the records.
+
+        Args:
+            repair: Make the cache of each collection that differs anew from its log. The logs
+                are never touched.
+
+        Raises:
+            StoreAccessError: A log cannot be read.
+            TransactionOpenError: The caller is within a transaction.
+        """
+        self._check_alone("verify")
+        report = self._retried(self._verified)
+        if report.ok or not repair:
+            return report
+        self._checked(lambda: self._refresher.sync(report.collections, force=True))
+        return attrs.evolve(report, repaired=True)
+
+    def compact(
+        self,
+        type: Any,
+        /,
+        *,
+        keep_tombstones_ms: int = KEEP_TOMBSTONES_MS,
+        on_progress: Progress | None = None,
+    ) -> CompactReport:
+        """Rewrite a log with the newest line of each record only.
+
+        The lines that stay keep their bytes and their order; lines that are no record stay too.
+
+        Args:
+            type: A record class, or a collection's name.
+            keep_tombstones_ms: How long tombstones are kept, in milliseconds. As long as a branch
+                or a clone may bring an older line of a dead record, its tombstone is needed.
+            on_progress: Called with the collection, the bytes read and the bytes to read.
+
+        Raises:
+            RecordNotFoundError: The collection has no log.
+            LogWriteError: The disk refused; the old log is as it was.
+            TransactionOpenError: The caller is within a transaction.
+        """
+        collection = self._collection(type)
+        if self._context.read_only:
+            raise StoreReadOnlyError(self._context.path, operation="compact a log")
+        self._check_alone("compact a log")
+        progress = None if on_progress is None else partial(on_progress, collection)
+        done = self._retried(lambda: self._compacted(collection, keep_tombstones_ms, progress))
+        return CompactReport(
+            collection,
+            done.bytes_before,
+            done.bytes_after,
+            done.lines_before,
+            done.lines_after,
+            len(done.forgotten),
+        )
+
+    @overload
+    def history(self, type: type[T], id: str, /) -> list[Version[T]]: ...
+    @overload
+    def history(self, type: str, id: str, /) -> list[Version[Row]]: ...
+    def history(self, type: Any, id: str, /) -> Any:
+        """Return every version of a record that its log has, oldest first.
+
+        Lines that lost against a newer one are among them. A compaction removes them.
+        """
+        from taskstore._sync.inspection import Inspector
+
+        self._context.check_open()
+        codec = self._catalog.codec(type)
+        return Inspector(self._context).history(codec, check_id(id, codec.collection))
+
+    @overload
+    def list_tolerant(
+        self, type: type[T], /, *filters: Condition
+    ) -> tuple[list[T], list[Problem]]: ...
+    @overload
+    def list_tolerant(
+        self, type: str, /, *filters: Condition
+    ) -> tuple[list[Row], list[Problem]]: ...
+    def list_tolerant(self, type: Any, /, *filters: Condition) -> Any:
+        """Read the log itself: the records that fit, newest first, and what is wrong.
+
+        A line that is not a record, and a record that does not fit the class, is a problem with
+        file and line number, where `list` would raise or say nothing.
+        """
+        from taskstore._sync.inspection import Inspector
+
+        self._context.check_open()
+        codec = self._catalog.codec(type)
+        return Inspector(self._context).records(codec, all_of(filters))
+
+    def _checked(self, sync: Callable[[], SyncReport]) -> SyncReport:
+        report = self._retried(sync)
+        if any(found.action == "missing" for found in report):
+            with self._context.engine.connect() as connection:
+                projection_port.check_logs(self._context, connection, report)
+        return report
+
+    def _verified(self) -> VerifyReport:
+        from taskstore._sync.verification import Verification, VerifyReport
+
+        context = self._context
+        names = None if context.refresh else ()
+        # As a writer: any other who is between its log and its COMMIT would look like a fault.
+        with self._refresher.rewriting(names) as (connection, rows, _, synced):
+            limits = virtual_limits(context.layout) if context.read_only else {}
+            run = Verification(context, rows, list(synced.recovered))
+            counts, differences = run.run(limits)
+            if context.mirrors:
+                differences += projection_port.differences(context, connection, rows, run.problems)
+        return VerifyReport(counts, tuple(differences), tuple(run.problems))
+
+    def _compacted(
+        self,
+        collection: str,
+        keep_tombstones_ms: int,
+        on_progress: Callable[[int, int], None] | None,
+    ) -> Compacted:
+        from taskstore._log.compaction import compact_log
+
+        context = self._context
+        with self._refresher.rewriting([collection]) as (_, rows, unit, _):
+            known = rows.fingerprint(collection)
+            try:
+                done = compact_log(
+                    context.layout,
+                    collection,
+                    dead_before_us=(context.clock() - keep_tombstones_ms) * 1000,
+                    lock_timeout=context.lock_timeout,
+                    lacks=context.shapes.of(collection).lacks,
+                    on_progress=on_progress,
+                )
+            except FileNotFoundError:
+                raise RecordNotFoundError(collection=collection, id="*") from None
+            unit.fingerprints[collection] = None
+            if known is None or known.digest != done.digest_before or not done.fingerprint:
+                # Somebody without a lock has written: with what is recorded, the next look finds
+                # that this is another file.
+                return done
+            rows.forget(collection, *done.forgotten)
+            fingerprint = attrs.evolve(done.fingerprint, shape=known.shape)
+            rows.put_fingerprint(collection, fingerprint, context.clock())
+            unit.fingerprints[collection] = fingerprint
+        return done
+
+    def _retried(self, call: Callable[[], R]) -> R:
+        """Call; once more on a cache rebuilt if this one turns out to be unusable."""
+        return self._sessions.run(lambda: self._cache.retried(call))
+
+    def _collection(self, type: Any) -> str:
+        if isinstance(type, str):
+            return check_collection_name(type)
+        return self._catalog.codec(type).collection
+
+    def _check_alone(self, operation: str) -> None:
+        self._context.check_open()
+        if self._sessions.current() is not None:
+            raise TransactionOpenError(operation=operation)
+        self._cache.check()

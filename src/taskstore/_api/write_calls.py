@@ -1,0 +1,273 @@
+"""The calls of a store that write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar, overload
+
+from taskstore._api.reading import Question, Reader
+from taskstore._api.sessions import Sessions
+from taskstore._cache.engine.bridge import closing
+from taskstore._cache.engine.guard import mark_pending
+from taskstore._cache.rows.rows import Rows
+from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
+from taskstore._format.lines import decode_object
+from taskstore._format.names import check_id
+from taskstore._query.conditions import Condition, all_of
+from taskstore._query.resolve import matches
+from taskstore._records.declare import evolve
+from taskstore._records.interface import RecordCodec
+from taskstore._records.reasons import StructureError
+from taskstore._records.types import RecordType
+from taskstore._records.versions import Claim, claim_of
+from taskstore._store.catalog import Catalog
+from taskstore._store.context import StoreContext
+from taskstore._sync.cache_file import CacheFile
+from taskstore._sync.refresh import Refresher
+from taskstore._unit.transaction import TransactionHook
+from taskstore._unit.writing import Writer
+from taskstore.errors import (
+    CacheError,
+    ConditionFailedError,
+    InvalidFilterError,
+    InvalidNameError,
+    InvalidRecordError,
+    RecordNotFoundError,
+    UntrackedWriteError,
+)
+
+R = TypeVar("R")
+T = TypeVar("T")
+Row = dict[str, Any]
+
+
+class WriteCalls:
+    """What can be written to a store.
+
+    Each call is a transaction, or part of the one that the caller is in (see `transaction`). When
+    it returns outside of one, the lines are on the disk. Plain dicts name their collection.
+
+    A record that carries an `updated_at` claims that version: an older one than the stored is
+    refused with StaleRecordError, a newer one is kept, and otherwise the write is stamped. What is
+    returned carries the new version; so does the record given, unless it is frozen.
+
+    All calls raise InvalidRecordError and InvalidIdError for what cannot be stored,
+    LogWriteError where the disk refuses, LockTimeoutError where another writer takes too long,
+    and StoreReadOnlyError on a store that was opened for reading.
+    """
+
+    _cache: CacheFile
+    _reader: Reader
+    _catalog: Catalog
+    _refresher: Refresher
+    _sessions: Sessions
+    _context: StoreContext
+    _transactions: TransactionHook
+
+    def create(self, record: T, *, collection: str | None = None) -> T:
+        """Write a record that does not exist yet.
+
+        Args:
+            record: An instance of a record class, or a dict.
+            collection: The collection of a dict.
+
+        Raises:
+            RecordExistsError: A live record has the id.
+            StaleRecordError: It carries an older version than the tombstone of the id.
+        """
+        return self.create_many([record], collection=collection)[0]
+
+    def create_many(self, records: Iterable[T], *, collection: str | None = None) -> list[T]:
+        """Write records that do not exist yet: all of them or none.
+
+        Raises:
+            RecordExistsError: A live record has one of the ids.
+            InvalidIdError: An id occurs twice.
+        """
+        return self._write(list(records), collection, "create a record", Writer.create)
+
+    def update(
+        self, record: T, *, if_updated_at: object = None, collection: str | None = None
+    ) -> T:
+        """Write a record that exists; without a change nothing is written.
+
+        Args:
+            record: An instance of a record class, or a dict, which is the whole record.
+            if_updated_at: The version that the stored record must have, instead of the one that
+                the record carries: milliseconds, RFC 3339 text or a datetime.
+            collection: The collection of a dict.
+
+        Raises:
+            RecordNotFoundError: No live record has the id.
+            StaleRecordError: The stored record is at another version.
+        """
+
+        def write(writer: Writer, records: list[Any]) -> list[Any]:
+            expected = _version(if_updated_at, writer.codec.collection)
+            return writer.update(records, if_updated_at=expected)
+
+        updated: T = self._write([record], collection, "update a record", write)[0]
+        return updated
+
+    def save(self, record: T, *, collection: str | None = None) -> T:
+        """Write a record, whether it exists or not."""
+        return self.save_many([record], collection=collection)[0]
+
+    def save_many(self, records: Iterable[T], *, collection: str | None = None) -> list[T]:
+        """Write records, whether they exist or not: all of them or none."""
+        return self._write(list(records), collection, "save a record", Writer.save)
+
+    @overload
+    def patch(self, type: type[T], id: str, /, *only_if: Condition, **changes: Any) -> T: ...
+    @overload
+    def patch(self, type: str, id: str, /, *only_if: Condition, **changes: Any) -> Row: ...
+    def patch(self, type: Any, id: str, /, *only_if: Condition, **changes: Any) -> Any:
+        """Change some fields of a record under the write lock, and return it.
+
+        With conditions this is an atomic claim: of several callers with
+        `patch(Task, id, where("owner").is_(None), owner=me)` one succeeds.
+
+        Args:
+            type: A record class, or a collection's name.
+            id: The record's id.
+            only_if: Filters that the stored record must meet.
+            changes: New values by field name.
+
+        Raises:
+            RecordNotFoundError: No live record has the id.
+            ConditionFailedError: The record does not meet the conditions.
+            UnknownFieldError: The class has no such field.
+        """
+        codec = self._catalog.codec(type)
+        check_id(id, codec.collection)
+        if "id" in changes and changes["id"] != id:
+            raise InvalidRecordError(
+                collection=codec.collection, id=id, field="id", reason="an id cannot be changed"
+            )
+        condition = all_of(only_if)
+        facts = codec if isinstance(codec, RecordType) else None
+
+        def write(writer: Writer) -> Any:
+            stored = writer.rows.stored(codec.collection, [id]).get(id)
+            if stored is None or stored.line is None:
+                raise RecordNotFoundError(collection=codec.collection, id=id)
+            if not matches(condition, decode_object(stored.line), facts):
+                raise ConditionFailedError(
+                    collection=codec.collection, id=id, condition=str(condition)
+                )
+            found = codec.decode(stored.line)
+            changed = {**found, **changes} if facts is None else evolve(found, **changes)
+            return writer.update([changed])[0]
+
+        return self._run(codec, "patch a record", write)
+
+    def delete(self, type: Any, id: str, /) -> bool:
+        """Write the tombstone of a record.
+
+        Returns:
+            Whether there was a live record with the id; if not, nothing is written.
+        """
+        codec = self._catalog.codec(type)
+        check_id(id, codec.collection)
+        return self._run(codec, "delete a record", lambda writer: writer.delete([id])) == 1
+
+    def delete_where(self, type: Any, first: Condition, /, *more: Condition) -> int:
+        """Write the tombstones of all records that meet all filters; return how many.
+
+        Raises:
+            InvalidFilterError: There is no filter. (Deleting everything is to be said on purpose:
+                `where("id").is_not(None)`.)
+        """
+        codec = self._catalog.codec(type)
+        question = Question(codec, (first, *more))
+        if question.condition is None:
+            raise InvalidFilterError("delete_where needs a filter")
+        return self._run(
+            codec, "delete records", lambda writer: writer.delete(self._reader.ids(question))
+        )
+
+    def _write(
+        self,
+        records: list[Any],
+        collection: str | None,
+        operation: str,
+        write: Callable[[Writer, list[Any]], list[Any]],
+    ) -> list[Any]:
+        codec = None
+        first_of: dict[type, Any] = {}
+        for record in records:
+            first_of.setdefault(type(record), record)
+        for record in first_of.values():
+            found = self._catalog.codec_of(record, collection)
+            if codec is not None and found.collection != codec.collection:
+                raise InvalidRecordError(
+                    collection=found.collection,
+                    id=None,
+                    reason=f"a batch is of one collection, and this one began with "
+                    f"{codec.collection!r}: use a transaction for several",
+                )
+            codec = codec or found
+        if codec is None:
+            return []
+        return self._run(codec, operation, lambda writer: write(writer, records))
+
+    def _run(self, codec: RecordCodec[Any], operation: str, write: Callable[[Writer], R]) -> R:
+        """Write; once more on a cache rebuilt if this one turns out to be unusable."""
+        mirror = self._context.mirrors.by_collection.get(codec.collection)
+        if mirror is not None:
+            raise UntrackedWriteError(
+                statement=f"{operation} of {codec.collection!r} by the store",
+                remedy=f"its rows are those of {mirror.name}: write them in an attached session",
+            )
+        if codec.collection == EVOLUTIONS:
+            reason = "belongs to the format: state evolutions with record(..., evolutions=[...])"
+            raise InvalidNameError(kind="collection", name=EVOLUTIONS, reason=reason)
+        return self._sessions.run(lambda: self._written(codec, operation, write))
+
+    def _written(self, codec: RecordCodec[Any], operation: str, write: Callable[[Writer], R]) -> R:
+        alone = self._sessions.current() is None
+        try:
+            with self._writer(codec, operation) as writer:
+                return write(writer)
+        except CacheError:
+            if not alone:
+                raise
+            self._cache.rebuild()
+            with self._writer(codec, operation) as writer:
+                return write(writer)
+
+    @contextmanager
+    def _writer(self, codec: RecordCodec[Any], operation: str) -> Iterator[Writer]:
+        taught = self._catalog.is_taught(codec)
+        alone = self._sessions.current() is None
+        with self._sessions.writing(codec.collection, operation) as connection:
+            unit = self._transactions.locked(connection)
+            with closing(connection.connection.cursor()) as cursor:
+                rows = Rows(cursor, self._context.models)
+                if not taught:
+                    self._catalog.teach(codec, rows)
+                    if self._catalog.is_evolved(codec, rows):
+                        self._refresher.reshape(connection)
+                writer = Writer(codec, rows, unit.changes, self._context.clock())
+                try:
+                    yield writer
+                finally:
+                    self._sessions.expire(unit.changes, codec.collection, writer.touched)
+            mark_pending(connection)
+            if not alone:
+                self._transactions.capture.mark(unit, connection.connection)
+        if alone and not taught:
+            self._catalog.mark_taught(codec)
+
+
+def _version(value: object, collection: str) -> Claim | None:
+    if value is None:
+        return None
+    try:
+        # Named outright, 0 is the version of a record without a time, and not "whatever there is".
+        return claim_of(value) or Claim(0, 0, 1000)
+    except StructureError as error:
+        raise InvalidRecordError(
+            collection=collection, id=None, field="if_updated_at", reason=str(error)
+        ) from None

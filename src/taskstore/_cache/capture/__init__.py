@@ -1,0 +1,1 @@
+"""What a database notes of the rows that were changed."""

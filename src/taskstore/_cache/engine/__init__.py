@@ -1,0 +1,1 @@
+"""SQLAlchemy engines and SQLite connections, and what may be done on them."""

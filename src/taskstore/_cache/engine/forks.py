@@ -1,0 +1,179 @@
+"""Keeps a forked child away from the SQLite connections of its parent.
+
+SQLite must not be carried across a fork: a child that used, or only closed, a connection of its
+parent could take the parent's locks away, and even a connection of its own would believe in locks
+that only the parent holds. So the idle connections of our engines are closed just before a fork.
+Where one was in use, the child cannot have that file any more, and is told so.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sqlite3
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import Engine, event
+
+from taskstore._cache.engine.bridge import closing
+from taskstore._cache.engine.guard import GuardedConnection
+from taskstore.errors import TransactionOpenError
+
+
+class Releasable(Protocol):
+    """Who keeps connections of an engine out of its pool."""
+
+    def release(self) -> None:
+        """Close those that are idle."""
+
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+_keepers: weakref.WeakSet[Releasable] = weakref.WeakSet()
+_connections: weakref.WeakKeyDictionary[GuardedConnection, str] = weakref.WeakKeyDictionary()
+# Not even the end of the child may close what was in use in the parent.
+_inherited: list[GuardedConnection] = []
+_lost: set[str] = set()
+_watches = False
+
+
+def watch_forks(engine: Engine, path: str) -> None:
+    """Close the idle connections of an engine on a file before each fork of this process.
+
+    In a child whose parent was using a connection to that file, connecting raises
+    TransactionOpenError, and so does what is left of the parent's transactions there.
+    """
+    global _watches  # noqa: PLW0603
+    path = os.path.realpath(path)
+    _engines.add(engine)
+
+    @event.listens_for(engine, "do_connect")
+    def refuse(dialect: Any, record: Any, arguments: Any, options: Any) -> None:
+        if path in _lost:
+            raise TransactionOpenError(operation="use a store in a process that was forked")
+
+    @event.listens_for(engine, "connect")
+    def remember(driver: GuardedConnection, record: Any) -> None:
+        _connections[driver] = path
+
+    if not _watches and hasattr(os, "register_at_fork"):
+        _watches = True
+        os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+
+
+def release_at_forks(keeper: Releasable) -> None:
+    """Have the idle connections that somebody keeps closed before each fork of this process."""
+    _keepers.add(keeper)
+
+
+def _before_fork() -> None:
+    for keeper in list(_keepers):
+        keeper.release()
+    for engine in list(_engines):
+        # The pool stays: what is in use must come back to it, or the next fork would find it open.
+        engine.pool.dispose()
+    if any(_is_open(driver) for driver in list(_connections)):
+        # It may belong to a pool that was given up while it was in use.
+        gc.collect()
+
+
+def _after_fork() -> None:
+    for driver, path in list(_connections.items()):
+        if _is_open(driver):
+            driver.inherited = True
+            _inherited.append(driver)
+            _lost.add(path)
+    _connections.clear()
+    for engine in list(_engines):
+        # Another thread may have held the locks of the pool when it was copied.
+        engine.dispose(close=False)
+
+
+def _is_open(driver: sqlite3.Connection) -> bool:
+    try:
+        return driver.total_changes >= 0
+    except sqlite3.ProgrammingError:
+        return False
+
+
+T = TypeVar("T")
+
+
+class KeptConnections:
+    """Idle connections of one engine, all of them outside of transactions.
+
+    Args:
+        engine: Where they come from.
+        keep: Whether any are kept. An application may have few, or one for each thread.
+    """
+
+    def __init__(self, engine: Engine, *, keep: bool) -> None:
+        self._engine = engine
+        self._keep = keep
+        self._idle: list[Any] = []
+        self._turn = 0
+        if keep:
+            release_at_forks(self)
+
+    @contextmanager
+    def cursor(self) -> Iterator[Any]:
+        """Give a driver's cursor for a block; what is begun on it is rolled back."""
+        turn, connection = self._turn, None
+        try:
+            connection = self._take()
+            with closing(connection.dbapi_connection.cursor()) as cursor:
+                yield cursor
+            self._give_back(connection, turn)
+        except BaseException:
+            if connection is not None:
+                self._drop(connection)
+            raise
+
+    def run(self, call: Callable[[Any], T]) -> T:
+        """Call a function with a driver's cursor; what is begun on it is rolled back.
+
+        Unlike after a block, nothing stays open if an exception comes when the function has ended.
+        """
+        turn, connection = self._turn, None
+        try:
+            connection = self._take()
+            with closing(connection.dbapi_connection.cursor()) as cursor:
+                result = call(cursor)
+            self._give_back(connection, turn)
+            return result
+        except BaseException:
+            if connection is not None:
+                self._drop(connection)
+            raise
+
+    def release(self) -> None:
+        """Close all; those in use follow when they are given back."""
+        self._turn += 1
+        while self._idle:
+            self._idle.pop().close()
+
+    def _take(self) -> Any:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            connection = self._engine.raw_connection()
+            if self._keep:
+                # The pool knows nothing of it any more: to close it is really to close it.
+                connection.detach()
+            return connection
+
+    def _drop(self, connection: Any) -> None:
+        if connection in self._idle:
+            self._idle.remove(connection)
+        connection.close()
+
+    def _give_back(self, connection: Any, turn: int) -> None:
+        driver = connection.dbapi_connection
+        if driver.in_transaction:
+            driver.rollback()
+        if self._keep and turn == self._turn:
+            self._idle.append(connection)
+        else:
+            connection.close()

@@ -1,0 +1,70 @@
+"""Tells the writes of the store itself from those of others, on any connection."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
+
+from taskstore._cache.engine.guard import GuardedConnection
+
+
+class Pausable(Protocol):
+    """What notes the writes of others, and is to pass over the store's own."""
+
+    def pause(self) -> None:
+        """Note nothing until as many calls of `resume` have followed."""
+
+    def resume(self) -> None:
+        """Undo one `pause`."""
+
+
+_followed: WeakValueDictionary[tuple[int, str], Any] = WeakValueDictionary()
+
+
+def follow_writes(driver: Any, records: str, notes: Pausable) -> None:
+    """Have `permitted` pause the notes of a connection.
+
+    Args:
+        driver: The driver's own connection.
+        records: The name of the table of records, for two stores may share a connection.
+        notes: They are not kept alive by this.
+    """
+    # The driver's connections know no weak references. A number that comes again belongs to a
+    # connection that enters its own notes here, or has none.
+    _followed[id(driver), records] = notes
+
+
+def notes_of(driver: Any, records: str) -> Any:
+    """Return the notes of a connection; None if there are none."""
+    return _followed.get((id(getattr(driver, "inner", driver)), records))
+
+
+class permitted:  # noqa: N801 - used like a function
+    """A block in which a driver's connection may write the protected tables, and nothing is noted.
+
+    Args:
+        connection: The driver's connection, or what stands for it.
+        records: The name of the table of records.
+    """
+
+    __slots__ = ("_guarded", "_key", "_paused")
+
+    def __init__(self, connection: Any, records: str) -> None:
+        self._guarded = connection if isinstance(connection, GuardedConnection) else None
+        self._key = (id(getattr(connection, "inner", connection)), records)
+        self._paused: list[Pausable | None] = []
+
+    def __enter__(self) -> None:
+        notes = _followed.get(self._key)
+        self._paused.append(notes)
+        if notes is not None:
+            notes.pause()
+        if self._guarded is not None:
+            self._guarded.permits += 1
+
+    def __exit__(self, *_: object) -> None:
+        if self._guarded is not None:
+            self._guarded.permits -= 1
+        notes = self._paused.pop()
+        if notes is not None:
+            notes.resume()

@@ -1,0 +1,1 @@
+"""What the database knows of evolutions, and the Alembic operations that say so."""

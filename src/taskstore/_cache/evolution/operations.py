@@ -1,0 +1,275 @@
+"""The Alembic operations that take a log along: `op.evolve_log` and `op.revert_log`.
+
+They write one row into our table beside the application's own, in the same transaction as the
+revision's DDL, online or with `--sql`. The store brings the row into the log when it is opened.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from alembic.operations import BatchOperations, MigrateOperation, Operations
+
+from taskstore._cache.evolution.fingerprint_rows import State
+from taskstore._cache.schema.models import DEFAULT, Models, build_models
+from taskstore._evolution.decoding import (
+    Evolution,
+    check_revision,
+    decode_evolution,
+    decode_steps,
+    encode_evolution,
+)
+from taskstore._evolution.stating import steps_of
+from taskstore._format.names import check_collection_name
+from taskstore.errors import EvolutionSkippedWarning, InvalidDeclarationError
+
+_EMITTED = "taskstore_evolutions"
+"""What the running script has stated so far, in the options of the migration."""
+
+
+@Operations.register_operation("evolve_log")
+@BatchOperations.register_operation("evolve_log", "batch_evolve_log")
+class EvolveLogOp(MigrateOperation):
+    """State how older lines of a collection are read from this revision on."""
+
+    def __init__(
+        self,
+        collection: str,
+        changes: Mapping[str, Any],
+        *,
+        after: Sequence[str] | None = None,
+        prefix: str = "",
+        hint: str = "",
+    ) -> None:
+        self.collection = check_collection_name(collection)
+        self.changes = dict(changes)
+        self.after = after
+        self.prefix = prefix
+        self.hint = hint
+
+    def reverse(self) -> MigrateOperation:
+        """Return the operation of the downgrade."""
+        return RevertLogOp(self.collection, prefix=self.prefix)
+
+    @classmethod
+    def evolve_log(
+        cls,
+        operations: Operations,
+        collection: str,
+        *,
+        rename: Mapping[str, str] | None = None,
+        split: Mapping[str, tuple[Sequence[str], str]] | None = None,
+        join: Mapping[str, tuple[Sequence[str], str]] | None = None,
+        map: Mapping[str, Mapping[Any, Any]] | None = None,
+        convert: Mapping[str, str | tuple[str, str]] | None = None,
+        default: Mapping[str, Any] | None = None,
+        drop: Iterable[str] = (),
+        after: Sequence[str] | None = None,
+        prefix: str = "",
+    ) -> None:
+        """State how lines from before this revision are read from now on.
+
+        The steps are taken in the order of the arguments, so names after `rename` are new ones.
+
+        Args:
+            operations: The `op` of the running revision.
+            collection: The collection.
+            rename: The new name of each field.
+            split: Fields that become several: `{"name": (["first", "last"], " ")}`.
+            join: Fields that were several: `{"name": (["first", "last"], " ")}`.
+            map: New values for old ones, by field.
+            convert: The new JSON type of a field ("int", "float", "str", "bool"), or the old and
+                the new one; with both a downgrade reads newer lines, too.
+            default: Values for fields that older lines lack.
+            drop: Fields that are no part of the record any more.
+            after: The revisions before this one that evolved the collection. They are found
+                without it, except in a script of `--sql` that begins after them.
+            prefix: What the names of our tables begin with.
+
+        Raises:
+            InvalidDeclarationError: The steps cannot be stated, or no revision is running.
+        """
+        changes = {
+            "rename": rename,
+            "split": split,
+            "join": join,
+            "map": map,
+            "convert": convert,
+            "default": default,
+            "drop": drop,
+        }
+        operations.invoke(cls(collection, changes, after=after, prefix=prefix))
+
+    @classmethod
+    def batch_evolve_log(
+        cls, operations: BatchOperations, collection: str | None = None, **changes: Any
+    ) -> None:
+        """State the same inside `batch_alter_table`; the collection is that of the table's name.
+
+        Args:
+            operations: The batch.
+            collection: Another collection.
+            changes: See `evolve_log`.
+        """
+        impl = operations.impl
+        known = {name: changes.pop(name) for name in ("after", "prefix") if name in changes}
+        # The batch collects what concerns the table; this does not, and must not wait for it.
+        outer = Operations(operations.migration_context)
+        outer.invoke(cls(collection or impl.table_name, changes, **known))
+
+
+@Operations.register_operation("revert_log")
+@BatchOperations.register_operation("revert_log", "batch_revert_log")
+class RevertLogOp(MigrateOperation):
+    """Take back what this revision stated of a collection."""
+
+    def __init__(self, collection: str, *, prefix: str = "") -> None:
+        self.collection = check_collection_name(collection)
+        self.prefix = prefix
+
+    def reverse(self) -> MigrateOperation:
+        """Return an operation that states nothing."""
+        return EvolveLogOp(self.collection, {}, prefix=self.prefix)
+
+    @classmethod
+    def revert_log(cls, operations: Operations, collection: str, *, prefix: str = "") -> None:
+        """Read lines as before this revision again, newer ones as far as that can be done.
+
+        Args:
+            operations: The `op` of the running revision.
+            collection: The collection.
+            prefix: What the names of our tables begin with.
+        """
+        operations.invoke(cls(collection, prefix=prefix))
+
+    @classmethod
+    def batch_revert_log(
+        cls, operations: BatchOperations, collection: str | None = None, *, prefix: str = ""
+    ) -> None:
+        """Do the same inside `batch_alter_table`; the collection is that of the table's name."""
+        outer = Operations(operations.migration_context)
+        outer.invoke(cls(collection or operations.impl.table_name, prefix=prefix))
+
+
+@Operations.implementation_for(EvolveLogOp)
+def _evolve(operations: Operations, operation: EvolveLogOp) -> None:
+    table = _table(operations, operation.prefix)
+    if table is None:
+        return
+    revision = _running_revision()
+    emitted = _emitted(operations)
+    try:
+        steps = decode_steps(steps_of(operation.changes))
+        known = emitted.get((operation.collection, revision))
+        if known is not None:
+            steps = (*known.steps, *steps)
+        parents = operation.after
+        if parents is None:
+            parents = _parents(operations, table, operation.collection, revision)
+        evolution = Evolution(
+            operation.collection, check_revision(revision), tuple(sorted(parents)), steps
+        )
+        line = encode_evolution(evolution)
+        decode_evolution(line)
+    except ValueError as error:
+        raise InvalidDeclarationError("evolve_log", reason=str(error)) from None
+    emitted[operation.collection, revision] = evolution
+    place = _place(operations, table, operation.collection, revision)
+    state = State(revision, line.decode(), applied=True)
+    operations.execute(sa.delete(table).where(place))
+    literal = operations.inline_literal
+    values = {"collection": literal(operation.collection), "revision": literal(state.revision)}
+    values |= {"line": literal(state.line), "applied": literal(True)}
+    operations.execute(table.insert().values(values))
+
+
+@Operations.implementation_for(RevertLogOp)
+def _revert(operations: Operations, operation: RevertLogOp) -> None:
+    table = _table(operations, operation.prefix)
+    if table is not None:
+        place = _place(operations, table, operation.collection, _running_revision())
+        statement = sa.update(table).where(place)
+        operations.execute(statement.values(applied=operations.inline_literal(False)))
+
+
+def _table(operations: Operations, prefix: str) -> sa.Table | None:
+    """Return our table; None, with a warning, where the database has none."""
+    models: Models = DEFAULT if not prefix else build_models(prefix=prefix)
+    table: Any = models.LogEvolution.__table__
+    context = operations.get_context()
+    if context.as_sql or sa.inspect(operations.get_bind()).has_table(table.name):
+        return sa.Table(table.name, sa.MetaData(), *(_copied(column) for column in table.columns))
+    warnings.warn(
+        f"the database has no table {table.name!r}, so its log is not taken along: let a revision "
+        'before this one call taskstore.migrations.upgrade(op, "0009"), or, after the upgrade, '
+        "write the rows with store.export(...)",
+        EvolutionSkippedWarning,
+        stacklevel=2,
+    )
+    return None
+
+
+def _copied(column: Any) -> sa.Column[Any]:
+    return sa.Column(column.name, column.type, primary_key=column.primary_key)
+
+
+def _place(operations: Operations, table: sa.Table, collection: str, revision: str) -> Any:
+    literal = operations.inline_literal
+    return (table.c.collection == literal(collection)) & (table.c.revision == literal(revision))
+
+
+def _running_revision() -> str:
+    """Return the revision whose script is running.
+
+    Alembic does not tell an operation; each script has it among its globals.
+
+    Raises:
+        InvalidDeclarationError: None is.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        names = frame.f_globals
+        if isinstance(names.get("revision"), str) and "down_revision" in names:
+            revision: str = names["revision"]
+            return revision
+        frame = frame.f_back  # type: ignore[assignment]
+    raise InvalidDeclarationError(
+        "evolve_log", reason="call it in upgrade() or downgrade() of an Alembic revision"
+    )
+
+
+def _emitted(operations: Operations) -> dict[tuple[str, str], Evolution]:
+    found: dict[tuple[str, str], Evolution] = operations.get_context().opts.setdefault(_EMITTED, {})
+    return found
+
+
+def _parents(operations: Operations, table: sa.Table, collection: str, revision: str) -> list[str]:
+    """Return the nearest revisions before one that evolved the same collection."""
+    known = {name for of, name in _emitted(operations) if of == collection}
+    context = operations.get_context()
+    if not context.as_sql:
+        query = sa.select(table.c.revision).where(table.c.collection == collection)
+        known.update(operations.get_bind().execute(query).scalars())
+    if context.script is None:
+        return sorted(known - {revision})
+    found: dict[str, None] = {}
+    seen: set[str] = set()
+    pending = _before(context.script, revision)
+    while pending:
+        name = pending.pop()
+        if name in known:
+            found[name] = None
+        elif name not in seen:
+            pending += _before(context.script, name)
+        seen.add(name)
+    return list(found)
+
+
+def _before(directory: Any, revision: str) -> list[str]:
+    script = directory.get_revision(revision)
+    # What a revision depends on lies before it as well.
+    return [name for name in script._all_down_revisions if name is not None]

@@ -1,0 +1,96 @@
+"""Brings a database to the current schema, once, whoever asks at the same time."""
+
+from __future__ import annotations
+
+import threading
+
+from sqlalchemy import Engine
+from sqlalchemy.engine import Connection
+
+from taskstore._cache.engine.bridge import closing
+from taskstore._cache.engine.permission import notes_of, permitted
+from taskstore._cache.engine.sqlite import begin_as_writer
+from taskstore._cache.schema.models import DEFAULT, Models
+from taskstore._cache.schema.revisions import (
+    HEAD,
+    REVISIONS,
+    adopt,
+    move,
+    read_revision,
+)
+from taskstore.errors import MigrationRequiredError, SchemaVersionError
+
+# Alembic keeps the running migration in a global of its module.
+_upgrading = threading.Lock()
+
+
+def current_revision(connection: Connection, models: Models = DEFAULT) -> str | None:
+    """Return the schema's revision with one SELECT; None where the database names none."""
+    return read_revision(connection, models.version_table)
+
+
+def ensure_schema(engine: Engine, models: Models = DEFAULT, *, migrate: bool = True) -> bool:
+    """Bring the database to the current schema; one SELECT where it has that already.
+
+    Tables from before there were revisions are adopted with their data. Threads take turns here;
+    between processes the caller holds a lock, and the database's own write lock is the last word.
+
+    Args:
+        engine: The cache's, or an application's.
+        models: Whose tables are meant.
+        migrate: Whether the schema may be changed.
+
+    Returns:
+        Whether anything was changed.
+
+    Raises:
+        SchemaVersionError: The database was upgraded by a newer library.
+        MigrationRequiredError: The schema is not current and `migrate` is false.
+        InvalidDeclarationError: The database has another table with one of our names.
+    """
+    with engine.connect() as connection:
+        found = current_revision(connection, models)
+    if _is_current(found):
+        return False
+    if not migrate:
+        raise MigrationRequiredError(found=found, expected=HEAD, prefix=models.prefix)
+    with _upgrading, engine.begin() as connection:
+        return _upgrade(connection, models)
+
+
+def _is_current(found: str | None) -> bool:
+    if found is not None and found not in REVISIONS:
+        raise SchemaVersionError(found=found, expected=HEAD)
+    return found == HEAD
+
+
+def _upgrade(connection: Connection, models: Models) -> bool:
+    _lock(connection)
+    driver = connection.connection.driver_connection
+    notes = notes_of(driver, models.record_table)
+    if notes is not None and driver is not None:
+        # Triggers that name a table keep SQLite from renaming it; the next begin makes them anew.
+        with closing(driver.cursor()) as cursor:
+            notes.suspend(cursor)
+    with permitted(driver, models.record_table):
+        return _bring_up(connection, models)
+
+
+def _bring_up(connection: Connection, models: Models) -> bool:
+    # Another process may have been here between the first look and the lock.
+    if _is_current(current_revision(connection, models)):
+        return False
+    if adopt(connection, models) == HEAD:
+        return True
+    from alembic.operations import Operations
+    from alembic.runtime.migration import MigrationContext
+
+    context = MigrationContext.configure(connection, opts={"transactional_ddl": True})
+    move(Operations(context), HEAD, models=models, since=None, down=False)
+    return True
+
+
+def _lock(connection: Connection) -> None:
+    """Take the write lock, also where the engine, an application's, has not begun as a writer."""
+    if connection.dialect.name == "sqlite":
+        begin_as_writer(connection.connection.driver_connection)

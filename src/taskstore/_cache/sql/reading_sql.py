@@ -1,0 +1,161 @@
+"""Queries of a user's own on the cache, which SQLite itself keeps from writing."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy.engine import Engine
+
+from taskstore._cache.engine.guard import GuardedConnection
+from taskstore.errors import TaskstoreError
+
+_READING = frozenset(
+    {
+        sqlite3.SQLITE_SELECT,
+        sqlite3.SQLITE_READ,
+        sqlite3.SQLITE_FUNCTION,
+        sqlite3.SQLITE_RECURSIVE,
+    }
+)
+_PRAGMAS = frozenset(
+    {
+        "compile_options",
+        "foreign_key_list",
+        "function_list",
+        "index_info",
+        "index_list",
+        "index_xinfo",
+        "table_info",
+        "table_list",
+        "table_xinfo",
+    }
+)
+
+_PATIENCE = 100_000
+"""After how many of SQLite's instructions Python gets a chance to see Ctrl-C."""
+
+Answer = tuple[list[str], Iterator[Sequence[Any]]]
+"""The names of the columns, and the rows."""
+
+
+class QueryError(TaskstoreError, ValueError):
+    """A query that SQLite does not understand, or that would write."""
+
+    sql: str
+    reason: str
+
+    def __init__(self, sql: str, reason: str) -> None:
+        super().__init__(reason, sql=sql, reason=reason)
+
+
+@contextmanager
+def answered(
+    engine: Engine, sql: str, parameters: Any = (), views: Sequence[str] = ()
+) -> Iterator[Answer]:
+    """Run one statement on a connection that can only read.
+
+    `query_only` keeps SQLite from changing any database, and an authorizer from everything but
+    SELECT and harmless PRAGMAs; ATTACH, which could make a file, among them.
+
+    Args:
+        engine: The cache's.
+        sql: The statement.
+        parameters: Its parameters.
+        views: Statements that make temporary views for it.
+
+    Raises:
+        QueryError: SQLite refuses the statement.
+    """
+    connection = engine.raw_connection()
+    try:
+        # It is never given back: the next one is to be able to write.
+        connection.detach()
+        driver: Any = connection.dbapi_connection
+        try:
+            for view in views:
+                driver.execute(view)
+            driver.execute("PRAGMA query_only = ON")
+            driver.protected = frozenset()
+            driver.set_authorizer(_authorize)
+            # Without it a Ctrl-C would wait for the query to end.
+            watch = _watch(driver)
+            next(watch)
+            driver.set_progress_handler(watch.__next__, _PATIENCE)
+            cursor = driver.execute(sql, parameters)
+            if cursor.description is None:
+                raise QueryError(sql, "this is not a query: it has no result")
+            names = [column[0] for column in cursor.description]
+            rows = _rows(sql, cursor)
+            try:
+                yield names, rows
+            finally:
+                # Whoever stops early leaves them open, and later there is no database any more.
+                rows.close()
+                cursor.close()
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            raise _refused(sql, error, driver) from error
+    finally:
+        connection.close()
+
+
+def view_sql(collection: str, fields: Sequence[str]) -> str:
+    """Return the statement that makes a temporary view of a collection, a column for each field.
+
+    A name that differs from an earlier one in its case alone is left out: to SQL they are the same.
+    """
+    columns = {}
+    for name in fields:
+        if '"' not in name and name.lower() not in columns:
+            path = f'$."{name}"'.replace("'", "''")
+            columns[name.lower()] = f"json_extract(data_json, '{path}') AS \"{name}\""
+    chosen = ", ".join(columns.values()) or "id"
+    return (
+        f'CREATE TEMP VIEW "{collection}" AS SELECT {chosen} FROM main.records '
+        f"WHERE collection = '{collection}'"
+    )
+
+
+def _watch(driver: GuardedConnection) -> Iterator[int]:
+    """Yield 0 until an exception comes, and then 1, which ends the query.
+
+    Not a function, which could be interrupted before its first line: a generator goes on within
+    its `try`.
+    """
+    while True:
+        try:
+            while True:
+                yield 0
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the query raises it
+            driver.lost = error
+        yield 1
+
+
+def _rows(sql: str, cursor: Any) -> Generator[Sequence[Any]]:
+    try:
+        yield from cursor
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        raise _refused(sql, error, cursor.connection) from error
+
+
+def _refused(sql: str, error: Exception, driver: GuardedConnection) -> QueryError:
+    if driver.lost is not None:
+        raise driver.lost
+    reason = str(error)
+    if "not authorized" in reason or "readonly" in reason or "prohibited" in reason:
+        reason = f"only queries can be run here, nothing that writes ({reason})"
+    return QueryError(sql, reason)
+
+
+def _authorize(
+    action: int, first: str | None, second: str | None, database: str | None, trigger: str | None
+) -> int:
+    if action in _READING or (
+        action == sqlite3.SQLITE_PRAGMA and (first or "").lower() in _PRAGMAS
+    ):
+        return sqlite3.SQLITE_OK
+    return sqlite3.SQLITE_DENY

@@ -1,0 +1,89 @@
+"""What the tables of a store's own cache say of its collections, for those who look at them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+_KINDS = """
+    SELECT DISTINCT kind FROM (
+        SELECT json_type(data_json, ?) AS kind FROM records
+        WHERE collection = ? AND kind IS NOT NULL LIMIT ?
+    )
+"""
+_NAMES = """
+    SELECT DISTINCT key FROM records, json_each(data_json) WHERE collection = ? ORDER BY key
+"""
+_IDS = "SELECT id FROM records WHERE collection = ? LIMIT ?"
+_IDS_FROM = """
+    SELECT id FROM records WHERE collection = ? AND id >= ? AND substr(id, 1, ?) = ?
+    ORDER BY id LIMIT ?
+"""
+_ANY = "SELECT 1 FROM records WHERE collection = ? LIMIT 1"
+_LAST = """
+    SELECT max(updated_at) FROM (
+        SELECT max(updated_at) AS updated_at FROM records WHERE collection = ?1
+        UNION ALL SELECT max(updated_at) FROM tombstones WHERE collection = ?1
+    )
+"""
+_INDEXES = """
+    SELECT fields.collection, field_name, field_type, (
+        SELECT count(*) FROM record_indexes AS rows
+        WHERE rows.collection = fields.collection AND rows.field_name = fields.field_name
+    )
+    FROM record_index_fields AS fields ORDER BY 1, 2
+"""
+_TOMBSTONES = "SELECT id, updated_at, updated_at_text FROM tombstones WHERE collection = ?"
+
+
+def field_kinds(connection: Connection, collection: str, name: str, sample: int) -> frozenset[str]:
+    """Return the JSON types that SQLite finds under a field: text, integer, real, true, ...
+
+    They are those of the first `sample` records that have the field; none where no record has it.
+    """
+    if '"' in name:
+        # SQLite's paths cannot say it.
+        return frozenset()
+    return frozenset(_column(connection, _KINDS, f'$."{name}"', collection, sample))
+
+
+def field_names(connection: Connection, collection: str) -> list[str]:
+    """Return the names of all fields that any record of a collection has, sorted."""
+    return _column(connection, _NAMES, collection)
+
+
+def some_ids(connection: Connection, collection: str, limit: int) -> list[str]:
+    """Return ids of a collection, in no order."""
+    return _column(connection, _IDS, collection, limit)
+
+
+def ids_from(connection: Connection, collection: str, start: str, limit: int) -> list[str]:
+    """Return the first ids that begin with a text, in their order."""
+    return _column(connection, _IDS_FROM, collection, start, len(start), start, limit)
+
+
+def has_records(connection: Connection, collection: str) -> bool:
+    """Say whether a collection has a record."""
+    return bool(_column(connection, _ANY, collection))
+
+
+def last_write(connection: Connection, collection: str) -> int | None:
+    """Return the newest version in a collection, in ms since the epoch; None if there is none."""
+    found: int | None = _column(connection, _LAST, collection)[0]
+    return found or None
+
+
+def index_sizes(connection: Connection) -> Sequence[tuple[str, str, str, int]]:
+    """Return the collection, name and type of each indexed field, and how many rows it has."""
+    return [tuple(row) for row in connection.exec_driver_sql(_INDEXES)]
+
+
+def tombstones(connection: Connection, collection: str) -> Sequence[tuple[str, int, str | None]]:
+    """Return the id of each deleted record, and its version: in ms, and as text if it is one."""
+    return [tuple(row) for row in connection.exec_driver_sql(_TOMBSTONES, (collection,))]
+
+
+def _column(connection: Connection, sql: str, *parameters: Any) -> list[Any]:
+    return [row[0] for row in connection.exec_driver_sql(sql, parameters)]

@@ -1,0 +1,1 @@
+"""From changed rows of mirrored tables to lines."""

@@ -1,0 +1,97 @@
+"""The versions of mirrored rows, by what is stored of them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm.exc import StaleDataError
+
+from taskstore._cache.rows.records import Stored
+from taskstore._format.instants import MAX_MS
+from taskstore._mirror.model.shape import Mirror
+from taskstore._records.versions import Claim
+from taskstore._unit.versions import Version, next_version
+from taskstore.errors import StaleRecordError
+
+
+class StaleRowError(StaleRecordError, StaleDataError):
+    """A mirrored row was changed since it was loaded.
+
+    Applications wait for SQLAlchemy's error where a row has a version.
+    """
+
+
+def stamp_for(
+    mirror: Mirror, id: str, before: Stored | None, claim: Claim | None, now_ms: int
+) -> Version:
+    """The version of a row's next line.
+
+    Raises:
+        StaleRowError: The claim is older than what is stored.
+    """
+    previous = before.updated_at if before is not None else None
+    if previous is None and mirror.version is not None and mirror.version.codec.python != "int":
+        # The form of the column; it is what a person reads in the log.
+        previous = ""
+    try:
+        return next_version(
+            claim,
+            before.order_us if before is not None else None,
+            previous,
+            now_ms,
+            collection=mirror.collection,
+            id=id,
+        )
+    except StaleRecordError as error:
+        raise StaleRowError(
+            collection=error.collection, id=error.id, carried=error.carried, stored=error.stored
+        ) from None
+
+
+def form_of(stored: Stored | None) -> bytes | None:
+    """What the version of a tombstone begins with; None for a record, whose line says it."""
+    if stored is None or stored.line is not None:
+        return None
+    return b"0" if stored.updated_at_text is None else b'"'
+
+
+def is_form(plain: type | None, known: bytes | None) -> bool:
+    """Whether a line has its version in the form that a column has."""
+    return known is not None and (known.isdigit() if plain is int else known.startswith(b'"'))
+
+
+NOT_PLAIN = -1
+"""What is no such version; `Mirror.claim` knows what it is."""
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - as SQLite gives them
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def plain_order(plain: type | None, value: object) -> int:
+    """Return the order of a version in microseconds; 0 where nothing is claimed.
+
+    Args:
+        plain: The type of the column's values.
+        value: The version.
+    """
+    if value is None:
+        return 0
+    if type(value) is not plain:
+        return NOT_PLAIN
+    if isinstance(value, int):
+        return value * 1000 if 0 <= value <= MAX_MS else NOT_PLAIN
+    if isinstance(value, datetime) and value.tzinfo is None:
+        order_us = (value - _EPOCH) // _MICROSECOND
+        return order_us if order_us > 0 else NOT_PLAIN
+    return NOT_PLAIN
+
+
+def plain_value(plain: type | None, ms: int) -> int | datetime:
+    """Return a stamp, in milliseconds since the epoch, as a column of a type holds it."""
+    return ms if plain is int else _EPOCH + timedelta(milliseconds=ms)
+
+
+def plain_text(moment: datetime) -> str:
+    """Return a moment as a line has it, with as many digits as it needs."""
+    digits = "microseconds" if moment.microsecond % 1000 else "milliseconds"
+    return f"{moment.isoformat(timespec=digits)}Z"

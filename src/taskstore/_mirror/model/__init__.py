@@ -1,0 +1,1 @@
+"""How a mapped class becomes a mirrored model, and how its rows become lines."""

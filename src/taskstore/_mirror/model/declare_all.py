@@ -1,0 +1,286 @@
+"""`mirror_all`: says that all models of a declarative base live in the log, as they are."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import attrs
+from sqlalchemy import Column, Table
+from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
+from sqlalchemy.orm import ColumnProperty, Mapper, registry
+from sqlalchemy.orm.attributes import QueryableAttribute
+
+from taskstore._format.names import check_collection_name
+from taskstore._mirror.model.counted_keys import counted_key, number_randomly
+from taskstore._mirror.model.declare import Declaration, Declared, Ids, declaration_of
+from taskstore._mirror.model.values import codec_for
+from taskstore.errors import ColumnSkippedWarning, InvalidDeclarationError, InvalidNameError
+
+_SQLITE = sqlite_dialect()
+_VERSIONS = ("int", "str", "datetime")
+
+
+def mirror_all(
+    base: Any,
+    /,
+    *,
+    exclude: Iterable[Any] = (),
+    local: Iterable[Any] = (),
+    updated_at: str | None = None,
+    ids: Ids = "local",
+) -> list[Any]:
+    """Declare that the rows of every model of a base live in the log.
+
+    The models stay as they are. Each collection has the name of its table. A class that is
+    declared with `mirrored` keeps that declaration, to which `exclude` and `local` add. Import all
+    models first.
+
+    Args:
+        base: A declarative base, a `registry`, an automap base, or a class whose subclasses are
+            meant.
+        exclude: What stays out of the log: classes, tables and attributes (``User.token``), or
+            their names as texts: ``"users"``, ``"users.token"``.
+        local: Attributes whose foreign keys may lead to a table that is not mirrored; see
+            `mirrored`.
+        updated_at: The attribute that holds the version, in the models that have it and can keep
+            one there. Without it the versions are in the log alone, and every column keeps the
+            meaning that the application gives it.
+        ids: What becomes of primary keys that the database numbers; see `mirrored`.
+
+    Returns:
+        What `Store.open(mirrors=...)` takes. It is a list, to which you can add.
+
+    Raises:
+        InvalidDeclarationError: The base has no models, or `exclude` or `local` names nothing
+            that it has.
+
+    Warns:
+        ColumnSkippedWarning: Columns that are pickled, or of a type that cannot be carried. They
+            stay out of the log.
+    """
+    mappers = _mappers(base)
+    out, accepted = _Wanted.of("exclude", exclude), _Wanted.of("local", local)
+    names: set[str] = set()
+    found = list(_between_declared(mappers, out, accepted, names))
+    for mapper in mappers:
+        if out.has_class(mapper):
+            continue
+        attributes = _Found.of(mapper, out, accepted)
+        known = declaration_of(mapper.class_)
+        if known is None:
+            collection = _collection(mapper.local_table, names)
+            declaration = attributes.declaration(mapper, collection, updated_at, ids)
+        else:
+            declaration = attributes.added_to(known)
+        found.append(Declared(mapper.class_, declaration))
+    out.check()
+    accepted.check()
+    return found
+
+
+def _mappers(base: Any) -> list[Mapper[Any]]:
+    """The mappers of a base that inherit from no other, in the order of their tables."""
+    # SQLModel has no public name for its registry.
+    known = base if isinstance(base, registry) else getattr(base, "registry", None)
+    known = known if known is not None else getattr(base, "_sa_registry", None)
+    if not isinstance(known, registry):
+        raise InvalidDeclarationError(
+            repr(base), reason="mirror_all takes a declarative base or a registry"
+        )
+    known.configure()
+    # A root has its registry itself. Classes that are mapped without it are meant as well.
+    is_root = base is known or not {"registry", "_sa_registry"}.isdisjoint(vars(base))
+    found = [
+        mapper
+        for mapper in known.mappers
+        if mapper.inherits is None and (is_root or issubclass(mapper.class_, base))
+    ]
+    if not found:
+        raise InvalidDeclarationError(
+            getattr(base, "__qualname__", repr(base)),
+            reason="it has no models: import the modules that define them, then call mirror_all",
+        )
+    return sorted(found, key=lambda mapper: (str(mapper.local_table), mapper.class_.__qualname__))
+
+
+def _between(mappers: Iterable[Mapper[Any]]) -> list[Table]:
+    """The tables between two models that no class has."""
+    mapped = {
+        table for one in mappers for each in one.self_and_descendants for table in each.tables
+    }
+    tables = {
+        relation.secondary
+        for one in mappers
+        for each in one.self_and_descendants
+        for relation in each.relationships
+        if isinstance(relation.secondary, Table) and relation.secondary not in mapped
+    }
+    return sorted(tables, key=lambda table: table.fullname)
+
+
+def _between_declared(
+    mappers: Iterable[Mapper[Any]], out: _Wanted, accepted: _Wanted, names: set[str]
+) -> Iterator[Declared]:
+    """Yield what the options say of tables between two models; a store finds the others itself."""
+    for table in _between(mappers):
+        if out.has(table, table.name):
+            yield Declared(table, None)
+            continue
+        columns = [(str(one.key), (id(one), f"{table.name}.{one.key}")) for one in table.columns]
+        exclude = frozenset(key for key, forms in columns if out.has(*forms))
+        local = frozenset(key for key, forms in columns if accepted.has(*forms))
+        if exclude or local:
+            known = declaration_of(table)
+            if known is None:
+                known = Declaration(_collection(table, names), updated_at=None)
+            exclude |= known.exclude
+            local = (known.local | local) - exclude
+            yield Declared(table, attrs.evolve(known, exclude=exclude, local=local))
+
+
+def _collection(table: Any, taken: set[str]) -> str:
+    """The name of a table's collection: the table's, as far as it can be one."""
+    name = str(getattr(table, "name", table))
+    try:
+        name = check_collection_name(name)
+    except InvalidNameError:
+        name = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:60] or "table"
+    while name.lower() in taken:
+        name += "_"
+    taken.add(name.lower())
+    return name
+
+
+@attrs.define
+class _Wanted:
+    """What an option of `mirror_all` names: classes, tables, attributes, or their names.
+
+    Attributes:
+        option: Its name.
+        items: What was given, by the form in which it is looked up.
+    """
+
+    option: str
+    items: dict[Any, Any]
+    _met: set[Any] = attrs.field(factory=set)
+
+    @classmethod
+    def of(cls, option: str, given: Iterable[Any]) -> _Wanted:
+        """Take what was given for an option."""
+        if isinstance(given, str | type) or not isinstance(given, Iterable):
+            reason = f"{option} takes a list: {option}=[...]"
+            raise InvalidDeclarationError("mirror_all", reason=reason)
+        return cls(option, {_form(item): item for item in given})
+
+    def has(self, *forms: Any) -> bool:
+        """Whether one of the forms of a class, a table or an attribute was named."""
+        met = {form for form in forms if form in self.items}
+        self._met |= met
+        return bool(met)
+
+    def has_class(self, mapper: Mapper[Any]) -> bool:
+        """Whether a class or its table was named."""
+        table = mapper.local_table
+        name = getattr(table, "name", None)
+        return self.has(mapper.class_, mapper.class_.__name__, table, name)
+
+    def has_attribute(self, mapper: Mapper[Any], prop: ColumnProperty[Any]) -> bool:
+        """Whether an attribute of a class was named."""
+        owners = [mapper.class_.__name__, *(getattr(one, "name", None) for one in mapper.tables)]
+        columns = [id(column) for column in prop.columns]
+        return self.has(
+            (mapper.class_, prop.key), *columns, *(f"{owner}.{prop.key}" for owner in owners)
+        )
+
+    def check(self) -> None:
+        """Refuse names of nothing.
+
+        Raises:
+            InvalidDeclarationError: Something was named that no model has.
+        """
+        for form, item in self.items.items():
+            if form not in self._met:
+                raise InvalidDeclarationError(
+                    "mirror_all",
+                    reason=f"{self.option} names {item!s}, which no model of the base is or has",
+                )
+
+
+def _form(item: Any) -> Any:
+    if isinstance(item, QueryableAttribute):
+        return (item.class_, item.key)
+    # Columns are compared by SQL.
+    return id(item) if isinstance(item, Column) else item
+
+
+@attrs.define
+class _Found:
+    """What the attributes of a class are to be.
+
+    Attributes:
+        out, local: Those that `exclude` and `local` name.
+        uncarried: Those that no line can carry.
+        versions: Those that can hold a version.
+    """
+
+    out: set[str] = attrs.field(factory=set)
+    local: set[str] = attrs.field(factory=set)
+    uncarried: set[str] = attrs.field(factory=set)
+    versions: set[str] = attrs.field(factory=set)
+
+    @classmethod
+    def of(cls, mapper: Mapper[Any], excluded: _Wanted, accepted: _Wanted) -> _Found:
+        """Look at the attributes of a class and those below it."""
+        found = cls()
+        for one in mapper.self_and_descendants:
+            for prop in one.column_attrs:
+                column = prop.columns[0]
+                if not isinstance(column, Column):
+                    continue
+                if accepted.has_attribute(one, prop):
+                    found.local.add(prop.key)
+                codec = codec_for(column.type, _SQLITE)
+                if excluded.has_attribute(one, prop):
+                    found.out.add(prop.key)
+                elif codec is None and not column.primary_key:
+                    found.uncarried.add(prop.key)
+                elif codec is not None and codec.python in _VERSIONS:
+                    found.versions.add(prop.key)
+        return found
+
+    def added_to(self, declaration: Declaration) -> Declaration:
+        """Return a declaration with what `exclude` and `local` name."""
+        exclude = declaration.exclude | self.out
+        return attrs.evolve(
+            declaration, exclude=exclude, local=(declaration.local | self.local) - exclude
+        )
+
+    def declaration(
+        self, mapper: Mapper[Any], collection: str, updated_at: str | None, ids: Ids
+    ) -> Declaration:
+        """Return the declaration of a class that has none."""
+        if self.uncarried:
+            _warn(mapper, self.uncarried)
+        table = mapper.local_table
+        is_random = ids == "random" and isinstance(table, Table) and counted_key(table) is not None
+        if is_random:
+            number_randomly(mapper.class_)
+        new = Declaration(
+            collection,
+            ids="random" if is_random else "local",
+            updated_at=updated_at if updated_at in self.versions else None,
+            exclude=frozenset(self.uncarried),
+        )
+        return self.added_to(new)
+
+
+def _warn(mapper: Mapper[Any], names: Iterable[str]) -> None:
+    attributes = ", ".join(f"{mapper.class_.__name__}.{name}" for name in sorted(names))
+    warnings.warn(
+        f"{attributes}: pickled, or of a type that cannot be carried, and so not in the log",
+        ColumnSkippedWarning,
+        stacklevel=4,
+    )

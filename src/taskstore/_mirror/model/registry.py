@@ -1,0 +1,105 @@
+"""The mirrors of one store, found by class, table and collection."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from sqlalchemy.orm import Mapper
+
+from taskstore._format.lines import encode_value
+from taskstore._mirror.model.links import Links
+from taskstore._store.context import StoreContext
+
+if TYPE_CHECKING:
+    from taskstore._mirror.model.shape import Mirror, Shape
+
+
+def digest_of(mirror: Mirror) -> str:
+    """Return a digest of the attributes of a mirrored model, and of how their values travel."""
+    shapes = [
+        [
+            repr(shape.identity),
+            [table.name for table in shape.tables],
+            sorted(
+                [
+                    field.key,
+                    field.column.name,
+                    type(field.column.type).__qualname__,
+                    field.codec.kind,
+                    field.codec.python,
+                    *([field.translated.collection] if field.translated is not None else []),
+                ]
+                for field in shape.fields.values()
+            ),
+        ]
+        for shape in mirror.shapes
+    ]
+    version = mirror.version.name if mirror.version is not None else ""
+    told = encode_value([list(mirror.key), version, sorted(shapes)])
+    return hashlib.sha256(told).hexdigest()[:32]
+
+
+@attrs.define(eq=False)
+class Registry:
+    """The mirrored models of one store; none for most stores.
+
+    Attributes:
+        found: All of them.
+        links: The foreign keys of their database.
+        by_collection: Them by collection.
+        digests: What each collection's model looks like.
+        tables: The names of all their tables, in lower case.
+    """
+
+    found: tuple[Mirror, ...] = ()
+    links: Links = attrs.field(factory=Links)
+    by_collection: dict[str, Mirror] = attrs.field(init=False)
+    digests: dict[str, str] = attrs.field(init=False)
+    tables: frozenset[str] = attrs.field(init=False)
+    _shapes: dict[Mapper[Any], tuple[Mirror, Shape]] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.by_collection = {mirror.collection: mirror for mirror in self.found}
+        self.digests = {mirror.collection: digest_of(mirror) for mirror in self.found}
+        self.tables = frozenset(
+            table.name.lower()
+            for mirror in self.found
+            for shape in mirror.shapes
+            for table in shape.tables
+        )
+        self._shapes = {
+            mapper: (mirror, shape)
+            for mirror in self.found
+            for shape in mirror.shapes
+            for mapper in shape.mappers
+        }
+
+    def __bool__(self) -> bool:
+        return bool(self.found)
+
+    def __iter__(self) -> Iterator[Mirror]:
+        return iter(self.found)
+
+    def of(self, mapper: Mapper[Any]) -> tuple[Mirror, Shape] | None:
+        """Return the mirror of a mapper, and the shape of its rows."""
+        return self._shapes.get(mapper)
+
+    def named(self, target: Any) -> Mirror | None:
+        """Return the mirror of a class, a subclass of one, or a table; None if there is none."""
+        for mirror in self.found:
+            if mirror.target is target or (
+                isinstance(target, type)
+                and isinstance(mirror.target, type)
+                and issubclass(target, mirror.target)
+            ):
+                return mirror
+        return None
+
+
+def registry(context: StoreContext) -> Registry:
+    """Return the mirrored models of a store."""
+    assert isinstance(context.mirrors, Registry)
+    return context.mirrors

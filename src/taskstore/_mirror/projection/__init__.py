@@ -1,0 +1,1 @@
+"""From lines to the rows of mirrored tables."""

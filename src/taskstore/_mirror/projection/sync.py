@@ -1,0 +1,355 @@
+"""Brings mirrored tables along when lines of their collections change in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import attrs
+from sqlalchemy.engine import Connection
+
+from taskstore._cache.rows.records import Stored
+from taskstore._cache.rows.rows import Rows
+from taskstore._format.problems import Problem
+from taskstore._mirror.capture.missing_logs import count_rows, has_line_of, missing_error
+from taskstore._mirror.capture.numbers import adopt, complete
+from taskstore._mirror.model.registry import registry
+from taskstore._mirror.model.shape import Mirror
+from taskstore._mirror.projection.allocation import Allocation, first_to_go
+from taskstore._mirror.projection.answers import project
+from taskstore._mirror.projection.recognition import recognise
+from taskstore._mirror.projection.wanted import Key, Wish
+from taskstore._mirror.projection.wanted_rows import REMOVED, is_newer, wish_for
+from taskstore._mirror.tables.reading import any_row, ids_in, read_rows
+from taskstore._store.context import StoreContext
+from taskstore._sync.report import SyncReport
+from taskstore._unit.unit import Unit
+
+_AT_ONCE = 500
+_ELSEWHERE = "it came while a store was open that does not mirror the table"
+
+
+@attrs.define
+class _Touched:
+    """What a sync has done to one collection.
+
+    Attributes:
+        changed: Ids that were written or buried.
+        removed: Ids of live records that the log held, and does not any more.
+        held: How many live records there were before.
+        known: What the cache had of each id; None while it can be asked.
+        new: The ids among those changed that it had not.
+        before: The orders of live records before they were changed.
+        doubtful: Whether a row that is newer than its line counts as one that was never logged.
+        orders: The orders of what is looked at because its model or its shape has changed.
+    """
+
+    changed: dict[str, None] = attrs.field(factory=dict)
+    removed: dict[str, None] = attrs.field(factory=dict)
+    held: int = 0
+    known: Mapping[str, Stored] | None = None
+    new: set[str] = attrs.field(factory=set)
+    before: dict[str, int] = attrs.field(factory=dict)
+    doubtful: bool = False
+    orders: dict[str, int] = attrs.field(factory=dict)
+
+    def unchanged(self, before: Mapping[str, int]) -> set[str]:
+        """Return the ids that have the order that they had before."""
+        return {id for id, order in self.orders.items() if before.get(id) == order}
+
+
+@attrs.define
+class MirrorSync:
+    """The part of one sync that is about mirrored tables.
+
+    Attributes:
+        context: The store.
+        connection: In the sync's write transaction.
+        rows: On that connection.
+        unit: Of that transaction.
+        prune: Whether to give up rows that the log does not have.
+    """
+
+    context: StoreContext
+    connection: Connection
+    rows: Rows
+    unit: Unit
+    prune: bool = False
+    _touched: dict[str, _Touched] = attrs.field(factory=dict)
+    _dropped: dict[str, list[str]] = attrs.field(factory=dict)
+    _strange: dict[str, set[str]] = attrs.field(factory=dict)
+    _removable: dict[str, set[str]] = attrs.field(factory=dict)
+    _elsewhere: frozenset[str] = frozenset()
+
+    def catch_up(self, reshaped: Mapping[str, Mapping[str, int]]) -> None:
+        """Bring tables to what the cache has, where that was not done as their models are now.
+
+        Without this, a column that was added would stay empty where its lines had come before, and
+        the next edit of the row would write that to the log.
+
+        Args:
+            reshaped: The collections whose lines have just been read in another shape, with the
+                orders that their records had before.
+        """
+        digests = registry(self.context).digests
+        states = self.rows.mirror_states()
+        self._elsewhere = frozenset(states.keys() - digests.keys())
+        late = late_mirrors(self.context, self.connection, self.rows, states)
+        late += [name for name in reshaped if name in digests and name not in late]
+        if not late:
+            return
+        for collection in late:
+            touched = self._all_of(collection, states.get(collection))
+            self._touched[collection] = touched
+            if states.get(collection) is not None:
+                # Their lines are the same. Where rows differ, the upgrade has written them.
+                same = touched.unchanged(reshaped.get(collection, {}))
+                touched.new |= same
+                self._note_removable(collection, same)
+        prune, self.prune = self.prune, False
+        self.project()
+        self.prune = prune
+        self._touched.clear()
+        for collection in late:
+            self.rows.set_mirror_state(collection, digests[collection])
+
+    def _note_removable(self, collection: str, same: set[str]) -> None:
+        """Note which rows, if they are gone, migrations have removed.
+
+        Not those that never came into the table; and an empty one was rebuilt.
+        """
+        mirror = registry(self.context).by_collection[collection]
+        if self.context.rows_count and any_row(self.connection, mirror):
+            unfit = self.rows.problems(collection).items()
+            never_came = {id for id, reason in unfit if reason != REMOVED}
+            self._removable[collection] = same - never_came
+
+    def _all_of(self, collection: str, state: str | None) -> _Touched:
+        """All that the cache has, for a table that was in some state; None for never looked at."""
+        touched = _Touched(doubtful=True)
+        for id, known in self.rows.in_order(collection):
+            # Where only the model has changed, each deletion has reached the table: a row that is
+            # there has come since.
+            if not known.deleted or not state:
+                touched.changed[id] = None
+                touched.orders[id] = known.order_us
+        if state is None:
+            touched.new = touched.changed.keys() - self.rows.problems(collection).keys()
+        return touched
+
+    def begin(self, collection: str, *, force: bool) -> None:
+        """Before the log of a collection is looked at."""
+        self.rows.on_change = None
+        if collection not in {*registry(self.context).by_collection, *self._elsewhere}:
+            return
+        self.rows.on_change = self._note
+        live, dead = self.rows.counts(collection)
+        touched = self._touched[collection] = _Touched(held=live)
+        if force:
+            touched.known = {
+                # Without its line, which may be long.
+                id: Stored(None if known.deleted else "", known.order_us)
+                for id, known in self.rows.in_order(collection)
+            }
+            self._dropped[collection] = [
+                id for id, known in touched.known.items() if not known.deleted
+            ]
+        elif not live and not dead:
+            touched.known = {}
+
+    def _note(self, collection: str, changed: Iterable[str], removed: Iterable[str]) -> None:
+        touched = self._touched.get(collection)
+        if touched is None:
+            return
+        ids = list(changed)
+        touched.changed.update(dict.fromkeys(ids))
+        known = touched.known if touched.known is not None else self.rows.stored(collection, ids)
+        for id in ids:
+            if id not in known:
+                touched.new.add(id)
+            elif not known[id].deleted:
+                touched.before[id] = known[id].order_us
+        gone = list(removed)
+        if gone:
+            stored = self.rows.stored(collection, gone)
+            touched.removed.update(
+                dict.fromkeys(id for id in gone if id in stored and not stored[id].deleted)
+            )
+
+    def is_missing(self, collection: str) -> bool:
+        """Whether the log that was just read says nothing of the rows beside it."""
+        mirror = registry(self.context).by_collection.get(collection)
+        if mirror is None:
+            return False
+        self._note_dropped(collection)
+        if self.prune:
+            return False
+        touched = self._touched[collection]
+        is_empty = not any(self.rows.counts(collection))
+        if not (is_empty or self._is_another(collection, touched)):
+            return False
+        if not any_row(self.connection, mirror):
+            return False
+        self._touched[collection] = _Touched()
+        return True
+
+    def _is_another(self, collection: str, touched: _Touched) -> bool:
+        """Whether a log lacks records that were there, and has no line of those that it has.
+
+        A common id alone says little: keys that people choose are the same in many projects.
+        """
+        if not touched.removed:
+            return False
+        if len(touched.removed.keys() | touched.before.keys()) < touched.held:
+            return False
+        return not has_line_of(self.context, collection, touched.before)
+
+    def _note_dropped(self, collection: str) -> None:
+        """Of what was dropped before the log was read again: what did not come back?"""
+        ids = self._dropped.pop(collection, [])
+        touched = self._touched[collection]
+        for some in _chunks(ids):
+            stored = self.rows.stored(collection, some)
+            touched.removed.update(dict.fromkeys(id for id in some if id not in stored))
+
+    def project(self) -> tuple[Problem, ...]:
+        """Bring the tables to what the logs say; return what they do not take."""
+        self.rows.on_change = None
+        unfit: dict[tuple[str, str], str] = {}
+        changed = {name: touched.changed for name, touched in self._touched.items()}
+        if any(changed.values()):
+            complete(self.context, self.connection)
+            recognise(self.context, self.connection, changed)
+        wishes = [wish for mirror in registry(self.context) for wish in self._wishes(mirror, unfit)]
+        if wishes:
+            unfit |= self._projected(wishes)
+        problems: list[Problem] = []
+        for mirror in registry(self.context):
+            collection = mirror.collection
+            reasons = {id: why for (of, id), why in unfit.items() if of == collection}
+            never_logged = self._strange.get(collection, set()) & reasons.keys()
+            if (reasons, never_logged) != (
+                self.rows.problems(collection),
+                self.rows.never_logged(collection),
+            ):
+                self.rows.set_problems(collection, reasons, never_logged)
+            problems += problems_of(self.context, mirror, reasons)
+        for collection in self._elsewhere & self._touched.keys():
+            self.rows.note_never_logged(collection, self._touched[collection].new, _ELSEWHERE)
+        return tuple(problems)
+
+    def _projected(self, wishes: Sequence[Wish]) -> dict[Key, str]:
+        """Grant wishes; return why the others were refused."""
+        early = first_to_go(self.context, self.connection, wishes)
+        if early:
+            wishes = self._left(wishes, early)
+            if not {wish.key for wish in early}.isdisjoint(wish.key for wish in wishes):
+                # Rows that are to change refer to them still.
+                wishes = self._left(wishes, [wish for wish in wishes if wish.current is not None])
+        return self._granted(wishes)
+
+    def _left(self, wishes: Sequence[Wish], early: Sequence[Wish]) -> list[Wish]:
+        """Grant some wishes; return all but those that could be."""
+        refused = self._granted(early)
+        done = {wish.key for wish in early if wish.key not in refused}
+        return [wish for wish in wishes if wish.key not in done]
+
+    def _granted(self, wishes: Sequence[Wish]) -> dict[Key, str]:
+        allocation = Allocation(self.context, self.connection, wishes)
+        allocation.begin()
+        refused = project(self.context, self.connection, self.unit, self.rows, wishes)
+        allocation.end(refused)
+        return refused
+
+    def _wishes(self, mirror: Mirror, unfit: dict[tuple[str, str], str]) -> Iterator[Wish]:
+        touched = self._touched.get(mirror.collection) or _Touched()
+        strange = set() if self.prune else touched.new | self.rows.never_logged(mirror.collection)
+        self._strange[mirror.collection] = strange
+        removable = self._removable.get(mirror.collection, set())
+        ids, given_up = self._ids(mirror, touched)
+        for some in _chunks(ids):
+            stored = self.rows.stored(mirror.collection, some)
+            current = read_rows(self.connection, mirror, some, lenient=True)
+            for id in some:
+                known, row = stored.get(id), current.get(id)
+                if known is not None and known.revision is not None:
+                    unfit[mirror.collection, id] = f"its line is of the revision {known.revision!r}"
+                    continue
+                is_strange = id in strange or (touched.doubtful and is_newer(mirror, known, row))
+                if is_strange:
+                    strange.add(id)
+                if row is None and id in removable and known and known.line:
+                    unfit[mirror.collection, id] = REMOVED
+                    continue
+                try:
+                    wish = wish_for(
+                        mirror,
+                        id,
+                        known,
+                        row,
+                        is_given_up=id in given_up,
+                        is_strange=is_strange,
+                    )
+                except ValueError as error:
+                    unfit[mirror.collection, id] = str(error)
+                else:
+                    if wish is not None:
+                        yield wish
+
+    def _ids(self, mirror: Mirror, touched: _Touched) -> tuple[list[str], set[str]]:
+        """The ids to look at, and those among them whose rows go if the log says nothing."""
+        again = self.rows.problems(mirror.collection)
+        ids = touched.changed | touched.removed | dict.fromkeys(again)
+        given_up = {*touched.removed, *again}
+        if self.prune:
+            adopt(self.context, self.connection, mirror)
+            pages = [id for page in ids_in(self.connection, mirror) for id in page]
+            given_up.update(pages)
+            ids |= dict.fromkeys(pages)
+        return list(ids), given_up
+
+
+def late_mirrors(
+    context: StoreContext, connection: Connection, rows: Rows, states: Mapping[str, str]
+) -> list[str]:
+    """Return the collections whose tables, in some states, were not brought along as they are now.
+
+    Their models are new or have other attributes, or a store that does not mirror them has written
+    to them; or the table is empty where there are records, as one that was dropped and rebuilt.
+
+    Raises:
+        InvalidDeclarationError: There is no table for a collection that has records.
+    """
+    return [
+        mirror.collection
+        for mirror in registry(context)
+        if states.get(mirror.collection) != registry(context).digests[mirror.collection]
+        or (rows.has_records(mirror.collection) and not any_row(connection, mirror))
+    ]
+
+
+def problems_of(
+    context: StoreContext, mirror: Mirror, reasons: Mapping[str, str]
+) -> Iterator[Problem]:
+    """What a table does not take, as problems of its log."""
+    path = str(context.layout.log_path(mirror.collection))
+    for id, reason in sorted(reasons.items()):
+        yield Problem(
+            mirror.collection, path, None, f"the table {mirror.table.name!r} lacks it: {reason}", id
+        )
+
+
+def check_synced(context: StoreContext, connection: Connection, report: SyncReport) -> None:
+    """Say that logs are missing, when the rest is synced.
+
+    Raises:
+        MissingLogError: Rows stand beside a log that is missing, empty, or another one.
+    """
+    for found in report:
+        if found.action == "missing":
+            mirror = registry(context).by_collection[found.collection]
+            raise missing_error(context, mirror, count_rows(connection, mirror))
+
+
+def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), _AT_ONCE):
+        yield ids[start : start + _AT_ONCE]

@@ -1,0 +1,102 @@
+"""Decides what to do with a row of a mirrored table, given its line in the log."""
+
+from __future__ import annotations
+
+from taskstore._cache.rows.records import Stored
+from taskstore._format.lines import raw_fields
+from taskstore._mirror.model.shape import Mirror, Row
+from taskstore._mirror.projection.wanted import Wish
+
+REMOVED = "a migration has removed the row, and its record is to follow"
+"""Why a row is missing whose line lives, after an upgrade and before that is logged."""
+
+
+def wish_for(
+    mirror: Mirror,
+    id: str,
+    stored: Stored | None,
+    current: Row | None,
+    *,
+    is_given_up: bool,
+    is_strange: bool,
+) -> Wish | None:
+    """Return what to do with a row; None to leave it as it is.
+
+    Args:
+        mirror: Whose row it is.
+        id: Its id.
+        stored: What the log says of it; None for nothing.
+        current: The row that is there; None for none.
+        is_given_up: Whether a row of which the log says nothing goes.
+        is_strange: Whether the log has never held the row that is there.
+
+    Raises:
+        ValueError: Its line does not fit the model, or the row is one that the log has never held,
+            and differs. The message is the reason alone.
+    """
+    if stored is not None and stored.line is not None:
+        row = mirror.decoded(id, raw_fields(stored.line))
+        if current is not None:
+            is_alike = current.shape is row.shape
+            if is_alike and equals(mirror, row, current):
+                return None
+            if is_strange and not (is_alike and _is_older(mirror, row, current)):
+                raise ValueError(_kept(mirror, "differs from its line"))
+        return Wish(mirror, id, row, current)
+    if current is None or (stored is None and (is_strange or not is_given_up)):
+        return None
+    if is_strange:
+        raise ValueError(_kept(mirror, "was deleted elsewhere"))
+    return Wish(mirror, id, None, current)
+
+
+def equals(mirror: Mirror, row: Row, current: Row) -> bool:
+    """Whether a row is what a line asks for, as far as the line says something."""
+    if current.flaw or not _same_values(row, current):
+        return False
+    if mirror.version is None or row.version == current.version:
+        return True
+    try:
+        return mirror.order_of(row.version) == mirror.order_of(current.version)
+    except ValueError:
+        return False
+
+
+def _same_values(row: Row, current: Row) -> bool:
+    fields = row.shape.fields
+    for name, value in row.values.items():
+        try:
+            if not fields[name].codec.same(value, current.values[name]):
+                return False
+        except ValueError:
+            return False
+    return True
+
+
+def _is_older(mirror: Mirror, row: Row, current: Row) -> bool:
+    """Whether a row is what its line says, under an older version."""
+    if current.flaw or not _same_values(row, current):
+        return False
+    try:
+        asked, there = mirror.order_of(row.version), mirror.order_of(current.version)
+    except ValueError:
+        return False
+    return there is None or (asked is not None and there < asked)
+
+
+def is_newer(mirror: Mirror, stored: Stored | None, current: Row | None) -> bool:
+    """Whether a row is newer than what the log says of it."""
+    if stored is None or current is None or mirror.version is None:
+        return False
+    try:
+        there = mirror.order_of(current.version)
+    except ValueError:
+        return True
+    return there is not None and there > stored.order_us
+
+
+def _kept(mirror: Mirror, what: str) -> str:
+    return (
+        f"the row that is there was never logged here, {what}, and is kept: "
+        f"store.export({mirror.name}) writes it, store.sync(prune=True) takes what the logs say"
+    )

@@ -1,0 +1,1 @@
+"""Reads and writes the rows of mirrored tables."""

@@ -1,0 +1,183 @@
+"""Writes rows of mirrored tables as lines have them, below the unit of work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    ColumnClause,
+    ColumnElement,
+    Table,
+    TableClause,
+    bindparam,
+    delete,
+    insert,
+    update,
+)
+from sqlalchemy.engine import Connection
+
+from taskstore._mirror.model.shape import Field, Mirror, Row, Shape
+from taskstore._mirror.model.values import variant_of
+from taskstore._mirror.tables.reading import key_condition
+
+_ID = "/id"
+"""Stands for the id of a row where names of attributes are meant."""
+
+
+def insert_rows(connection: Connection, mirror: Mirror, rows: Sequence[Row]) -> None:
+    """Insert rows of one shape that have the same attributes."""
+    shape = rows[0].shape
+    for table in shape.tables:
+        columns = _columns(mirror, shape, table, rows[0])
+        if mirror.number is not None and mirror.number.column.table is table:
+            columns.append((mirror.number.column, _ID))
+        statement = insert(table).values(
+            {
+                column.key: bindparam(f"v_{column.key}", type_=_type(mirror, column))
+                for column, _ in columns
+            }
+        )
+        _execute(connection, statement, [_values(columns, row) for row in rows])
+
+
+def update_rows(connection: Connection, mirror: Mirror, rows: Sequence[Row]) -> None:
+    """Update rows of one shape that have the same attributes; what is not named stays."""
+    shape = rows[0].shape
+    for table in shape.tables:
+        keys = key_columns(mirror, shape, table)
+        columns = [
+            (column, name)
+            for column, name in _columns(mirror, shape, table, rows[0])
+            if all(column is not own for own in keys)
+        ]
+        if not columns:
+            continue
+        sets = {
+            column.key: bindparam(f"v_{column.key}", type_=_type(mirror, column))
+            for column, _ in columns
+        }
+        for column in table.columns:
+            # What the log does not know of stays, whatever else an UPDATE would do to it.
+            if column.onupdate is not None and column.key not in sets:
+                sets[column.key] = column  # type: ignore[assignment]
+        statement = update(table).values(sets).where(_bound(mirror, keys))
+        parameters = [
+            _values(columns, row)
+            | {f"k_{place}": row.values[name] for place, name in enumerate(mirror.key)}
+            for row in rows
+        ]
+        _execute(connection, statement, parameters)
+
+
+def delete_row(connection: Connection, mirror: Mirror, row: Row) -> None:
+    """Delete a row from all its tables, children first."""
+    key = [row.values[name] for name in mirror.key]
+    for table in reversed(row.shape.tables):
+        columns = map(mirror.typed, key_columns(mirror, row.shape, table))
+        connection.execute(delete(table).where(key_condition(list(columns), key)))
+
+
+def reinsert_row(
+    connection: Connection, mirror: Mirror, row: Row, removed: Mapping[str, Any]
+) -> None:
+    """Insert a row again that was removed from the only table that it has.
+
+    Args:
+        connection: To write to.
+        mirror: Whose row it is.
+        row: What it is to be.
+        removed: What it was, by the names of all columns; what `row` does not name is kept.
+    """
+    [source] = row.shape.tables
+    columns = _columns(mirror, row.shape, source, row)
+    values = _values(columns, row)
+    new = {column.name: values[f"v_{column.key}"] for column, _ in columns}
+    types = {column.name: _type(mirror, column) for column, _ in columns}
+    target = TableClause(source.name, *(ColumnClause(name, types.get(name)) for name in removed))
+    statement = insert(target).values(
+        {name: bindparam(f"v_{n}", type_=types.get(name)) for n, name in enumerate(removed)}
+    )
+    parameters = {f"v_{n}": new.get(name, old) for n, (name, old) in enumerate(removed.items())}
+    _execute(connection, statement, [parameters])
+
+
+def condition_of(mirror: Mirror, shape: Shape, table: Table, row: Row) -> ColumnElement[bool]:
+    """Return the condition that a row of a table is this one."""
+    columns = list(map(mirror.typed, key_columns(mirror, shape, table)))
+    return key_condition(columns, [row.values[name] for name in mirror.key])
+
+
+def _execute(connection: Connection, statement: Any, parameters: list[dict[str, Any]]) -> None:
+    connection.execute(statement, parameters)
+
+
+def key_columns(mirror: Mirror, shape: Shape, table: Table) -> list[Any]:
+    """Return the columns of the key in one of the tables of a class.
+
+    Raises:
+        LookupError: The table has none for a part of the key.
+    """
+    return [_key_column(shape, name, table) for name in mirror.key]
+
+
+def _key_column(shape: Shape, name: str, table: Table) -> Any:
+    """A column of a key; a subclass may call its own otherwise, and only refer to it."""
+    known: list[Any] = list(shape.fields[name].columns)
+    for one in shape.tables:
+        known += [
+            column
+            for column in one.primary_key.columns
+            if column not in known and any(column.references(other) for other in known)
+        ]
+    for column in known:
+        if column.table is table:
+            return column
+    raise LookupError(f"{table.name!r} has no column for {name!r}")
+
+
+def _bound(mirror: Mirror, columns: Sequence[Any]) -> ColumnElement[bool]:
+    typed = list(map(mirror.typed, columns))
+    return key_condition(
+        typed, [bindparam(f"k_{n}", type_=column.type) for n, column in enumerate(typed)]
+    )
+
+
+def _columns(mirror: Mirror, shape: Shape, table: Table, row: Row) -> list[tuple[Any, str]]:
+    """The columns of a table that a row has values for, each with its attribute."""
+    found: dict[Any, str] = {
+        column: name
+        for name, field in shape.fields.items()
+        if name in row.values
+        for column in field.columns
+        if column.table is table
+    }
+    found.update(zip(key_columns(mirror, shape, table), mirror.key, strict=True))
+    return [*found.items(), *_version_column(mirror.version, table)]
+
+
+def _version_column(version: Field | None, table: Table) -> list[tuple[Any, str]]:
+    if version is None or version.column.table is not table:
+        return []
+    return [(version.column, "")]
+
+
+def _values(columns: Sequence[tuple[Any, str]], row: Row) -> dict[str, Any]:
+    return {f"v_{column.key}": _value(row, name) for column, name in columns}
+
+
+def _value(row: Row, name: str) -> Any:
+    if name == _ID:
+        return row.id
+    return row.values[name] if name else row.version
+
+
+def _type(mirror: Mirror, column: Any) -> Any:
+    typed = mirror.typed(column)
+    if typed is not column:
+        return typed.type
+    if type(variant_of(column.type, "sqlite")) is JSON and column.nullable:
+        # null is SQL's, as where a row is made without a value.
+        return JSON(none_as_null=True)
+    return column.type

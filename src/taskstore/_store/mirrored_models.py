@@ -1,0 +1,44 @@
+"""What a store knows of the models that it mirrors; `_mirror` knows the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from sqlalchemy.orm import Mapper
+
+
+class MirroredModel(Protocol):
+    """One mirrored model."""
+
+    @property
+    def collection(self) -> str:
+        """The collection that its rows are written to."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+
+
+class MirroredModels(Protocol):
+    """The mirrored models of one store; none for most stores."""
+
+    def __bool__(self) -> bool: ...
+
+    @property
+    def by_collection(self) -> Mapping[str, MirroredModel]:
+        """The models by collection."""
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """What each collection's model looks like, in a few characters."""
+
+    @property
+    def tables(self) -> frozenset[str]:
+        """The names of all their tables, in lower case."""
+
+    def of(self, mapper: Mapper[Any]) -> object | None:
+        """Return what a mapper's rows are mirrored as; None if they are not mirrored."""
+
+    def named(self, target: Any) -> MirroredModel | None:
+        """Return the model of a class, a subclass of one, or a table; None if there is none."""

@@ -1,0 +1,115 @@
+"""In which shape a store reads and writes the lines of each collection.
+
+The evolutions are the records of a collection of their own, and so come into the cache like any
+other log. Which of them a program has reached is recorded beside them, by its migrations or its
+record classes; where nobody has recorded anything, all of them count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from taskstore._cache.evolution.fingerprint_rows import State
+from taskstore._cache.rows.rows import Rows
+from taskstore._evolution.decoding import COLLECTION, decode_evolution
+from taskstore._evolution.graph import Graph, Position, graphs_of
+from taskstore._evolution.shape import NO_SHAPE, Shape
+from taskstore._format.fingerprint import Fingerprint
+from taskstore._format.problems import Problem
+
+
+@attrs.frozen
+class Shapes:
+    """The shapes of a store's collections.
+
+    Attributes:
+        by_collection: The shape of each collection that has evolved.
+        faults: Why evolutions cannot be used, by the ids of their records.
+        pending: The lines of evolutions that the database has and the log has not, by id.
+        read: What was read of the log of the evolutions; None if there is none.
+        is_loaded: Whether the cache was asked at all.
+    """
+
+    by_collection: Mapping[str, Shape] = attrs.field(factory=dict)
+    faults: Mapping[str, str] = attrs.field(factory=dict)
+    pending: Mapping[str, bytes] = attrs.field(factory=dict)
+    read: Fingerprint | None = None
+    is_loaded: bool = False
+
+    def of(self, collection: str) -> Shape:
+        """Return the shape of a collection."""
+        return self.by_collection.get(collection, NO_SHAPE)
+
+    def differ_from(self, recorded: Mapping[str, Fingerprint]) -> list[str]:
+        """Return the collections that the cache holds in another shape."""
+        return [name for name, known in recorded.items() if known.shape != self.of(name).signature]
+
+    def are_current(self, recorded: Mapping[str, Fingerprint]) -> bool:
+        """Say whether these are still the shapes that the cache was read in."""
+        is_read = self.is_loaded and self.read == recorded.get(COLLECTION)
+        return is_read and not self.differ_from(recorded)
+
+
+def load_shapes(rows: Rows, mirrored: Mapping[str, object]) -> Shapes:
+    """Return the shapes that the cache's evolutions, and what is recorded of them, make.
+
+    Args:
+        rows: Of the cache.
+        mirrored: The collections that have tables of the application.
+    """
+    stated = dict(rows.lines(COLLECTION))
+    recorded = rows.evolutions()
+    own = {
+        f"{collection}@{state.revision}": state.line
+        for collection, states in recorded.items()
+        for state in states
+        if state.revision
+    }
+    read = rows.fingerprint(COLLECTION)
+    if not stated and not own:
+        return Shapes(read=read, is_loaded=True)
+    graphs, faults = graphs_of(sorted((own | stated).items()))
+    known = rows.mirror_states()
+    shapes = {
+        name: _shape(graph, recorded.get(name), is_old=name in mirrored and name in known)
+        for name, graph in graphs.items()
+    }
+    faults |= {
+        id: "the database has been upgraded with other steps under this revision"
+        for id in own.keys() & stated.keys()
+        if id not in faults and _differ(own[id], stated[id])
+    }
+    pending = {id: line.encode() for id, line in own.items() if id not in stated}
+    return Shapes(shapes, faults, pending, read, is_loaded=True)
+
+
+def _differ(line: str, other: str) -> bool:
+    return decode_evolution(line) != decode_evolution(other)
+
+
+def _shape(graph: Graph, states: list[State] | None, *, is_old: bool) -> Shape:
+    """Return the shape of a collection.
+
+    Args:
+        graph: Its evolutions.
+        states: What is recorded of them.
+        is_old: Whether its table was there before anything was recorded.
+    """
+    if states is None:
+        return Shape(graph, frozenset() if is_old else graph.whole)
+    applied = [state.revision for state in states if state.applied]
+    reverted = {state.revision for state in states if not state.applied}
+    position: Position = frozenset()
+    for name in applied:
+        position |= graph.closure([name]) or frozenset()
+    return Shape(graph, position, frozenset(reverted & graph.whole))
+
+
+def evolution_problems(shapes: Shapes, path: str) -> list[Problem]:
+    """Return why evolutions of a store cannot be used."""
+    return [
+        Problem(COLLECTION, path, None, f"no evolution: {reason}", id)
+        for id, reason in sorted(shapes.faults.items())
+    ]

@@ -1,0 +1,1 @@
+"""Brings the cache to what the logs say, and compares the two."""

@@ -1,0 +1,202 @@
+"""The store's own cache file: made, upgraded, noticed when it is replaced, rebuilt when unusable.
+
+The file is never swapped under a connection. One that is unusable, or gone, is rebuilt under the
+gate, together with its `-wal` and `-shm`: an old `-shm` beside a new file makes SQLite fail.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import Engine
+
+from taskstore._cache.engine.forks import KeptConnections
+from taskstore._cache.engine.sqlite import enable_wal
+from taskstore._cache.schema.revisions import HEAD
+from taskstore._cache.schema.schema import current_revision, ensure_schema
+from taskstore._log import files
+from taskstore._log.files import access
+from taskstore._store.catalog import Catalog
+from taskstore._store.context import StoreContext
+from taskstore._store.seal import CacheSeal
+from taskstore._store.shapes import Shapes
+from taskstore._store.sqlite_errors import DatabaseErrors, is_unusable, reason_of, translated
+from taskstore._sync.refresh import Refresher
+from taskstore.errors import (
+    CacheError,
+    InvalidDeclarationError,
+    StoreAccessError,
+    StoreNotFoundError,
+    TaskstoreError,
+)
+
+T = TypeVar("T")
+
+
+class CacheFile:
+    """Keeps the engine's file there, current and usable.
+
+    Attributes:
+        kept: Connections to it for reading.
+        is_remade: Whether the last open had to replace a file, and the new one holds nothing.
+    """
+
+    def __init__(self, context: StoreContext, catalog: Catalog, refresher: Refresher) -> None:
+        self._context = context
+        self._catalog = catalog
+        self._refresher = refresher
+        self._identity: tuple[int, int] | None = None
+        self.is_remade = False
+        self.kept = KeptConnections(context.engine, keep=context.own_engine)
+        # Of a store that nobody closes, the last connection would change the file unnoticed.
+        self._end = weakref.finalize(self, _close, self.kept, context.engine, context.seal)
+        if context.seal is None:
+            self._end.detach()
+
+    def open(self) -> None:
+        """Make the cache ready: one SELECT where it is.
+
+        Raises:
+            StoreAccessError: The file cannot be made or opened.
+            SchemaVersionError: A newer library has upgraded it.
+            CacheError: It stays unusable although it was rebuilt.
+        """
+        seal = self._context.seal
+        if seal is None:
+            ensure_schema(self._context.engine, self._context.models, migrate=self._context.migrate)
+            return
+        self.is_remade = False
+        if not self._is_ready(seal):
+            self._context.gate.run(self._context.lock_timeout, lambda: self._make_ready(seal))
+        self._identity = self._found()
+
+    def check(self) -> None:
+        """Notice a file that was replaced or removed since the last look, and open the new one."""
+        if self._identity is None:
+            return
+        if self._found() != self._identity:
+            self.reopen()
+
+    def retried(self, call: Callable[[], T]) -> T:
+        """Call; once more on a cache rebuilt if this one turns out to be unusable.
+
+        Raises:
+            TaskstoreError: What the database refused, in our terms.
+        """
+        try:
+            return call()
+        except DatabaseErrors as error:
+            if not is_unusable(error):
+                meant = translated(error, self._context)
+                if meant is None:
+                    raise
+                raise meant from error
+        self.rebuild()
+        return call()
+
+    def reopen(self) -> None:
+        """Leave the old file and open the one that is there now, or make one."""
+        context = self._context
+        context.layout.check_place()
+        if not context.path.is_dir():
+            # What an open would not have made is not made now; nor a project that is gone.
+            if not context.create or not context.path.parent.is_dir():
+                raise StoreNotFoundError(context.path)
+            context.layout.create()
+        self.close()
+        context.known, context.shapes = {}, Shapes()
+        self._catalog.forget()
+        self.open()
+        self._refresher.teach_settings(self._catalog)
+        if not context.refresh:
+            # No unit of work will look at the logs, and what was known of them is gone.
+            self._refresher.before_read(None)
+
+    def close(self) -> None:
+        """Close all connections to the file that nobody is using."""
+        _close(self.kept, self._context.engine, self._context.seal)
+
+    def end(self) -> None:
+        """Close for good."""
+        self._end.detach()
+        self.close()
+
+    def rebuild(self) -> None:
+        """Rebuild the cache, for it turned out to be unusable while it was used."""
+        if self._context.seal is None:
+            raise CacheError(self._context.layout.cache_path, reason="it is damaged")
+        self._context.gate.run(self._context.lock_timeout, self._remove_unless_replaced)
+        self.reopen()
+
+    def _remove_unless_replaced(self) -> None:
+        if self._found() == self._identity:
+            self._remove()
+
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            found = os.lstat(self._context.layout.cache_path)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _is_ready(self, seal: CacheSeal) -> bool:
+        """Whether there is a current cache that this clone made and that can be read."""
+        if not seal.is_whole():
+            return False
+        try:
+            with self._context.engine.connect() as connection:
+                return current_revision(connection, self._context.models) == HEAD
+        except DatabaseErrors as error:
+            if not is_unusable(error):
+                raise self._refused(error) from error
+            return False
+
+    def _make_ready(self, seal: CacheSeal) -> None:
+        context = self._context
+        # Others may have made it while we waited for the gate.
+        if self._is_ready(seal):
+            return
+        if seal.is_whole():
+            try:
+                self._set_up()
+            except (*DatabaseErrors, InvalidDeclarationError) as error:
+                # A file in this place with other tables is as good as damaged.
+                if not (isinstance(error, InvalidDeclarationError) or is_unusable(error)):
+                    raise self._refused(error) from error
+            else:
+                return
+        self.is_remade = self._found() is not None
+        self._remove()
+        try:
+            with access(context.layout.cache_path, "make"):
+                seal.make()
+            self._set_up()
+        except DatabaseErrors as error:
+            raise CacheError(context.layout.cache_path, reason=reason_of(error)) from error
+
+    def _set_up(self) -> None:
+        enable_wal(self._context.engine)
+        ensure_schema(self._context.engine, self._context.models, migrate=True)
+
+    def _remove(self) -> None:
+        """Remove an unusable file and what belongs to it."""
+        self.close()
+        path = self._context.layout.cache_path
+        with access(path, "remove"):
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                files.clear_away(path.with_name(path.name + suffix))
+
+    def _refused(self, error: BaseException) -> TaskstoreError:
+        return translated(error, self._context) or StoreAccessError(
+            self._context.layout.cache_path, operation="open", reason=reason_of(error)
+        )
+
+
+def _close(kept: KeptConnections, engine: Engine, seal: CacheSeal | None) -> None:
+    kept.release()
+    engine.dispose()
+    if seal is not None:
+        seal.close()

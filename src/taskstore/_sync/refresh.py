@@ -1,0 +1,307 @@
+"""When to sync: before a unit of work, at open, and when asked.
+
+Readers wait for nobody: while a writer holds a lock and the log has only grown, the last committed
+cache is what they are served. Writers sync in their own transaction, so that what they stamp and
+check against is what the log says.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from sqlalchemy.engine import Connection, Engine
+
+from taskstore._cache.engine.bridge import closing
+from taskstore._cache.engine.permission import permitted
+from taskstore._cache.engine.sqlite import no_waiting
+from taskstore._cache.rows.rows import Rows
+from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
+from taskstore._format.fingerprint import Fingerprint
+from taskstore._log import files
+from taskstore._log.files import access
+from taskstore._log.mutex import Claim
+from taskstore._records.interface import RecordCodec
+from taskstore._store.catalog import Catalog
+from taskstore._store.context import StoreContext
+from taskstore._store.shapes import load_shapes
+from taskstore._sync.freshness import Stale, find_stale, looks_fresh, stat_log
+from taskstore._sync.projection_port import late, projection
+from taskstore._sync.report import SyncReport
+from taskstore._sync.sync import Progress, Sync
+from taskstore._unit.changes import collect_lines
+from taskstore._unit.transaction import WRITER, TransactionHook
+from taskstore._unit.unit import Unit
+
+
+class Refresher:
+    """Keeps one store's cache equal to its logs."""
+
+    def __init__(self, context: StoreContext, transactions: TransactionHook) -> None:
+        self._context = context
+        self._transactions = transactions
+        self._writing: Engine = context.engine.execution_options(**WRITER)
+
+    def before_read(self, collections: Sequence[str] | None) -> None:
+        """See to it that a read finds the logs as they are.
+
+        Args:
+            collections: Those that will be read; None for all.
+
+        Raises:
+            StoreAccessError: A log cannot be read.
+            LockTimeoutError: A log was rewritten, and a writer held a lock for too long.
+        """
+        if collections is not None and self._remembered(collections):
+            return
+        with (
+            self._context.engine.connect() as connection,
+            _rows(self._context, connection) as rows,
+        ):
+            stale = find_stale(self._context, rows, collections)
+            names = self._with_these(stale, rows)
+        if stale and not self._try(names) and not all(map(self._may_be_served, stale)):
+            self.sync(names)
+
+    def in_transaction(self, connection: Connection, collections: Iterable[str] | None) -> None:
+        """See to it that an open write transaction works on the logs as they are."""
+        if collections is not None and self._remembered(collections):
+            return
+        with _rows(self._context, connection) as rows:
+            stale = find_stale(self._context, rows, collections)
+            names = self._with_these(stale, rows)
+        if stale:
+            self._run(connection, names)
+
+    def sync(
+        self,
+        collections: Iterable[str] | None = None,
+        *,
+        force: bool = False,
+        on_progress: Progress | None = None,
+        counted: bool = False,
+        prune: bool = False,
+    ) -> SyncReport:
+        """Bring the cache up to date, waiting for whoever holds a lock."""
+        with self._writing.begin() as connection:
+            return self._run(
+                connection,
+                collections,
+                force=force,
+                on_progress=on_progress,
+                counted=counted,
+                prune=prune,
+            )
+
+    @contextmanager
+    def rewriting(
+        self, collections: Iterable[str] | None
+    ) -> Iterator[tuple[Connection, Rows, Unit, SyncReport]]:
+        """A write transaction under the log lock; nobody who takes locks disturbs it.
+
+        Args:
+            collections: Those to bring up to date first; None for all that are stale.
+        """
+        context = self._context
+        with self._writing.begin() as connection, _rows(context, connection) as rows:
+            unit = self._transactions.unit(connection)
+            if collections is None:
+                collections = [item.collection for item in find_stale(context, rows, None)]
+            with context.log_lock.hold(context.lock_timeout):
+                mirrored = projection(context, connection, rows, unit)
+                run = Sync(context, rows, unit, mirrored=mirrored)
+                yield connection, rows, unit, run.run(collections)
+
+    def catch_up(self) -> None:
+        """Bring mirrored tables to what the cache has, where that was not done as they are now.
+
+        Raises:
+            InvalidDeclarationError: There is no table for a collection that has records.
+        """
+        if not self._context.mirrors:
+            return
+        with (
+            self._context.engine.connect() as connection,
+            _rows(self._context, connection) as rows,
+        ):
+            behind = late(self._context, connection, rows)
+        if behind:
+            self.sync(())
+
+    def state_evolutions(self) -> None:
+        """Write into the log what the database's migrations, or record classes, have stated."""
+        context = self._context
+        with context.engine.connect() as connection, _rows(context, connection) as rows:
+            if not context.shapes.are_current(rows.fingerprints()):
+                context.shapes = load_shapes(rows, context.mirrors.by_collection)
+        if not context.read_only and context.shapes.pending:
+            with self._writing.begin() as connection:
+                self.reshape(connection)
+
+    def reshape(self, connection: Connection) -> None:
+        """In a write transaction, state what is not in the log yet, and read it all that way."""
+        context, unit = self._context, self._transactions.unit(connection)
+        self._run(connection, (EVOLUTIONS,))
+        with _rows(context, connection) as rows:
+            unit.changes.on_undo(partial(setattr, context, "shapes", context.shapes))
+            context.shapes = load_shapes(rows, context.mirrors.by_collection)
+            if context.shapes.pending and not context.read_only:
+                lines = {(EVOLUTIONS, id): line for id, line in context.shapes.pending.items()}
+                new = [(id, line.decode(), 0, 0) for (_, id), line in lines.items()]
+                rows.replace(EVOLUTIONS, new)
+                collect_lines(rows, unit.changes, lines)
+        self._run(connection, ())
+
+    def teach(self, catalog: Catalog, codec: RecordCodec[Any]) -> None:
+        """Have the cache index what a record type asks for."""
+        with (
+            self._context.engine.connect() as connection,
+            _rows(self._context, connection) as rows,
+        ):
+            wanted = catalog.wants(codec, rows)
+        if wanted:
+            with self._writing.begin() as connection:
+                with _rows(self._context, connection) as rows:
+                    catalog.teach(codec, rows)
+                    is_evolved = catalog.is_evolved(codec, rows)
+                if is_evolved:
+                    self.reshape(connection)
+        catalog.mark_taught(codec)
+
+    def teach_settings(self, catalog: Catalog) -> None:
+        """Have the cache index what the settings name."""
+        with (
+            self._context.engine.connect() as connection,
+            _rows(self._context, connection) as rows,
+        ):
+            wanted = catalog.settings_want(rows)
+        if wanted:
+            with self._writing.begin() as connection, _rows(self._context, connection) as rows:
+                catalog.teach_settings(rows)
+
+    def is_stale(self) -> bool:
+        """Whether any log is not what the cache holds; looks at bytes where times do not tell."""
+        with (
+            self._context.engine.connect() as connection,
+            _rows(self._context, connection) as rows,
+        ):
+            stale = find_stale(self._context, rows, None)
+            recorded = rows.fingerprints()
+        return any(not self._same_bytes(item.collection, recorded) for item in stale)
+
+    def _with_these(self, stale: list[Stale], rows: Rows) -> list[str]:
+        """The collections to sync when some are stale: all that are.
+
+        A transaction over several that a crash cut short, and recovery kept, must come into the
+        cache at once: whoever reads without waiting is served half of it otherwise.
+        """
+        if not stale:
+            return []
+        others = find_stale(self._context, rows, None)
+        return sorted({item.collection for item in (*stale, *others)})
+
+    def _may_be_served(self, item: Stale) -> bool:
+        """Whether the cache can answer for a log that cannot be read again at the moment."""
+        return item.only_grown or self._same_bytes(item.collection, self._context.known)
+
+    def _same_bytes(self, collection: str, recorded: dict[str, Fingerprint]) -> bool:
+        known = recorded.get(collection)
+        if known is None:
+            return False
+        path = self._context.layout.log_path(collection)
+        with access(path):
+            try:
+                fd = files.open_log(path)
+            except FileNotFoundError:
+                return False
+            try:
+                size = os.fstat(fd).st_size
+                if size != known.size:
+                    return False
+                return self._context.digester.read(fd, size).text() == known.digest
+            except EOFError:
+                return False
+            finally:
+                os.close(fd)
+
+    def _remembered(self, collections: Iterable[str]) -> bool:
+        known = self._context.known
+        evolutions = stat_log(self._context, EVOLUTIONS)
+        return looks_fresh(known.get(EVOLUTIONS), evolutions) and all(
+            name in known and looks_fresh(known[name], stat_log(self._context, name))
+            for name in collections
+        )
+
+    def _run(
+        self,
+        connection: Connection,
+        collections: Iterable[str] | None,
+        *,
+        force: bool = False,
+        on_progress: Progress | None = None,
+        counted: bool = False,
+        prune: bool = False,
+    ) -> SyncReport:
+        context = self._context
+        unit = self._transactions.unit(connection)
+        driver = connection.connection.driver_connection
+
+        def work() -> SyncReport:
+            with permitted(driver, context.models.record_table), _rows(context, connection) as rows:
+                mirrored = projection(context, connection, rows, unit, prune=prune)
+                run = Sync(context, rows, unit, force, on_progress, counted, mirrored)
+                return run.run(collections)
+
+        return context.log_lock.run(context.lock_timeout, work)
+
+    def _try(self, collections: list[str]) -> bool:
+        """Sync if no lock has to be waited for; False if one would have to be."""
+        gate, claim = self._context.gate, Claim()
+        try:
+            done = gate.try_acquire(claim) and self._try_in_gate(collections)
+            gate.release(claim)
+            return done
+        except BaseException:
+            # Also where the release was interrupted.
+            gate.release(claim)
+            raise
+
+    def _try_in_gate(self, collections: list[str]) -> bool:
+        lock, claim = self._context.log_lock, Claim()
+        connection = None
+        try:
+            with no_waiting(self._context.engine) as connection:
+                if connection is None or not lock.try_acquire(claim):
+                    return False
+                self._sync_in(connection, collections)
+                lock.release(claim)
+                return True
+        finally:
+            # An exception at the end of the block keeps it from closing the connection.
+            lock.release(claim)
+            if connection is not None:
+                connection.close()
+
+    def _sync_in(self, connection: Connection, collections: list[str]) -> None:
+        context = self._context
+        with (
+            permitted(connection.connection.driver_connection, context.models.record_table),
+            _rows(context, connection) as rows,
+        ):
+            unit = self._transactions.unit(connection)
+            mirrored = projection(context, connection, rows, unit)
+            Sync(context, rows, unit, mirrored=mirrored).run(collections)
+        connection.commit()
+
+
+@contextmanager
+def _rows(context: StoreContext, connection: Connection) -> Iterator[Rows]:
+    """Give the rows in a block.
+
+    A cursor that an exception leaves open in the midst of a SELECT keeps the database locked.
+    """
+    with closing(connection.connection.cursor()) as cursor:
+        yield Rows(cursor, context.models)

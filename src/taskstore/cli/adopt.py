@@ -1,0 +1,190 @@
+"""`taskstore adopt`: what would be logged of an application's models, and what refused."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from taskstore.cli._errors import Failure, Status, hint
+from taskstore.cli._output import Styled, json_option, warn, write, write_json
+
+if TYPE_CHECKING:
+    from taskstore._mirror.model.survey import Finding
+
+
+_PREFIX = "ts_"
+
+
+@click.command("adopt")
+@click.argument("base", metavar="MODULE:BASE")
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="NAME",
+    help="Leave a table or an attribute out of the log: 'users', 'users.token'. Repeatable.",
+)
+@click.option(
+    "--local",
+    multiple=True,
+    metavar="NAME",
+    help="Accept that an attribute refers to a table that is not mirrored: 'tasks.owner_id'. "
+    "Repeatable.",
+)
+@click.option("--updated-at", metavar="NAME", help="The attribute that holds the version.")
+@click.option(
+    "--ids",
+    type=click.Choice(["local", "random"]),
+    default="local",
+    show_default=True,
+    help="What becomes of keys that the database numbers.",
+)
+@json_option
+def command(base: str, *, as_json: bool, **options: Any) -> None:
+    """Show what a store would log of an application's models, and what it would refuse.
+
+    MODULE is imported, which runs its code; it is looked for in the working directory as well.
+    BASE is a declarative base or a registry. For each class, the collection, the id and the fields
+    of its lines are printed, and each refusal with the argument that fixes it. Then come the calls
+    that adopt all models, and the diff of the logs, with a made-up record of each class. Nothing
+    is changed: no store and no database is opened.
+
+    Exit status: 0; 1 if something would be refused; 2 no such module or base.
+
+    \b
+    Examples:
+      taskstore adopt shop.models:Base
+      taskstore adopt shop.models:db.Model --exclude users.token
+    """
+    from sqlalchemy.dialects.sqlite import dialect
+
+    from taskstore._cache.schema.models import DEFAULT
+    from taskstore._mirror.model.declare_all import mirror_all
+    from taskstore._mirror.model.survey import survey
+
+    target = _imported(base)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        declared = mirror_all(target, **options)
+    for one in told:
+        warn(str(one.message))
+    found = survey(declared, dialect())
+    ours = set(DEFAULT.table_names)
+    is_taken = any(finding.table in ours for finding in found.findings)
+    for name, values in found.options().items():
+        options[name] = (*options[name], *values)
+    calls = list(_calls(base, options, is_taken=is_taken))
+    if as_json:
+        models = [_as_dict(finding) for finding in found.findings]
+        write_json({"models": models, "calls": calls})
+    else:
+        _show(found.findings, calls)
+    if any(finding.refusals for finding in found.findings):
+        click.get_current_context().exit(Status.NO)
+
+
+def _imported(name: str) -> Any:
+    """Return what a name such as `shop.models:Base` means.
+
+    Raises:
+        UsageError: It is not of that form.
+        Failure: The module cannot be imported, or lacks the base.
+    """
+    module_name, _, path = name.partition(":")
+    if not module_name or not path:
+        raise click.UsageError(f"Name a module and a base in it, as in shop.models:Base: {name!r}")
+    sys.path.insert(0, str(Path.cwd()))
+    # Not even the module's compiled code is written.
+    sys.dont_write_bytecode = True
+    try:
+        found: Any = import_module(module_name)
+    except (Exception, SystemExit) as error:
+        reason = f"{module_name!r} cannot be imported: {type(error).__name__}: {error}"
+        raise Failure(reason, Status.USAGE) from error
+    for part in path.split("."):
+        if not hasattr(found, part):
+            known = [each for each in dir(found) if not each.startswith("_")]
+            raise Failure(f"{name!r}: there is no {part!r}{hint(part, known)}", Status.USAGE)
+        found = getattr(found, part)
+    return found
+
+
+def _calls(base: str, options: Mapping[str, Any], *, is_taken: bool) -> Iterator[str]:
+    """The lines that adopt the models."""
+    module, _, path = base.partition(":")
+    name = path.partition(".")[0]
+    arguments = [path]
+    for option in ("exclude", "local"):
+        if options[option]:
+            quoted = ", ".join(f'"{value}"' for value in dict.fromkeys(options[option]))
+            arguments.append(f"{option}=[{quoted}]")
+    if options["updated_at"]:
+        arguments.append(f'updated_at="{options["updated_at"]}"')
+    if options["ids"] == "random":
+        arguments.append('ids="random"')
+    models = f', models=build_models(prefix="{_PREFIX}")' if is_taken else ""
+    yield "from taskstore import Store, mirror_all"
+    if is_taken:
+        yield "from taskstore.models import build_models"
+    yield f"from {module} import {name}"
+    yield f"mirrors = mirror_all({', '.join(arguments)})"
+    yield f'store = Store.open(".taskstore", engine=engine, mirrors=mirrors, migrate=True{models})'
+    yield "store.attach(Session)  # your sessionmaker"
+
+
+def _as_dict(finding: Finding) -> dict[str, Any]:
+    mirror = finding.mirror
+    refused = [{"reason": one.reason, "fix": one.fix} for one in finding.refusals]
+    return {
+        "model": finding.name,
+        "table": finding.table,
+        "collection": None if mirror is None else mirror.collection,
+        "id": [] if mirror is None else list(mirror.key),
+        "fields": _fields(finding),
+        "left_out": list(finding.left_out),
+        "refused": refused,
+        "lines": [] if mirror is None else _lines(finding),
+    }
+
+
+def _fields(finding: Finding) -> list[str]:
+    from taskstore._mirror.model.survey import line_keys
+
+    return [] if finding.mirror is None else line_keys(finding.mirror)
+
+
+def _lines(finding: Finding) -> list[str]:
+    from taskstore._mirror.model.survey import sample_line
+
+    mirror = finding.mirror
+    return [] if mirror is None else [sample_line(mirror, one).decode() for one in mirror.shapes]
+
+
+def _show(findings: Sequence[Finding], calls: Iterable[str]) -> None:
+    for finding in findings:
+        mirror = finding.mirror
+        where = "not mirrored" if mirror is None else f"{mirror.collection}.jsonl"
+        write(Styled(finding.name, bold=True), f": {where}")
+        if mirror is not None:
+            write(f"  id: {', '.join(mirror.key)}")
+            write(f"  fields: {', '.join(_fields(finding))}")
+        if finding.left_out:
+            write(f"  left out: {', '.join(finding.left_out)}")
+        for one in finding.refusals:
+            write(Styled("  refused: ", "red"), one.reason)
+            write(Styled(f"  fix: {one.fix}", "green"))
+    write("")
+    for call in calls:
+        write(call)
+    for finding in findings:
+        if finding.mirror is not None:
+            write("")
+            write("--- /dev/null")
+            write(f"+++ .taskstore/{finding.mirror.collection}.jsonl")
+            for line in _lines(finding):
+                write(Styled(f"+{line}", "green"))
