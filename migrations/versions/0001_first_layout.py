@@ -32,7 +32,7 @@ def upgrade() -> None:
         sa.Column("field_name", sa.Text, primary_key=True),
         sa.Column("field_value_str", sa.Text),
         sa.Column("field_value_int", sa.BigInteger),
-        sa.Column("field_value_bool", sa.Integer),
+        sa.Column("field_value_bool", _boolean()),
         sa.ForeignKeyConstraint(
             ["collection", "id"], [f"{records}.collection", f"{records}.id"], ondelete="CASCADE"
         ),
@@ -52,3 +52,8 @@ def downgrade() -> None:
 
 def _name(table: str) -> str:
     return f"{op.get_context().opts.get('taskstore_prefix', '')}{table}"
+
+
+def _boolean() -> sa.Integer:
+    # PostgreSQL does not copy integers into the booleans of later layouts.
+    return sa.Integer().with_variant(sa.Boolean(), "postgresql")

@@ -120,7 +120,7 @@ def _create_indexes() -> None:
 
 def _create_old_tables() -> None:
     _create_records(with_rowid=True)
-    _create_record_indexes(sa.Column("field_value_bool", sa.Integer), with_rowid=True)
+    _create_record_indexes(sa.Column("field_value_bool", _boolean()), with_rowid=True)
     op.create_table(
         _name("record_index_fields"),
         *_key("collection", "field_name"),
@@ -229,3 +229,8 @@ def _prefix() -> str:
 
 def _name(table: str) -> str:
     return f"{_prefix()}{table}"
+
+
+def _boolean() -> sa.Integer:
+    # PostgreSQL does not copy integers into the booleans of later layouts.
+    return sa.Integer().with_variant(sa.Boolean(), "postgresql")
