@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Generator, Iterable
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -167,6 +168,26 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls):
         return Block(
             self._blocks, partial(self._store.session, read_only=read_only), "begin a session"
         )
+
+    def as_of(
+        self,
+        when: str | int | datetime,
+        /,
+        *,
+        types: Iterable[type[Any]] = (),
+        mirrors: Iterable[Any] = (),
+        on_progress: Progress | None = None,
+    ) -> Opening:
+        """Open the store as it was: `async with store.as_of("v1.2") as past`; see `Store.as_of`.
+
+        The errors are raised when it is awaited.
+        """
+
+        def make(*, engine: None, **options: Any) -> Store:
+            return self._store.as_of(when, **options)
+
+        options = {"types": types, "mirrors": mirrors, "on_progress": on_progress}
+        return Opening(type(self), make, options)
 
     def __repr__(self) -> str:
         """Say where the store is."""

@@ -22,7 +22,6 @@ from taskstore._unit.record_capture import expire_records
 from taskstore._unit.session_hook import SESSION_EVENTS, SessionHook
 from taskstore._unit.transaction import WRITER, TransactionHook
 from taskstore._unit.unit import READ_ONLY, Owner, current_owner
-from taskstore.errors import StoreReadOnlyError
 
 T = TypeVar("T")
 
@@ -192,7 +191,7 @@ class Sessions:
     def writing(self, collection: str, operation: str) -> Iterator[Connection]:
         """The write transaction of one of the store's own calls, or the one that it joins."""
         if self._context.read_only:
-            raise StoreReadOnlyError(self._context.path, operation=operation)
+            raise self._context.read_only_error(operation)
         current = self.current()
         if current is not None:
             self._check_writable(current, operation)
@@ -249,7 +248,7 @@ class Sessions:
     def _opened(self, bind: Engine) -> Iterator[Session]:
         self._context.check_open()
         if bind is self._writers and self._context.read_only:
-            raise StoreReadOnlyError(self._context.path, operation="begin a transaction")
+            raise self._context.read_only_error("begin a transaction")
         self._cache.check()
         session, handled = StoreSession(self, bind), sys.exc_info()[1]
         try:
@@ -297,7 +296,7 @@ class Sessions:
         self, session: Session | StoreCall, operation: str = "begin a transaction"
     ) -> None:
         if session.info.get(READ_ONLY):
-            raise StoreReadOnlyError(self._context.path, operation=operation)
+            raise self._context.read_only_error(operation)
 
 
 def _given_up(session: Session, error: BaseException) -> BaseException:

@@ -25,6 +25,7 @@ from taskstore._api.opening import (
 from taskstore._api.read_calls import ReadCalls
 from taskstore._api.reading import Reader
 from taskstore._api.sessions import Sessions
+from taskstore._api.time_calls import TimeCalls
 from taskstore._api.upkeep_calls import UpkeepCalls
 from taskstore._api.write_calls import WriteCalls
 from taskstore._cache.schema.models import DEFAULT, Models
@@ -53,7 +54,7 @@ def _is_safe(directory: Path) -> bool:
     return is_safe(directory)
 
 
-class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls):
+class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls, TimeCalls):
     """A directory of JSON Lines logs, one per collection, with an SQLite cache that queries them.
 
     Open one with `Store.open`. A store may be used by several threads at once, and any number of
@@ -216,6 +217,8 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls):
             self._cache.end()
         context.log_lock.close()
         context.gate.close()
+        if context.on_close is not None:
+            context.on_close()
         self._is_closed = True
 
     def __enter__(self) -> Self:
@@ -234,7 +237,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls):
     def __repr__(self) -> str:
         """Say where the store is."""
         state = ", closed" if self._context.closed else ""
-        return f"<Store {str(self.path)!r}{state}>"
+        return f"<Store {self._context.past or str(self.path)!r}{state}>"
 
     @property
     def path(self) -> Path:

@@ -20,7 +20,7 @@ from taskstore._sync.cache_file import CacheFile
 from taskstore._sync.refresh import Refresher
 from taskstore._sync.report import SyncReport
 from taskstore._sync.sync import Progress
-from taskstore.errors import RecordNotFoundError, StoreReadOnlyError, TransactionOpenError
+from taskstore.errors import RecordNotFoundError, TransactionOpenError
 
 if TYPE_CHECKING:  # what is rarely called is imported then
     from taskstore._log.compaction import Compacted
@@ -140,7 +140,7 @@ class UpkeepCalls:
         """
         collection = self._collection(type)
         if self._context.read_only:
-            raise StoreReadOnlyError(self._context.path, operation="compact a log")
+            raise self._context.read_only_error("compact a log")
         self._check_alone("compact a log")
         progress = None if on_progress is None else partial(on_progress, collection)
         done = self._retried(lambda: self._compacted(collection, keep_tombstones_ms, progress))

@@ -15,7 +15,7 @@ from taskstore._format.names import check_collection_name
 from taskstore._git import files
 from taskstore._git.repository import LOGS, Repository
 from taskstore._git.run import LOG_BYTES, refused
-from taskstore.errors import InvalidNameError
+from taskstore.errors import GitObjectMissingError, InvalidNameError
 
 
 @attrs.frozen
@@ -54,24 +54,37 @@ def blob(repository: Repository, id: str, name: str) -> bytes:
     """Return the content of a blob as it would be checked out under a name.
 
     Raises:
-        GitError: There is no such blob, or it is larger than a log may be.
+        GitObjectMissingError: This clone does not have it.
+        GitError: It is larger than a log may be, or git refused.
     """
     repository.check_way((repository.top / name).parent)
     # Filters undo what they did when the file was added, such as encryption.
     call = ("cat-file", "--filters", f"--path={name}", id)
-    return repository.git.run(*call, limit=LOG_BYTES).data
+    answer = repository.git.ask(*call, limit=LOG_BYTES)
+    if answer.status != 0:
+        if repository.git.ask("cat-file", "-e", id).status != 0:
+            raise GitObjectMissingError(id, name, status=answer.status)
+        raise refused(call, answer)
+    return answer.data
 
 
 def logs_at(repository: Repository, revision: str, directory: Path) -> dict[str, str]:
     """Return the blobs of a store's logs in a commit, by collection.
 
     Raises:
-        GitError: There is no such commit.
+        CommitNotFoundError: There is no such commit.
+        GitObjectMissingError: This clone does not have its directories.
     """
     folder = repository.name_of(directory)
     found: dict[str, str] = {}
     tree = tree_or_empty(repository, revision)
-    for entry in repository.git.run("ls-tree", "-z", tree, "--", f"{folder}/").fields:
+    call = ("ls-tree", "-z", tree, "--", f"{folder}/")
+    answer = repository.git.ask(*call)
+    if answer.status != 0:
+        if "not a tree" in answer.message or "Not a valid" in answer.message:
+            raise GitObjectMissingError(f"{tree}^{{tree}}", folder, status=answer.status)
+        raise refused(call, answer)
+    for entry in answer.fields:
         facts, _, name = entry.partition("\t")
         mode, _, id = facts.split(" ")
         if stat.S_ISREG(int(mode, 8)) and is_log(name):

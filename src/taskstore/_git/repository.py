@@ -13,7 +13,7 @@ import attrs
 from taskstore._git.files import PIPE
 from taskstore._git.run import PLACES, Git, refused, shown
 from taskstore._log.layout import Layout
-from taskstore.errors import GitError
+from taskstore.errors import CommitNotFoundError, GitError
 
 LOGS = f":(glob)**/{Layout.NAME}/*.jsonl"
 """The pattern of the logs of all stores of a repository, from its root."""
@@ -189,14 +189,19 @@ class Repository:
         """Return the id of the commit that a name means.
 
         Raises:
-            GitError: There is no such commit.
+            CommitNotFoundError: There is no such commit.
         """
+        # What begins with a dash would be an option.
+        if not name or "\0" in name or name.startswith("-"):
+            raise CommitNotFoundError(name)
         answer = self.git.ask("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
         if answer.status != 0:
-            raise GitError(
-                "git rev-parse", reason=f"no commit is called {name!r}", status=answer.status
-            )
+            raise CommitNotFoundError(name, is_shallow=self.is_shallow(), status=answer.status)
         return answer.text
+
+    def is_shallow(self) -> bool:
+        """Say whether older commits were left out of this clone."""
+        return (self.common_dir / "shallow").is_file()
 
     def has_commits(self) -> bool:
         """Say whether HEAD is there; it is not in a new repository."""

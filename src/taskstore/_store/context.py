@@ -21,7 +21,7 @@ from taskstore._log.trust import Mark
 from taskstore._store.mirrored_models import MirroredModels
 from taskstore._store.seal import CacheSeal
 from taskstore._store.shapes import Shapes
-from taskstore.errors import StoreClosedError
+from taskstore.errors import StoreClosedError, StoreReadOnlyError
 
 
 @attrs.define(eq=False)
@@ -53,6 +53,8 @@ class StoreContext:
             set aside.
         on_progress: Called while a log is read, with its collection and the bytes read and to
             read.
+        past: What a store of the past is called in messages; None for any other store.
+        on_close: Called when the store is closed.
     """
 
     layout: Layout
@@ -76,6 +78,8 @@ class StoreContext:
     known: dict[str, Fingerprint] = attrs.field(factory=dict)
     closed: bool = False
     on_progress: Callable[[str, int, int], None] | None = None
+    past: str | None = None
+    on_close: Callable[[], None] | None = None
 
     @property
     def digester(self) -> Digester:
@@ -100,6 +104,17 @@ class StoreContext:
             LockTimeoutError: Another program has locked a log for too long.
         """
         self.recovered += recover(self.layout, lock_timeout=self.lock_timeout)
+
+    def read_only_error(self, operation: str) -> StoreReadOnlyError:
+        """Return the error for a write on what is only for reading.
+
+        Args:
+            operation: What was to be done.
+        """
+        if self.past is None:
+            return StoreReadOnlyError(self.path, operation=operation)
+        remedy = "what was cannot be changed: write to the store itself"
+        return StoreReadOnlyError(self.past, operation=operation, remedy=remedy)
 
     def check_open(self) -> None:
         """Raise StoreClosedError after `close`."""

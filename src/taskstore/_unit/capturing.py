@@ -27,7 +27,7 @@ from taskstore._unit.capture_port import row_capture
 from taskstore._unit.changes import Key
 from taskstore._unit.record_capture import collect_records, expire_records
 from taskstore._unit.unit import READ_ONLY, Unit
-from taskstore.errors import StoreReadOnlyError, TaskstoreError, UntrackedWriteError
+from taskstore.errors import TaskstoreError, UntrackedWriteError
 
 _EVENTS = ("checkout", "handle_error")
 _REFUSED = {
@@ -224,7 +224,7 @@ class EngineCapture:
 
     def _records_of(self, unit: Unit, cursor: Any, noted: Mapping[Key, NotedRecord]) -> list[Key]:
         if self._context.read_only or any(one.info.get(READ_ONLY) for one in unit.sessions):
-            raise StoreReadOnlyError(self._context.path, operation="write through a session")
+            raise self._context.read_only_error("write through a session")
         return collect_records(self._context, cursor, unit, noted)
 
     def _forget_logs(self, unit: Unit, notes: Notes, cursor: Any) -> None:

@@ -37,7 +37,7 @@ from taskstore._unit.listeners import SessionListeners
 from taskstore._unit.record_capture import refuse_mirrored
 from taskstore._unit.transaction import TransactionHook
 from taskstore._unit.unit import READ_ONLY, Unit
-from taskstore.errors import RecordExistsError, StoreReadOnlyError, UntrackedWriteError
+from taskstore.errors import RecordExistsError, UntrackedWriteError
 
 _COLUMNS = ("collection", "id", "data_json", "updated_at", "updated_at_us")
 _PLAIN = (str, int)
@@ -109,7 +109,7 @@ class SessionHook:
             return
         self._context.check_open()
         if self._context.read_only or session.info.get(READ_ONLY):
-            raise StoreReadOnlyError(self._context.path, operation="write through a session")
+            raise self._context.read_only_error("write through a session")
         mapper = found[0].mapper if found else self._tracked
         connection = session.connection(bind_arguments={"mapper": mapper})
         self._check_connection(connection)
@@ -233,7 +233,7 @@ class SessionHook:
         if not state.session.info.get(READ_ONLY) or mapper is None:
             return
         if issubclass(mapper.class_, self._tracked):
-            raise StoreReadOnlyError(self._context.path, operation="write through a session")
+            raise self._context.read_only_error("write through a session")
 
 
 def _stored(rows: Rows, keys: Iterable[Key]) -> dict[Key, Stored]:

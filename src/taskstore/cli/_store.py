@@ -21,6 +21,7 @@ from taskstore.errors import StoreNotFoundError
 if TYPE_CHECKING:
     # It brings SQLAlchemy, which a command's --help does without.
     from taskstore._api.store import Store
+    from taskstore.errors import CommitNotFoundError
 
 
 ENVIRONMENT = "TASKSTORE_DIR"
@@ -44,22 +45,35 @@ def store_option(command: Callable[P, R]) -> Callable[P, R]:
     )(command)
 
 
+def at_option(command: Callable[P, R]) -> Callable[P, R]:
+    """Give a command the option --at, as its argument `at`."""
+    return click.option(
+        "--at",
+        metavar="REV",
+        help="As it was in a commit, by any name that git knows (v1.2, main~3, HEAD@{yesterday}), "
+        "or at a time such as 2026-01-31T12:00:00Z.",
+    )(command)
+
+
 def uses_store(
-    *, write: bool = False
+    *, write: bool = False, past: bool = False
 ) -> Callable[[Callable[Concatenate[Store, P], R]], Callable[..., R]]:
     """Give a command the option --store, and the open store as its first argument.
 
     Args:
         write: Whether the command writes records; otherwise see `opened`.
+        past: Whether it has the option --at, and may get the store as it was.
     """
 
     def decorate(function: Callable[Concatenate[Store, P], R]) -> Callable[..., R]:
         @functools.wraps(function)
-        def command(*args: Any, store_path: Path | None, **options: Any) -> R:
-            with opened(store_path, write=write) as store:
+        def command(
+            *args: Any, store_path: Path | None, at: str | None = None, **options: Any
+        ) -> R:
+            with opened_at(store_path, at) if at else opened(store_path, write=write) as store:
                 return function(store, *args, **options)
 
-        return store_option(command)
+        return store_option(at_option(command) if past else command)
 
     return decorate
 
@@ -131,6 +145,57 @@ def opened(
                 warn(str(problem))
 
 
+@contextmanager
+def opened_at(path: Path | None, at: str) -> Iterator[Store]:
+    """Open a store as it was.
+
+    Args:
+        path: What --store says; None to look upwards.
+        at: What --at says.
+
+    Raises:
+        Failure: There is no such commit.
+    """
+    from taskstore.errors import CommitNotFoundError
+
+    when = _time(at)
+    with opened(path, refresh=when is not None) as store, progress("Reading the logs") as update:
+        try:
+            past = store.as_of(
+                at if when is None else when,
+                on_progress=lambda _, done, total: update(done, total),
+            )
+        except CommitNotFoundError as error:
+            raise no_commit(error, store.path) from error
+        with past:
+            yield past
+
+
+def _time(text: str) -> int | None:
+    """Return the time that a text is, in milliseconds since the epoch; None for a revision."""
+    from taskstore._format.instants import parse_instant
+
+    try:
+        return parse_instant(text) // 1000
+    except ValueError:
+        return None
+
+
+def no_commit(error: CommitNotFoundError, directory: Path) -> Failure:
+    """Return what to say about a revision that git does not know: with the names that are like it.
+
+    Args:
+        error: What was raised.
+        directory: The store's.
+    """
+    from taskstore._git.repository import Repository
+
+    repository = Repository.find(directory)
+    call = ("for-each-ref", "--format=%(refname:short)")
+    refs = [] if repository is None else repository.git.ask(*call).text.split()
+    return Failure(f"{error.reason}{hint(error.revision, refs)}", Status.STORE)
+
+
 def check_collection(store: Store, name: str) -> str:
     """Return the name of a collection that has a log.
 
@@ -144,9 +209,16 @@ def check_collection(store: Store, name: str) -> str:
     names, _ = layout.collections()
     if check_collection_name(name) not in names:
         check_is_file(layout, name)
-        remedy = hint(name, names) or ("" if names else f": `taskstore add {name} ...` makes it")
-        raise Failure(f"no collection {name!r} in {store.path}{remedy}")
+        is_past = store._context.past is not None
+        makes = "" if names or is_past else f": `taskstore add {name} ...` makes it"
+        remedy = hint(name, names) or makes
+        raise Failure(f"no collection {name!r} in {place_of(store)}{remedy}")
     return name
+
+
+def place_of(store: Store) -> str:
+    """Return what messages call a store: its directory, and the time that it is seen at."""
+    return store._context.past or str(store.path)
 
 
 def check_is_file(layout: Layout, name: str) -> None:

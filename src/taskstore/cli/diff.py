@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from taskstore.cli._errors import Failure, Status, hint
+from taskstore.cli._errors import Failure, Status
 from taskstore.cli._output import Styled, json_option, write, write_json
-from taskstore.cli._store import locate, store_option
+from taskstore.cli._store import locate, no_commit, store_option
 
 if TYPE_CHECKING:
     from taskstore._diff.changes import RecordChange
@@ -89,7 +89,7 @@ def _changes(
     from taskstore._git.repository import Repository
     from taskstore._log.evolutions import newest_shapes
     from taskstore._log.layout import Layout
-    from taskstore.errors import GitError
+    from taskstore.errors import CommitNotFoundError
 
     if len(revisions) > 2:
         raise click.UsageError("At most two REVs can be compared.")
@@ -100,12 +100,8 @@ def _changes(
     try:
         for name, old, new in read_sides(repository, directory, revisions):
             yield name, list(compare_logs(old, new, shapes.get(name, NO_SHAPE)))
-    except GitError as error:
-        if not error.reason.startswith("no commit is called "):
-            raise
-        refs = repository.git.ask("for-each-ref", "--format=%(refname:short)").text.split()
-        name = error.reason.partition("called ")[2].strip("'")
-        raise Failure(f"{error.reason}{hint(name, refs)}", Status.STORE) from error
+    except CommitNotFoundError as error:
+        raise no_commit(error, directory) from error
 
 
 _COLORS = {"+": "green", "-": "red", "created": "green", "deleted": "red", "changed": "yellow"}

@@ -47,7 +47,7 @@ _BOM = "\ufeff"
 @where_option
 @sort_option
 @columns_option
-@uses_store()
+@uses_store(past=True)
 def command(
     store: Store,
     collection: str,

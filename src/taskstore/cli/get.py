@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @collection_argument
 @ids_argument
 @json_option
-@uses_store()
+@uses_store(past=True)
 def command(store: Store, collection: str, ids: tuple[str, ...], *, as_json: bool) -> None:
     """Show the records of COLLECTION with the given ids, field by field.
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--count", "only_count", is_flag=True, help="Print only how many there are.")
 @click.option("--no-header", is_flag=True, help="In a pipe: without the line of names.")
 @json_option
-@uses_store()
+@uses_store(past=True)
 def command(
     store: Store,
     collection: str,

@@ -39,7 +39,7 @@ _UNKNOWN = re.compile(r"no such (?P<kind>table|column): (?P<name>.+)")
 )
 @click.option("--no-header", is_flag=True, help="In a pipe: without the line of names.")
 @json_option
-@uses_store()
+@uses_store(past=True)
 def command(
     store: Store,
     query: str,

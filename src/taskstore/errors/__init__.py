@@ -18,7 +18,7 @@ from taskstore.errors._directory import (
     StoreReadOnlyError,
     StoreVersionError,
 )
-from taskstore.errors._git import GitError
+from taskstore.errors._git import CommitNotFoundError, GitError, GitObjectMissingError
 from taskstore.errors._records import (
     ColumnSkippedWarning,
     ConditionFailedError,
@@ -47,11 +47,13 @@ from taskstore.errors._writing import (
 __all__ = [
     "CacheError",
     "ColumnSkippedWarning",
+    "CommitNotFoundError",
     "CommitUncertainError",
     "ConditionFailedError",
     "ConfigError",
     "EvolutionSkippedWarning",
     "GitError",
+    "GitObjectMissingError",
     "InvalidDeclarationError",
     "InvalidFilterError",
     "InvalidIdError",

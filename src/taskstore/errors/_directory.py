@@ -90,10 +90,15 @@ class StoreReadOnlyError(TaskstoreError):
     path: str
     operation: str
 
-    def __init__(self, path: str | PathLike[str], *, operation: str) -> None:
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        *,
+        operation: str,
+        remedy: str = "open it without read_only=True to write",
+    ) -> None:
         super().__init__(
-            f"cannot {operation}: the store at {fspath(path)!r} was opened read-only; "
-            "open it without read_only=True to write",
+            f"cannot {operation}: the store at {fspath(path)!r} was opened read-only; {remedy}",
             path=fspath(path),
             operation=operation,
         )

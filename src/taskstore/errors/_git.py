@@ -14,3 +14,36 @@ class GitError(TaskstoreError):
 
     def __init__(self, command: str, *, reason: str, status: int | None = None) -> None:
         super().__init__(f"{command}: {reason}", command=command, reason=reason, status=status)
+
+
+class CommitNotFoundError(GitError, LookupError):
+    """No commit of the repository has a name."""
+
+    revision: str
+    is_shallow: bool
+
+    def __init__(
+        self, revision: str, *, is_shallow: bool = False, status: int | None = None
+    ) -> None:
+        reason = f"no commit is called {revision!r}"
+        if is_shallow:
+            reason += "; this clone is shallow: `git fetch --unshallow` brings its older commits"
+        super().__init__("git rev-parse", reason=reason, status=status)
+        self.revision = revision
+        self.is_shallow = is_shallow
+
+
+class GitObjectMissingError(GitError, LookupError):
+    """A commit is known, and this clone does not have what is in it."""
+
+    object: str
+    name: str
+
+    def __init__(self, object: str, name: str, *, status: int | None = None) -> None:
+        reason = (
+            f"the object {object} of {name} is missing in this clone: `git fetch --refetch` brings "
+            "it where the clone is a partial one, `git fsck` finds out what is damaged"
+        )
+        super().__init__("git cat-file", reason=reason, status=status)
+        self.object = object
+        self.name = name

@@ -1,0 +1,293 @@
+"""The calls of a store that look at what was."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import URL, MetaData, create_engine
+from sqlalchemy.engine import Engine
+from sqlalchemy.schema import CreateTable
+
+from taskstore._api.opening import mirrors_of, own_engine_of
+from taskstore._api.sessions import Sessions
+from taskstore._cache.engine.bridge import closing
+from taskstore._cache.rows.rows import Rows
+from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
+from taskstore._format.fingerprint import Fingerprint
+from taskstore._format.instants import format_rfc3339, parse_instant
+from taskstore._log import files
+from taskstore._log.commit import LogWriter
+from taskstore._log.files import access
+from taskstore._log.gate import Gate
+from taskstore._log.lines import BOM, read_bytes
+from taskstore._log.locks import directory_lock
+from taskstore._log.snapshots import Snapshot, copy_until, key_of, snapshot
+from taskstore._store.catalog import Catalog
+from taskstore._store.context import StoreContext
+from taskstore._store.seal import CacheSeal
+from taskstore._sync.cache_file import CacheFile
+from taskstore._sync.refresh import Refresher
+from taskstore._sync.sync import Progress
+from taskstore.errors import ConfigError, GitError, StoreAccessError
+
+_ATTEMPTS = 10
+_VERSION = "1"
+"""Of what a copy consists; another number makes other copies."""
+
+
+class TimeCalls:
+    """The store as it was."""
+
+    _cache: CacheFile
+    _catalog: Catalog
+    _context: StoreContext
+    _refresher: Refresher
+    _sessions: Sessions
+
+    def __init__(self, context: StoreContext) -> None:
+        """Assemble a store; use `Store.open`."""
+        raise NotImplementedError
+
+    def as_of(
+        self,
+        when: str | int | datetime,
+        /,
+        *,
+        types: Iterable[type[Any]] = (),
+        mirrors: Iterable[Any] = (),
+        on_progress: Progress | None = None,
+    ) -> Self:
+        """Open the store as it was: with all calls that read, and read-only.
+
+        It has a cache of its own, which is kept beside the mark of this clone, so the second
+        request for the same logs reads no log. Lines are read in today's shape, by today's
+        evolutions together with those of the revision. Close it like any other store.
+
+        Args:
+            when: A revision in any form that git understands, such as "v1.2", "main~3" or
+                "HEAD@{yesterday}": the logs as this commit has them. Or a time, as a datetime with
+                an offset, or in milliseconds since the epoch: the logs as they are now, without
+                all records and deletions with a later `updated_at`. A compaction has removed older
+                versions from the logs; the commits before it have them.
+            types: Record classes that its cache is to index; others are taught at first use.
+            mirrors: Models of the application, as in `Store.open`. All their tables are made in a
+                database of their own, and `session` gives a session on it.
+            on_progress: Called while logs are read, as in `Store.open`.
+
+        Raises:
+            CommitNotFoundError: Git knows no such revision.
+            GitObjectMissingError: The clone is a partial one, and lacks a log of the revision.
+            GitError: The store is in no repository, or git refused.
+            InvalidDeclarationError: Something in `mirrors` cannot be mirrored.
+            StoreAccessError: The operating system refused a file.
+        """
+        self._context.check_open()
+        if not isinstance(mirrors, list | tuple | set | frozenset):
+            mirrors = list(mirrors)
+        if isinstance(when, str):
+            copy, name = _at_revision(self._context, when)
+        else:
+            copy, name = self._at_time(parse_when(when))
+        opening = partial(self._open_past, copy, name, types, mirrors, on_progress)
+        try:
+            return opening()
+        except BaseException:
+            copy.release()
+            raise
+
+    def _at_time(self, when_ms: int) -> tuple[Snapshot, str]:
+        self._cache.check()
+        if self._context.refresh and self._sessions.current() is None:
+            self._sessions.run(
+                lambda: self._cache.retried(lambda: self._refresher.before_read(None))
+            )
+        for _ in range(_ATTEMPTS):
+            with (
+                self._context.engine.connect() as connection,
+                closing(connection.connection.cursor()) as cursor,
+            ):
+                known = Rows(cursor, self._context.models).fingerprints()
+            try:
+                return _until(self._context, known, when_ms), format_rfc3339(when_ms)
+            except LogDiffersError as changed:
+                reason = str(changed)
+                self._refresher.before_read(None)
+        raise StoreAccessError(self._context.path, operation="read", reason=reason)
+
+    def _open_past(
+        self,
+        copy: Snapshot,
+        name: str,
+        types: Iterable[type[Any]],
+        mirrors: Iterable[Any],
+        on_progress: Progress | None,
+    ) -> Self:
+        now, layout = self._context, copy.layout
+        engine = _engine_for(mirrors, copy)
+        mirrored = mirrors_of(mirrors, engine, now.models)
+        seal = CacheSeal(layout) if engine is None and copy.is_kept else None
+        own = engine is None
+        if engine is None:
+            engine = own_engine_of(layout, now.models, seal=seal, lock_timeout=now.lock_timeout)
+        context = StoreContext(
+            layout=layout,
+            engine=engine,
+            models=now.models,
+            gate=Gate(layout),
+            log_lock=directory_lock(layout),
+            writer=LogWriter(layout, lock_timeout=now.lock_timeout),
+            clock=now.clock,
+            lock_timeout=now.lock_timeout,
+            read_only=True,
+            own_engine=own,
+            refresh=True,
+            migrate=True,
+            create=False,
+            on_progress=on_progress,
+            mirrors=mirrored,
+            seal=seal,
+            past=f"{now.path} as of {name}",
+            on_close=_ended(copy, None if own else engine),
+        )
+        store = type(self)(context)
+        store._start(types)
+        return store
+
+    def _start(self, types: Iterable[type[Any]]) -> None:
+        raise NotImplementedError
+
+
+class LogDiffersError(Exception):
+    """A log is not what the cache has read."""
+
+
+def parse_when(when: int | datetime) -> int:
+    """Return a time in milliseconds since the epoch.
+
+    Raises:
+        ValueError: It is none, has no offset, or lies outside the years 1 to 9999.
+    """
+    if isinstance(when, datetime):
+        if when.tzinfo is None:
+            raise ValueError(f"{when!r} has no offset: give a time with a tzinfo, such as UTC")
+        return parse_instant(when.isoformat()) // 1000
+    return parse_instant(when) // 1000
+
+
+def _ended(copy: Snapshot, engine: Engine | None) -> Callable[[], None]:
+    def end() -> None:
+        if engine is not None:
+            engine.dispose()
+        copy.release()
+
+    return end
+
+
+def _at_revision(context: StoreContext, revision: str) -> tuple[Snapshot, str]:
+    """Return the copy of the logs that a commit has, and a name for it."""
+    from taskstore._git.objects import blob, logs_at
+    from taskstore._git.repository import Repository
+
+    repository = Repository.find(context.path)
+    if repository is None:
+        reason = f"{context.path} lies in no git repository: give a time in place of a revision"
+        raise GitError("git", reason=reason)
+    commit = repository.revision(revision)
+    blobs = logs_at(repository, commit, context.path)
+    folder = repository.name_of(context.path)
+    now = _read_now(context, EVOLUTIONS)
+    evolved = blobs.pop(EVOLUTIONS, None)
+    then = b"" if evolved is None else blob(repository, evolved, f"{folder}/{EVOLUTIONS}.jsonl")
+    evolutions = now if now == then else b"\n".join(filter(None, (now, then.removeprefix(BOM))))
+
+    def fill(target: Path) -> None:
+        for name, id in blobs.items():
+            _put(target / f"{name}.jsonl", blob(repository, id, f"{folder}/{name}.jsonl"))
+        _complete(target, evolutions, settings)
+
+    settings = _settings(context)
+    parts: dict[str, str | bytes] = {f"log {name}": id for name, id in blobs.items()}
+    parts |= {"version": _VERSION, "settings": settings, "evolutions": evolutions}
+    key = key_of(parts)
+    copy = snapshot(context.layout, key, fill, keep=not context.read_only)
+    return copy, revision if revision.startswith(commit) else f"{revision} ({commit[:12]})"
+
+
+def _until(context: StoreContext, known: dict[str, Fingerprint], when_ms: int) -> Snapshot:
+    """Return a copy of today's logs up to a time."""
+    logs = {name: found for name, found in known.items() if name != EVOLUTIONS}
+    until_us = when_ms * 1000 + 999
+    evolutions, settings = _read_now(context, EVOLUTIONS), _settings(context)
+
+    def fill(target: Path) -> None:
+        for name, found in logs.items():
+            digest = context.digester.begin()
+            source = context.layout.log_path(name)
+            with access(source):
+                read = copy_until(source, target / f"{name}.jsonl", found.size, until_us, digest)
+            if read != found.digest:
+                raise LogDiffersError(f"{source} changes while it is read")
+        _complete(target, evolutions, settings)
+
+    parts: dict[str, str | bytes] = {
+        f"log {name}": f"{found.size} {found.digest}" for name, found in logs.items()
+    }
+    parts |= {"version": _VERSION, "settings": settings, "evolutions": evolutions}
+    parts["until"] = str(when_ms)
+    return snapshot(context.layout, key_of(parts), fill, keep=not context.read_only)
+
+
+def _read_now(context: StoreContext, collection: str) -> bytes:
+    """Return what the log of a collection has now, without what is not committed."""
+    path = context.layout.log_path(collection)
+    with access(path):
+        try:
+            fd = files.open_log(path)
+        except FileNotFoundError:
+            return b""
+        try:
+            return b"".join(read_bytes(fd, 0, None))
+        finally:
+            os.close(fd)
+
+
+def _settings(context: StoreContext) -> bytes:
+    try:
+        return context.layout.read_config().encode()
+    except ConfigError:
+        return b""  # the store itself reports it
+
+
+def _complete(target: Path, evolutions: bytes, settings: bytes) -> None:
+    if evolutions:
+        _put(target / f"{EVOLUTIONS}.jsonl", evolutions)
+    if settings:
+        _put(target / "config.toml", settings)
+
+
+def _put(path: Path, data: bytes) -> None:
+    files.put_whole(path, data, mode=0o600, durable=False)
+
+
+def _engine_for(mirrors: Iterable[Any], copy: Snapshot) -> Engine | None:
+    """Return an engine on a database with the tables of the application's models."""
+    if not mirrors:
+        return None
+    # What has none is refused by `mirrors_of`.
+    known = [getattr(one, "metadata", None) for one in mirrors]
+    found = {id(one): one for one in known if isinstance(one, MetaData)}
+    tables = [table for metadata in found.values() for table in metadata.sorted_tables]
+    digest = hashlib.sha256()
+    for table in tables:
+        digest.update(str(CreateTable(table)).encode())
+    path = copy.layout.directory / f"models-{digest.hexdigest()[:16]}.db"
+    engine = create_engine(URL.create("sqlite", database=str(path)))
+    for metadata in found.values():
+        metadata.create_all(engine)
+    return engine

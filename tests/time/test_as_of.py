@@ -1,0 +1,292 @@
+"""The store as it was, by revision and by time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import ForeignKey, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from taskstore import (
+    AsyncStore,
+    CommitNotFoundError,
+    GitError,
+    GitObjectMissingError,
+    Store,
+    StoreReadOnlyError,
+    indexed,
+    mirrored,
+    record,
+    where,
+)
+from taskstore._log import snapshots
+from tests.merge.repositories import LOG, line
+from tests.time.histories import Change, build, random_changes, read_plainly, run
+
+HISTORIES = int(os.environ.get("TASKSTORE_HISTORIES", "8"))
+
+
+@record("plans")
+class Plan:
+    """A plan."""
+
+    id: str
+    title: str = ""
+    status: str = indexed(default="draft")
+    updated_at: int = 0
+
+
+@pytest.fixture
+def grown(tmp_path: Path) -> Path:
+    """A repository with a store of two commits: a record each."""
+    build(
+        tmp_path,
+        [
+            Change((), line("a", 1000, title="A", status="open")),
+            Change((0,), line("a", 1000, title="A", status="open") + line("b", 2000, title="B")),
+        ],
+    )
+    return tmp_path
+
+
+def records_of(store: Store) -> dict[str, dict[str, Any]]:
+    """The records by id."""
+    return {row["id"]: dict(row) for row in store.list("plans")}
+
+
+@pytest.mark.parametrize("seed", range(HISTORIES))
+def test_as_of_a_commit_is_what_a_plain_reader_finds(tmp_path: Path, seed: int) -> None:
+    """With branches, merges, compactions and rewrites: as_of(c) = read(git show c:log)."""
+    rng = random.Random(seed)
+    changes = random_changes(rng, 12)
+    ids = build(tmp_path, changes)
+    (tmp_path / ".taskstore").mkdir(exist_ok=True)
+    with Store.open(tmp_path / ".taskstore") as store:
+        for number in rng.sample(range(len(ids)), 3):
+            log = changes[number].log
+            shown = b"" if log is None else run(tmp_path, "show", f"{ids[number]}:{LOG}")
+            with store.as_of(ids[number]) as past:
+                assert read_plainly(shown) == records_of(past)
+                assert past.verify().ok
+
+
+def test_a_second_request_reads_no_log(grown: Path) -> None:
+    """What a revision was read from is kept, and found again by the blobs, whatever the name."""
+    read: list[str] = []
+    with Store.open(grown / ".taskstore") as store:
+        for name in ("HEAD~1", "main~1", run(grown, "rev-parse", "HEAD~1").decode().strip()):
+            with store.as_of(name, on_progress=lambda *facts: read.append(facts[0])) as past:
+                assert {"a"} == records_of(past).keys()
+    assert ["plans"] == read
+
+
+def test_a_store_of_the_past_cannot_be_written(grown: Path) -> None:
+    """Every write raises, names the revision, and changes nothing."""
+    with Store.open(grown / ".taskstore", types=[Plan]) as store, store.as_of("HEAD~1") as past:
+        for write in (
+            lambda: past.create(Plan("c")),
+            lambda: past.delete(Plan, "a"),
+            lambda: past.compact("plans"),
+            lambda: past.transaction().__enter__(),
+        ):
+            with pytest.raises(StoreReadOnlyError, match="HEAD~1"):
+                write()
+        assert ["a"] == [plan.id for plan in past.list(Plan)]
+    assert b"" == run(grown, "status", "--porcelain", "--untracked-files=no")
+
+
+def test_typed_records_and_filters_work_in_the_past(grown: Path) -> None:
+    """Record classes are taught at first use, and their indexed fields are indexed."""
+    with Store.open(grown / ".taskstore") as store, store.as_of("main~1") as past:
+        assert ["a"] == [plan.id for plan in past.list(Plan, where(Plan.status) == "open")]
+        assert 0 == past.count(Plan, where(Plan.status) == "draft")
+
+
+@pytest.mark.parametrize("when", [1500, datetime.fromtimestamp(1.5, UTC)])
+def test_as_of_a_time_leaves_out_what_came_later(directory: Path, when: Any) -> None:
+    """Later versions, records and deletions have not happened; without a repository, too."""
+    directory.mkdir()
+    (directory / "plans.jsonl").write_text(
+        line("a", 1000, title="old") + line("a", 2000, title="new") + line("b", 1800)
+        + line("c", 1500) + line("c", 1501, deleted=True) + "no record\n"
+    )  # fmt: skip
+    with Store.open(directory) as store, store.as_of(when) as past:
+        assert {"a": "old", "c": None} == {
+            id: row.get("title") for id, row in records_of(past).items()
+        }
+
+
+def test_as_of_a_time_sees_what_was_written_since(directory: Path) -> None:
+    """The copy of a time belongs to the logs as they are: later lines with older times count."""
+    with Store.open(directory) as store:
+        store.create({"id": "a", "updated_at": 1000}, collection="plans")
+        with store.as_of(5000) as past:
+            assert {"a"} == records_of(past).keys()
+        with (directory / "plans.jsonl").open("a") as log:
+            log.write(line("b", 3000))
+        with store.as_of(5000) as past:
+            assert {"a", "b"} == records_of(past).keys()
+
+
+@pytest.mark.parametrize("name", ["nothing", "", "--all", "-n", "a\0b", "HEAD~7"])
+def test_an_unknown_revision_is_refused(grown: Path, name: str) -> None:
+    """What names no commit, and what would be an option, raises with the name."""
+    with Store.open(grown / ".taskstore") as store:
+        with pytest.raises(CommitNotFoundError) as caught:
+            store.as_of(name)
+        assert name == caught.value.revision
+
+
+def test_a_shallow_clone_says_how_to_get_older_commits(grown: Path, tmp_path: Path) -> None:
+    """A revision beyond the end of a shallow clone names `git fetch --unshallow`."""
+    clone = tmp_path / "clone"
+    run(grown, "clone", "-q", "--depth=1", f"file://{grown}", str(clone))
+    with (
+        Store.open(clone / ".taskstore") as store,
+        pytest.raises(CommitNotFoundError, match="--unshallow"),
+    ):
+        store.as_of("HEAD~1")
+
+
+def test_a_missing_log_of_a_partial_clone_is_reported(grown: Path, tmp_path: Path) -> None:
+    """A blob that the clone does not have raises a typed error, and leaves no copy behind."""
+    blob = run(grown, "rev-parse", f"HEAD~1:{LOG}").decode().strip()
+    (grown / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    with Store.open(grown / ".taskstore") as store:
+        for _ in range(2):
+            with pytest.raises(GitObjectMissingError, match="fetch") as caught:
+                store.as_of("HEAD~1")
+        assert (blob, LOG) == (caught.value.object, caught.value.name)
+    assert [] == list((grown / ".git").rglob("*.tmp"))
+
+
+def test_without_a_repository_a_revision_is_refused(directory: Path) -> None:
+    """Outside of git, the error says to give a time."""
+    with Store.open(directory) as store, pytest.raises(GitError, match="give a time"):
+        store.as_of("HEAD")
+
+
+def test_a_store_for_reading_leaves_nothing_behind(grown: Path) -> None:
+    """The past of a read-only store is in a temporary directory, which is gone at the end."""
+    before = sorted((grown / ".git").rglob("*"))
+    with Store.open(grown / ".taskstore", read_only=True) as store:
+        with store.as_of("HEAD~1") as past:
+            place = past.path
+            assert {"a"} == records_of(past).keys()
+        assert not place.exists()
+    assert before == sorted((grown / ".git").rglob("*"))
+
+
+def test_copies_are_bounded_and_those_in_use_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the bound the copy that was not used for the longest time goes, unless it is open."""
+    monkeypatch.setattr(snapshots, "KEPT", 1)
+    text, changes = "", []
+    for number in range(5):
+        text += line("a", 1000 + number)
+        changes.append(Change((number - 1,) if number else (), text))
+    build(tmp_path, changes)
+    with Store.open(tmp_path / ".taskstore") as store:
+        with store.as_of("HEAD~4") as oldest:
+            for number in (3, 2, 1):
+                store.as_of(f"HEAD~{number}").close()
+            assert 1000 == oldest.get_one("plans", "a")["updated_at"]
+            kept = set(oldest.path.parent.iterdir())
+            assert oldest.path in kept
+            assert 3 == len(kept)
+        shutil.rmtree(oldest.path)
+        with store.as_of("HEAD~4") as oldest:
+            assert 1000 == oldest.get_one("plans", "a")["updated_at"]
+
+
+def test_older_lines_are_read_in_the_shape_of_today(grown: Path) -> None:
+    """The evolutions of today apply to the lines of an old commit."""
+    (grown / ".taskstore" / "evolutions.jsonl").write_text(
+        '{"id":"plans@r1","collection":"plans","revision":"r1","parents":[],'
+        '"steps":[{"rename":{"title":"name"}}],"updated_at":5000}\n'
+    )
+    with Store.open(grown / ".taskstore") as store:
+        now = store.get_one("plans", "a")
+        with store.as_of("HEAD~1") as past:
+            then = past.get_one("plans", "a")
+            assert now == then
+            assert "A" == then["name"]
+
+
+class Base(DeclarativeBase):
+    """The application's models."""
+
+
+@mirrored("projects")
+class Project(Base):
+    """A project."""
+
+    __tablename__ = "projects"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    updated_at: Mapped[int] = mapped_column(default=0)
+    tasks: Mapped[list[Task]] = relationship(back_populates="project")
+
+
+@mirrored("tasks")
+class Task(Base):
+    """A task of a project."""
+
+    __tablename__ = "tasks"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    title: Mapped[str]
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    updated_at: Mapped[int] = mapped_column(default=0)
+    project: Mapped[Project] = relationship(back_populates="tasks")
+
+
+def test_a_session_on_the_models_as_they_were(tmp_path: Path) -> None:
+    """With counted keys and relations: rows, joins and objects of an old commit; no writes."""
+    from sqlalchemy import create_engine
+
+    run(tmp_path, "init", "-q", "-b", "main")
+    engine = create_engine(f"sqlite:///{tmp_path}/app.db")
+    Base.metadata.create_all(engine)
+    options: Any = {"engine": engine, "mirrors": [Project, Task], "migrate": True}
+    with Store.open(tmp_path / ".taskstore", **options) as store:
+        with store.transaction() as session:
+            session.add(Project(name="one", tasks=[Task(title="first"), Task(title="second")]))
+        run(tmp_path, "add", ".taskstore")
+        run(tmp_path, "commit", "-q", "-m", "one")
+        with store.transaction() as session:
+            session.delete(session.scalars(select(Task).where(Task.title == "second")).one())
+            session.scalars(select(Project)).one().name = "other"
+        for _ in range(2):
+            with store.as_of("HEAD", mirrors=[Project, Task]) as past:
+                with past.session() as session:
+                    project = session.scalars(select(Project)).one()
+                    assert "one" == project.name
+                    assert ["first", "second"] == sorted(task.title for task in project.tasks)
+                    project.name = "changed"
+                    with pytest.raises(StoreReadOnlyError):
+                        session.flush()
+                assert 2 == past.count(Task)
+        with store.session() as session:
+            assert "other" == session.scalars(select(Project)).one().name
+    engine.dispose()
+
+
+def test_the_past_of_an_asyncio_store(grown: Path) -> None:
+    """`async with store.as_of(...)` gives an asyncio store on the past."""
+
+    async def use() -> tuple[int, int]:
+        async with (
+            AsyncStore.open(grown / ".taskstore") as store,
+            store.as_of("HEAD~1") as past,
+        ):
+            return await past.count("plans"), await store.count("plans")
+
+    assert (1, 2) == asyncio.run(use())
