@@ -179,6 +179,17 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def evolutions(session: nox.Session) -> None:
+    """Two clones that migrate, edit and merge at random, 200 times; takes half an hour.
+
+    TASKSTORE_EVOLUTIONS_SEED is the first seed.
+    """
+    session.install(*group("test"), ".")
+    test = "tests/evolution/test_alembic_random.py"
+    session.run("pytest", test, *session.posargs, env={"TASKSTORE_EVOLUTIONS": "long"})
+
+
+@nox.session
 @nox.parametrize("application", sorted(FOREIGN))
 def foreign(session: nox.Session, application: str) -> None:
     """Tests of other applications, alone and with all their models mirrored; takes half an hour.

@@ -13,7 +13,7 @@ import msgspec
 from taskstore._evolution.decoding import encode_evolution
 from taskstore._evolution.graph import Graph, Position, parse_position
 from taskstore._evolution.steps import Fields, inverse_of
-from taskstore._format.lines import MAX_LINE_BYTES, join_fields, key_spellings
+from taskstore._format.lines import MAX_LINE_BYTES, encode_value, join_fields, key_spellings
 from taskstore._format.lines import REVISION_KEY as KEY
 from taskstore.errors import InvalidRecordError
 
@@ -32,6 +32,7 @@ _encode_fields = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _Apply = Callable[[Fields], Fields]
 _REMEMBERED = 1000
+_DIGEST = 32
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -56,14 +57,17 @@ class Shape:
 
     @cached_property
     def signature(self) -> str:
-        """A text that differs where lines would be read otherwise; empty without evolutions."""
+        """A text that differs where lines would be read otherwise; empty without evolutions.
+
+        It ends with the stamp, so that what was read by it can be brought to another shape.
+        """
         if not self.position and not self.reverted:
             return ""
         digest = sha256()
         for sign, place in (b"+", self.position), (b"-", self.reverted - self.position):
             for evolution in self.graph.between(frozenset(), place):
                 digest.update(b"%b%b\n" % (sign, encode_evolution(evolution)))
-        return digest.hexdigest()[:32]
+        return f"{digest.hexdigest()[:_DIGEST]}:{self.stamp}"
 
     @cached_property
     def _end(self) -> str:
@@ -119,6 +123,21 @@ class Shape:
             else join_fields({key: bytes(raw) for key, raw in fields.items()}, key_spellings(line))
         )
         return read.decode() if len(read) <= MAX_LINE_BYTES else None
+
+    def moved(self, line: str, signature: str) -> str | None:
+        """Return a record's line without the reserved key, read by another shape, in this one.
+
+        Args:
+            line: The line.
+            signature: That of the other shape.
+
+        Returns:
+            The line; None where it cannot be brought to this shape.
+        """
+        stamp = signature[_DIGEST + 1 :]
+        if stamp:
+            line = f"{line.rstrip()[:-1]},{_MARK}:{encode_value(stamp).decode()}}}"
+        return self.read(line)
 
     def shown(self, raw: bytes) -> bytes | str:
         """Return a good line in this shape; as it stands, where it is newer.

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any
 
@@ -191,6 +192,12 @@ def raw_fields(raw: bytes | str) -> dict[str, bytes]:
     A duplicate key keeps the place of its first and the value of its last occurrence.
     """
     return {key: bytes(value) for key, value in _decode_raw_fields(raw).items()}
+
+
+def content_digest(raw: bytes | str) -> bytes:
+    """Return a digest of a good line's keys and values, whatever their order."""
+    fields = sorted((key, bytes(value)) for key, value in _decode_raw_fields(raw).items())
+    return blake2b(repr(fields).encode(), digest_size=16).digest()
 
 
 def key_spellings(raw: bytes | str) -> dict[str, bytes]:

@@ -18,12 +18,12 @@ from taskstore._unit.unit import Unit
 class Projection(Protocol):
     """The part of one sync that is about mirrored tables."""
 
-    def catch_up(self, reshaped: Mapping[str, Mapping[str, int]]) -> None:
+    def catch_up(self, reshaped: Mapping[str, Mapping[str, bytes]]) -> None:
         """Bring tables to what the cache has, where their models or their lines have changed.
 
         Args:
-            reshaped: The collections whose lines have just been read in another shape, with the
-                orders that their records had before.
+            reshaped: The collections whose lines have just been read in another shape, with a
+                digest of what each record's line would say now, had it stayed the same.
         """
 
     def begin(self, collection: str, *, force: bool) -> None:

@@ -17,6 +17,7 @@ import attrs
 from taskstore._cache.rows.rows import Rows
 from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
 from taskstore._format.fingerprint import Fingerprint
+from taskstore._format.lines import content_digest
 from taskstore._format.problems import Problem
 from taskstore._log import files
 from taskstore._log.digest import LogDigest
@@ -118,7 +119,7 @@ class Sync:
         if EVOLUTIONS in recorded or stat_log(context, EVOLUTIONS) is not None:
             reports[EVOLUTIONS] = self._collection(EVOLUTIONS, limits.get(EVOLUTIONS))
             recorded = self.rows.fingerprints()
-        before: dict[str, dict[str, int]] = {}
+        before: dict[str, dict[str, bytes]] = {}
         if context.rows_count or not context.shapes.are_current(recorded):
             self.unit.changes.on_undo(partial(setattr, context, "shapes", context.shapes))
             context.shapes = load_shapes(self.rows, context.mirrors.by_collection)
@@ -129,13 +130,25 @@ class Sync:
             for name in sorted(names):
                 if stat_log(context, name) is not None:
                     if name in context.mirrors.by_collection:
-                        known = self.rows.in_order(name)
-                        before[name] = {id: stored.order_us for id, stored in known}
+                        before[name] = self._expected(name, recorded[name])
                     reports[name] = self._collection(name, limits.get(name))
             self.mirrored = mirrored
         if self.mirrored is not None:
             self.mirrored.catch_up(before)
         return reports
+
+    def _expected(self, collection: str, known: Fingerprint) -> dict[str, bytes]:
+        """Return a digest of what each record's line says in today's shape, if it is the same.
+
+        Its version alone does not tell: the merge of two lines has that of the newer one.
+        """
+        shape = self.context.shapes.of(collection)
+        expected: dict[str, bytes] = {}
+        for id, stored in self.rows.in_order(collection):
+            moved = None if stored.line is None else shape.moved(stored.line, known.shape)
+            if moved is not None:
+                expected[id] = content_digest(moved)
+        return expected
 
     def _settle_names(self) -> None:
         """See to it that the files that were read keep their names in a power cut.

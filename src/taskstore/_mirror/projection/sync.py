@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 
 from taskstore._cache.rows.records import Stored
 from taskstore._cache.rows.rows import Rows
+from taskstore._format.lines import content_digest
 from taskstore._format.problems import Problem
 from taskstore._mirror.capture.missing_logs import count_rows, has_line_of, missing_error
 from taskstore._mirror.capture.numbers import adopt, complete
@@ -40,7 +41,7 @@ class _Touched:
         new: The ids among those changed that it had not.
         before: The orders of live records before they were changed.
         doubtful: Whether a row that is newer than its line counts as one that was never logged.
-        orders: The orders of what is looked at because its model or its shape has changed.
+        digests: What the lines say of what is looked at because its shape has changed.
     """
 
     changed: dict[str, None] = attrs.field(factory=dict)
@@ -50,11 +51,11 @@ class _Touched:
     new: set[str] = attrs.field(factory=set)
     before: dict[str, int] = attrs.field(factory=dict)
     doubtful: bool = False
-    orders: dict[str, int] = attrs.field(factory=dict)
+    digests: dict[str, bytes] = attrs.field(factory=dict)
 
-    def unchanged(self, before: Mapping[str, int]) -> set[str]:
-        """Return the ids that have the order that they had before."""
-        return {id for id, order in self.orders.items() if before.get(id) == order}
+    def unchanged(self, before: Mapping[str, bytes]) -> set[str]:
+        """Return the ids whose lines say what they said before."""
+        return {id for id, digest in self.digests.items() if before.get(id) == digest}
 
 
 @attrs.define
@@ -80,15 +81,15 @@ class MirrorSync:
     _removable: dict[str, set[str]] = attrs.field(factory=dict)
     _elsewhere: frozenset[str] = frozenset()
 
-    def catch_up(self, reshaped: Mapping[str, Mapping[str, int]]) -> None:
+    def catch_up(self, reshaped: Mapping[str, Mapping[str, bytes]]) -> None:
         """Bring tables to what the cache has, where that was not done as their models are now.
 
         Without this, a column that was added would stay empty where its lines had come before, and
         the next edit of the row would write that to the log.
 
         Args:
-            reshaped: The collections whose lines have just been read in another shape, with the
-                orders that their records had before.
+            reshaped: The collections whose lines have just been read in another shape, with a
+                digest of what each record's line would say now, had it stayed the same.
         """
         digests = registry(self.context).digests
         states = self.rows.mirror_states()
@@ -98,7 +99,9 @@ class MirrorSync:
         if not late:
             return
         for collection in late:
-            touched = self._all_of(collection, states.get(collection))
+            touched = self._all_of(
+                collection, states.get(collection), digested=collection in reshaped
+            )
             self._touched[collection] = touched
             if states.get(collection) is not None:
                 # Their lines are the same. Where rows differ, the upgrade has written them.
@@ -123,7 +126,7 @@ class MirrorSync:
             never_came = {id for id, reason in unfit if reason != REMOVED}
             self._removable[collection] = same - never_came
 
-    def _all_of(self, collection: str, state: str | None) -> _Touched:
+    def _all_of(self, collection: str, state: str | None, *, digested: bool) -> _Touched:
         """All that the cache has, for a table that was in some state; None for never looked at."""
         touched = _Touched(doubtful=True)
         for id, known in self.rows.in_order(collection):
@@ -131,7 +134,8 @@ class MirrorSync:
             # there has come since.
             if not known.deleted or not state:
                 touched.changed[id] = None
-                touched.orders[id] = known.order_us
+                if digested and known.line is not None:
+                    touched.digests[id] = content_digest(known.line)
         if state is None:
             touched.new = touched.changed.keys() - self.rows.problems(collection).keys()
         return touched
