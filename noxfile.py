@@ -106,7 +106,7 @@ def package(session: nox.Session, artifact: str) -> None:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, away / "work" / name)
     session.chdir(away / "work")
-    session.run("pytest", "-m", "public", "-p", "no:cacheprovider", *session.posargs)
+    session.run("pytest", "-n", "2", "-m", "public", "-p", "no:cacheprovider", *session.posargs)
 
 
 def check_contents(session: nox.Session, wheel: Path) -> None:
