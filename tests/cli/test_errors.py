@@ -72,7 +72,7 @@ CASES: list[tuple[str, int, str]] = [
     ("get plans plan-01", 1, "no record 'plan-01' in collection 'plans'; did you mean 'plan-001'?"),
     ("get plans zzz", 1, "no record 'zzz' in collection 'plans'\n"),
     ("add plans", 2, "Missing argument 'FIELD=VALUE...'"),
-    ("add plans title", 2, "'title' says no field: write name=value, or name:=JSON"),
+    ("add plans title", 2, "'title' does not name a field: write name=value, or name:=JSON"),
     ("add plans title=a title=b", 2, "title is given twice"),
     ("add plans titel=a", 2, "has no field 'titel'; did you mean 'title'?"),
     ("add plnas title=a", 2, "no collection 'plnas' yet; did you mean 'plans'? (--new makes it)"),
@@ -98,7 +98,7 @@ CASES: list[tuple[str, int, str]] = [
     ("delete plans -w status=open", 2, "2 records would be deleted: say --yes"),
     ("history plans plan-01", 1, "did you mean 'plan-001'?"),
     ("import plans nope.jsonl", 3, "'nope.jsonl': No such file or directory"),
-    ("import plans .taskstore/.version", 2, "what format is it? say --format"),
+    ("import plans .taskstore/.version", 2, "the format is not known: pass --format"),
     ("import plans - -f json", 2, "not JSON: Expecting value"),
     ("import plans bad.jsonl --strict", 1, "nothing was imported, for 1 of the records cannot be"),
     ("import plnas nope.jsonl", 2, "no collection 'plnas' yet; did you mean 'plans'?"),
@@ -272,7 +272,7 @@ def test_a_log_that_is_no_file_is_named(
     path = folder / ".taskstore/linked.jsonl"
     if kind == "directory":
         path.mkdir()
-        said = f"Error: {path} is not a regular file, and no log: rename or move it\n"
+        said = f"Error: {path} is not a regular file, so it is not a log: rename or move it\n"
     else:
         path.symlink_to("../new.jsonl" if kind == "link" else "../nowhere")
         said = f"Error: {path} is a symbolic link, and a log is a file of its own, as git has to "

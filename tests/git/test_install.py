@@ -500,7 +500,7 @@ def test_without_a_repository_there_is_nothing_to_install(tmp_path: Path) -> Non
     assert place.directory.is_dir()
     done = place.run("git", "install")
     assert 3 == done.returncode
-    assert "lies in no git repository" in done.stderr
+    assert "is not in a git repository" in done.stderr
 
 
 @pytest.mark.parametrize("place", ["bare.git", "bare.git/refs", ".git", ".git/info"])

@@ -35,7 +35,7 @@ def layout_of(path: str | os.PathLike[str]) -> Layout:
     name = os.fspath(path)
     try:
         if not name or "\0" in name:
-            raise ValueError("it names no directory")
+            raise ValueError("it is not the path of a directory")
         return Layout(Path(os.path.abspath(name)))
     except (OSError, TypeError, ValueError) as error:
         raise StoreAccessError(repr(path), operation="open", reason=str(error)) from error

@@ -204,7 +204,7 @@ class WriteCalls:
                 raise InvalidRecordError(
                     collection=found.collection,
                     id=None,
-                    reason=f"a batch is of one collection, and this one began with "
+                    reason=f"a batch has one collection, and this one started with "
                     f"{codec.collection!r}: use a transaction for several",
                 )
             codec = codec or found

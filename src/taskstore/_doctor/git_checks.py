@@ -39,7 +39,7 @@ def check_git(layout: Layout, repository: Repository | GitError | None) -> Itera
         yield Finding(
             "git",
             WARNING,
-            f"{layout.directory} lies in a directory of git's own",
+            f"{layout.directory} is in a directory of git's own",
             "git tracks no file there: the logs have no history, and nothing is merged",
             "move the store into the work tree of a clone",
         )
@@ -48,7 +48,7 @@ def check_git(layout: Layout, repository: Repository | GitError | None) -> Itera
         yield Finding(
             "git",
             INFO,
-            f"{layout.directory} lies in no git repository",
+            f"{layout.directory} is not in a git repository",
             "the logs have no history, and nothing is merged",
             "git init, then taskstore git install",
         )

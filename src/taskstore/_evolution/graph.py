@@ -95,7 +95,7 @@ def graphs_of(lines: Iterable[tuple[str, bytes | str]]) -> tuple[dict[str, Graph
         total += len(line)
         try:
             if total > MAX_BYTES:
-                raise ValueError("evolutions.jsonl states more than 1 MiB")
+                raise ValueError("evolutions.jsonl holds more than 1 MiB of evolutions")
             evolution = decode(line)
         except ValueError as error:
             faults[id] = str(error)

@@ -20,7 +20,7 @@ def steps_of(changes: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     strange = sorted(changes.keys() - set(ORDER))
     if strange:
-        raise ValueError(f"{strange[0]!r} is no change of fields: use one of {', '.join(ORDER)}")
+        raise ValueError(f"{strange[0]!r} is not a step: use one of {', '.join(ORDER)}")
     steps: list[dict[str, Any]] = []
     for kind in ORDER:
         value = changes.get(kind)

@@ -211,7 +211,9 @@ def check_module_name(name: str) -> str:
     if len(name) > _MAX_MODULE_NAME or not all(part.isidentifier() for part in parts):
         raise ValueError(f"{shown(name)} is not the name of a module")
     if parts[-1] == "__main__":
-        raise ValueError(f"{shown(name)} is a program: name a module that is none")
+        raise ValueError(
+            f"{shown(name)} is a program: name a module that does nothing when it is imported"
+        )
     return name
 
 

@@ -33,7 +33,7 @@ def parse_instant(value: object) -> int:
     counts as the start of the next second. None counts as 0.
 
     Raises:
-        ValueError: It is neither, or lies outside the years 1 to 9999 in UTC. The message is
+        ValueError: It is neither, or is outside the years 1 to 9999 in UTC. The message is
             the reason alone.
     """
     if value is None:
@@ -41,7 +41,7 @@ def parse_instant(value: object) -> int:
     if type(value) is int:
         if MIN_MS <= value <= MAX_MS:
             return value * 1000
-        raise ValueError("updated_at lies outside the years 1 to 9999")
+        raise ValueError("updated_at is outside the years 1 to 9999")
     if isinstance(value, str):
         return _parse_text(value)
     raise ValueError(
@@ -62,7 +62,7 @@ def _parse_text(text: str) -> int:
         offset_us = (int(offset_hour) * 60 + int(offset_minute)) * 60_000_000
         us += -offset_us if sign == "+" else offset_us
     if not _MIN_US <= us <= _MAX_US:
-        raise ValueError(f"updated_at {_shown(text)} lies outside the years 1 to 9999")
+        raise ValueError(f"updated_at {_shown(text)} is outside the years 1 to 9999")
     return us
 
 
@@ -72,7 +72,7 @@ def _midnight_us(day: str) -> int:
     try:
         ordinal = date(int(day[:4]), int(day[5:7]), int(day[8:])).toordinal()
     except ValueError as error:
-        raise ValueError(f"updated_at names no day of the calendar: {day!r}") from error
+        raise ValueError(f"updated_at is not a day of the calendar: {day!r}") from error
     return (ordinal - _EPOCH_DAY) * _DAY_US
 
 
@@ -84,10 +84,10 @@ def format_rfc3339(ms: int) -> str:
     """Return `ms` (milliseconds since the epoch) as in "2026-01-17T08:46:43.966Z".
 
     Raises:
-        ValueError: The instant lies outside the years 1 to 9999.
+        ValueError: The instant is outside the years 1 to 9999.
     """
     if not MIN_MS <= ms <= MAX_MS:
-        raise ValueError("updated_at lies outside the years 1 to 9999")
+        raise ValueError("updated_at is outside the years 1 to 9999")
     moment = _EPOCH + timedelta(milliseconds=ms)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -79,7 +79,7 @@ class Repository:
 
     @classmethod
     def has_no_work_tree(cls, store: Path) -> bool:
-        """Say whether a store lies in a directory of git's own: a bare repository, or `.git`.
+        """Say whether a store is in a directory of git's own: a bare repository, or `.git`.
 
         Raises:
             GitError: Git cannot be run.

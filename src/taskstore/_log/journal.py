@@ -207,7 +207,7 @@ def _entries_of(fd: int, offset: int, text: bytes) -> tuple[JournalEntry, ...] |
         parts = [_checked(fact) for fact in facts["files"]]
         payload = facts["payload"]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ForeignJournalError(f"its content makes no sense: {error}") from None
+        raise ForeignJournalError(f"its content is not valid: {error}") from None
     if sum(length for _, length in parts) > os.fstat(fd).st_size:
         return None
     entries = []
@@ -229,9 +229,9 @@ def _checked(fact: Any) -> tuple[JournalEntry, int]:
     created, length = fact["created"], fact["length"]
     check_collection_name(collection)
     if not (type(base) is type(length) is int and base >= 0 and length >= 0):
-        raise ValueError("a length is none")
+        raise ValueError("a length is not valid")
     if type(checksum) is not str or type(created) is not bool:
-        raise ValueError("a checksum is none")
+        raise ValueError("a checksum is not valid")
     return JournalEntry(collection, base, checksum, created, b""), length
 
 

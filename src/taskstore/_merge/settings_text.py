@@ -80,7 +80,7 @@ def _checked(text: str, wanted: Mapping[str, Any], lines: Sequence[str], path: s
         if parse_toml(text) == wanted:
             return text
     raise ConfigError(
-        path, reason=f"it has a form that is not changed from here: add {'; '.join(lines)} yourself"
+        path, reason=f"it cannot be edited automatically: add {'; '.join(lines)} yourself"
     )
 
 

@@ -36,7 +36,7 @@ def page_values(sorts: Sequence[Sort], token: object) -> tuple[Scalar | None, ..
     signature, values = _decoded(token)
     if signature != _signature(sorts):
         raise InvalidFilterError(
-            "the page token was made for another order_by: begin again without `after`"
+            "the page token belongs to another order_by: start again without `after`"
         )
     if len(values) != len(sorts) or not all(map(_fits, sorts, values)):
         raise _garbled()

@@ -286,7 +286,7 @@ def _text(value: str, name: str) -> str:
             value.encode()
         except UnicodeEncodeError:
             raise InvalidFilterError(
-                f"field {name!r}: {value!a} has a lone surrogate, which no record can have"
+                f"field {name!r}: {value!a} has a lone surrogate, which a record cannot have"
             ) from None
     return str.__str__(value)
 

@@ -68,7 +68,7 @@ def typed(field: str, text: str, kinds: Set[str]) -> Any:
     names = " and ".join(sorted({_KIND_NAMES[kind] for kind in known}))
     raise TextError(
         text,
-        f"{field} has {names} in the log, and {text!r} is none: say {field}:=JSON to have any "
+        f"{field} has {names} in the log, and {text!r} is not one: write {field}:=JSON to have any "
         f"value, as in {field}:={json.dumps(text, ensure_ascii=False)}",
     )
 
@@ -95,7 +95,7 @@ def split_assignment(text: str) -> tuple[str, str, bool]:
     is_json = name.endswith(":")
     name = name.removesuffix(":")
     if not sign or not name:
-        raise TextError(text, f"{text!r} says no field: write name=value, or name:=JSON")
+        raise TextError(text, f"{text!r} does not name a field: write name=value, or name:=JSON")
     return name, value, is_json
 
 

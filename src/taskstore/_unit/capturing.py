@@ -142,7 +142,7 @@ class EngineCapture:
             unit.notes.seen = driver_of(pooled).total_changes
 
     def was_committed(self, unit: Unit, driver: Any) -> bool:
-        """Whether a transaction that was to be rolled back was committed without a word."""
+        """Whether a transaction that was to be rolled back was committed instead."""
         notes = unit.notes
         if notes is None or not unit.changes or driver.in_transaction:
             return False
@@ -152,7 +152,7 @@ class EngineCapture:
             return notes.any(cursor)
 
     def log_left(self, driver: Any, record: Any, commit: Callable[[Unit, Any], None]) -> None:
-        """Log what a connection has committed without a word to SQLAlchemy.
+        """Log what a connection has committed without telling SQLAlchemy.
 
         Args:
             driver: The connection that is given back.

@@ -171,7 +171,7 @@ def older_version(error: StaleRecordError, more: str = "") -> NoReturn:
     """
     raise Failure(
         f"{error.collection}/{error.id}: updated_at {error.carried} is older than "
-        f"{error.stored}, which the store has, and no version goes back: leave updated_at out, "
+        f"{error.stored}, which the store has, and versions never go back: leave updated_at out, "
         f"or give a newer one{more}",
         Status.USAGE,
     ) from error

@@ -235,7 +235,9 @@ def check_is_file(layout: Layout, name: str) -> None:
         )
         raise Failure(message, Status.STORE)
     if path.exists() and not path.is_file():
-        raise Failure(f"{path} is not a regular file, and no log: rename or move it", Status.STORE)
+        raise Failure(
+            f"{path} is not a regular file, so it is not a log: rename or move it", Status.STORE
+        )
 
 
 def check_new_collection(store: Store, name: str, *, new: bool) -> None:

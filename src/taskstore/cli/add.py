@@ -31,12 +31,12 @@ def command(
 ) -> None:
     """Add a record to COLLECTION, and print its id.
 
-    A value is typed by what the field has in the log: text stays text, where there are numbers a
-    number is meant. In a new field what looks like JSON is that. With := a value is JSON in any
-    case. Without id= the record gets an id that sorts by time. `-` in place of fields reads an
-    object, or an array of objects, from stdin. A collection that does not exist yet is made.
+    A value gets the type that the field has in the log: in a field of text it is text, in a field
+    of numbers a number. In a new field, a value that looks like JSON is JSON. With := a value is
+    always JSON. Without id=, the record gets an id that sorts by time. Use `-` in place of fields
+    to read an object, or an array of objects, from stdin. The collection is created if needed.
 
-    Exit status: 0; 1 if the id exists already: then nothing is written.
+    Exit status: 0; 1 if the id exists already, and then nothing is written.
 
     \b
     Examples:
@@ -79,7 +79,7 @@ def _from_stdin() -> list[dict[str, Any]]:
     given = read_json(_SHAPE)
     records = given if isinstance(given, list) else [given]
     if not all(isinstance(record, dict) for record in records):
-        raise Failure(f"stdin has something else than records: {_SHAPE}", Status.USAGE)
+        raise Failure(f"stdin has something other than records: {_SHAPE}", Status.USAGE)
     return records
 
 

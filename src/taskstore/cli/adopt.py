@@ -48,11 +48,11 @@ _PREFIX = "ts_"
 def command(base: str, *, as_json: bool, **options: Any) -> None:
     """Show what a store would log of an application's models, and what it would refuse.
 
-    MODULE is imported, which runs its code; it is looked for in the working directory as well.
-    BASE is a declarative base or a registry. For each class, the collection, the id and the fields
-    of its lines are printed, and each refusal with the argument that fixes it. Then come the calls
-    that adopt all models, and the diff of the logs, with a made-up record of each class. Nothing
-    is changed: no store and no database is opened.
+    The command imports MODULE, which runs its code; the working directory is searched too. BASE is
+    a declarative base or a registry. For each class it prints the collection, the id and the fields
+    of its lines, and each refusal with the argument that fixes it. Then it prints the calls that
+    adopt all models, and the diff of the logs, with a sample record of each class. It opens no
+    store and no database, and changes nothing.
 
     Exit status: 0; 1 if something would be refused; 2 no such module or base.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @json_option
 @uses_store()
 def command(store: Store, *, as_json: bool) -> None:
-    """List the collections, with the number of their records and the fields that these have.
+    """List the collections, with the number and the fields of their records.
 
     \b
     Examples:

@@ -44,8 +44,8 @@ def command(
 ) -> None:
     """Rewrite the logs of COLLECTIONS with the newest line of each record only.
 
-    Lines that stay keep their bytes and their order, and lines that are no record stay too. What
-    `history` shows is gone afterwards, but for what git has.
+    Lines that stay keep their bytes and their order. Lines that are not records stay too. After
+    that, `history` shows only the newest versions; git still has the others.
 
     \b
     Examples:

@@ -37,8 +37,8 @@ def command(
 ) -> None:
     """Delete the records of COLLECTION with the given ids, or those that pass --where.
 
-    The log keeps their lines, and gains a tombstone for each: `history` still shows them, and
-    `compact` removes them. All are deleted, or none. The ids are printed.
+    The command appends a tombstone for each record and prints the ids. It deletes all of them or
+    none. The old lines stay in the log: `history` shows them, and `compact` removes them.
 
     Exit status: 0; 1 if one of the ids does not exist, and then nothing is deleted.
 
@@ -78,7 +78,8 @@ def _passing(
     if ids and ask:
         if sys.stdin is None or not to_terminal(sys.stdin):
             raise Failure(
-                f"{len(ids)} records would be deleted: say --yes, or look first with --dry-run",
+                f"{len(ids)} records would be deleted: pass --yes to delete them, "
+                "or --dry-run to see them first",
                 Status.USAGE,
             )
         if not confirmed(f"Delete {len(ids)} records of {collection}?"):

@@ -39,8 +39,9 @@ def command(
 ) -> None:
     """Show what changed, by record and field.
 
-    Without a REV: what is not committed. With one: what changed from that commit to the work tree.
-    With two, or as A..B: from the first to the second. A...B: what B changed since it left A.
+    Without a REV, show what is not committed. With one, show what changed between that commit and
+    the work tree. With two, or as A..B, show what changed from the first to the second. A...B shows
+    what B changed since it branched off A.
 
     Exit status: 0; 1 with --exit-code, if anything differs; 2 too many REVs; 3 no store, no
     repository, or no such commit.
@@ -95,7 +96,7 @@ def _changes(
         raise click.UsageError("At most two REVs can be compared.")
     repository = Repository.find(directory)
     if repository is None:
-        raise Failure(f"{directory} lies in no git repository", Status.STORE)
+        raise Failure(f"{directory} is not in a git repository", Status.STORE)
     shapes = newest_shapes(Layout(directory))
     try:
         for name, old, new in read_sides(repository, directory, revisions):

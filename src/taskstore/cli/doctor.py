@@ -34,14 +34,15 @@ _COLORS = {"error": "red", "warning": "yellow", "info": "cyan", "fixed": "green"
 @json_option
 @store_option
 def command(store_path: Path | None, fix: bool, modules: tuple[str, ...], as_json: bool) -> None:
-    """Look at everything that can be wrong with the store and its place in git.
+    """Check the store, its cache and its installation in git for problems.
 
-    Without --fix nothing is changed. With it, what is safe is mended: what is missing is installed,
-    the cache is rebuilt from the logs, what a crash left is settled, and logs that a merge left
-    in conflict are merged by record and staged. No line of a log is removed, but in such a merge.
+    Without --fix the command changes nothing. With --fix it does what is safe: it installs what is
+    missing, rebuilds the cache from the logs, completes or undoes a transaction that a crash
+    interrupted, and merges and stages logs that git left in conflict. Only such a merge can remove
+    lines of a log.
 
-    Exit status: 0 no problems found; 1 something has; 3 no store, or one of a newer version;
-    4 another program was in the way.
+    Exit status: 0 no problems; 1 problems were found; 3 no store, or one of a newer version;
+    4 another program holds a lock.
 
     \b
     Example:

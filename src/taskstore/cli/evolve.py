@@ -33,8 +33,8 @@ def command(
 ) -> None:
     """Show which revisions the lines of COLLECTION (all by default) were written under.
 
-    With --step, show how many of its records a step would change, and which have a value that does
-    not fit it. Nothing is written.
+    With --step, show how many records a step would change, and which of them do not fit it. The
+    command writes nothing.
 
     Exit status: 0; 1 no such collection, or a record does not fit the step; 2 no step; 3 no store.
 

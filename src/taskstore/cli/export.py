@@ -59,11 +59,11 @@ def command(
 ) -> None:
     """Export the records of COLLECTION, ordered by id.
 
-    CSV has a column for each field and opens in spreadsheets; `import` reads it back as it was: an
-    apostrophe marks a text that could be taken for a number, a date or a formula, lists and
-    objects are JSON, an empty cell is a field that the record does not have. A file begins with a
-    byte-order mark, by which Excel knows UTF-8. A file that exists is replaced, once all is
-    written.
+    CSV has a column for each field and opens in spreadsheets, and `import` restores every value
+    from it. An apostrophe marks a text that looks like a number, a date or a formula. Lists and
+    objects are JSON. An empty cell means that the record does not have the field. A CSV file starts
+    with a byte-order mark, so that Excel reads it as UTF-8. An existing file is replaced when the
+    new one is complete.
 
     \b
     Examples:

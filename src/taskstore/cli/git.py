@@ -45,13 +45,14 @@ def repository_of(directory: Path) -> Repository:
     found = Repository.find(directory)
     if found is None and Repository.has_no_work_tree(directory):
         raise Failure(
-            f"{directory} lies in a directory of git's own (a bare repository, or .git), which "
+            f"{directory} is in a directory of git's own (a bare repository, or .git), which "
             "has no work tree to merge in: work in a clone",
             Status.STORE,
         )
     if found is None:
         raise Failure(
-            f"{directory} lies in no git repository: make one with `git init`, then run this again",
+            f"{directory} is not in a git repository: make one with `git init`, "
+            "then run this again",
             Status.STORE,
         )
     return found
@@ -70,9 +71,9 @@ def repository_of(directory: Path) -> Repository:
 def install(store_path: Path | None, with_hooks: bool | None, as_json: bool) -> None:
     """Install the attributes, the merge driver, the textconv and the hooks.
 
-    Every clone needs this once. What is there already stays: hooks go on doing what they did.
+    Run this once in every clone. Your own hooks stay and still run.
 
-    Exit status: 0 installed, also where something was left to a person; 3 failed.
+    Exit status: 0 installed, also if something is left for you to do; 3 failed.
 
     \b
     Example:
@@ -142,9 +143,9 @@ def _show_lines(status: GitStatus) -> None:
 @json_option
 @store_option
 def uninstall(store_path: Path | None, as_json: bool) -> None:
-    """Take out of this clone what `install` put in, and put back what was there, to the byte.
+    """Remove what `install` added to this clone, and restore what was there before.
 
-    The store and its logs are not touched; nor are attributes that are committed.
+    The store, its logs and committed attributes stay as they are.
 
     Exit status: 0 done; 3 failed.
 
@@ -174,7 +175,7 @@ def uninstall(store_path: Path | None, as_json: bool) -> None:
 def status(store_path: Path | None, as_json: bool) -> None:
     """Show what is installed in this clone.
 
-    Exit status: 0 all is installed; 1 something misses; 3 failed.
+    Exit status: 0 everything is installed; 1 something is missing; 3 failed.
 
     \b
     Example:
@@ -235,11 +236,11 @@ def _why_not(found: GitStatus) -> str:
 @click.argument("name")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def hook(name: str, arguments: tuple[str, ...]) -> None:
-    """Do what a hook of git is to do; the installed hooks call this.
+    """Run what a git hook should do. The installed hooks call this.
 
-    `pre-commit` refuses unusable lines and conflict markers that the commit would add to a log, and
-    a log that was started over in the place of another. It reads the index and changes nothing. All
-    others bring the caches of the repository's stores up to date, quietly.
+    `pre-commit` refuses a commit that would add unusable lines or conflict markers to a log, or
+    replace a log by a new one. It reads the index and changes nothing. All other hooks update the
+    caches of the repository's stores, without output.
 
     Exit status: 0; 1 the commit is refused.
 

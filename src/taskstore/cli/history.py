@@ -27,8 +27,9 @@ _LONG = 60
 def command(store: Store, collection: str, id: str, *, as_json: bool) -> None:
     """Show every version of the record ID that the log of COLLECTION has, oldest first.
 
-    Each line names the fields that differ from the version before. Versions that lost against a
-    newer one are among them; a compaction removes all but the last. Before the first: `git log`.
+    Each line of output names the fields that changed since the version before. Versions that lost
+    to a newer one are included. `compact` removes all but the newest version; `taskstore log` also
+    looks in git.
 
     Exit status: 0; 1 if the log has no line of that id.
 

@@ -65,14 +65,14 @@ def command(
     new: bool,
     as_json: bool,
 ) -> None:
-    """Import the records of FILE (- for stdin) into COLLECTION, which is made if need be.
+    """Import the records of FILE (- for stdin) into COLLECTION. It is created if needed.
 
-    All is written in one transaction, or nothing. Times are kept. Of several lines with one id the
-    newest counts, as in a log; a tombstone deletes. A record that was deleted here after the
-    imported version comes back with --existing overwrite only. Fields that an imported record does
-    not have stay as they are. What is left out is named on stderr, with its line and the reason.
+    The import is one transaction. Times are kept. Of several lines with one id, the newest counts,
+    as in a log, and a tombstone deletes the record. A record that was deleted here after the
+    imported version comes back only with --existing overwrite. Fields that an imported record does
+    not have stay as they are. What is skipped is listed on stderr, with its line and the reason.
 
-    Exit status: 0; 1 if something was no usable record and was left out.
+    Exit status: 0; 1 if something was not a usable record and was skipped.
 
     \b
     Examples:
@@ -88,7 +88,9 @@ def command(
     name = str(file)
     chosen = format or ("jsonl" if name == "-" else format_of(name))
     if chosen is None:
-        raise Failure(f"{name}: what format is it? say --format jsonl, json or csv", Status.USAGE)
+        raise Failure(
+            f"{name}: the format is not known: pass --format jsonl, json or csv", Status.USAGE
+        )
     with _opened(file) as stream:
         # All of it before the transaction, in which nobody else can write.
         found = read_items(stream, chosen, lambda field: field_kinds(store, collection, field))

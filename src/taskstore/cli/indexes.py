@@ -48,7 +48,7 @@ def command() -> None:
 @json_option
 @uses_store()
 def show(store: Store, collection: str | None, *, as_json: bool) -> None:
-    """Show which fields are indexed, who asked for it, and how many records have a value.
+    """Show which fields are indexed, where that is declared, and how many records have a value.
 
     \b
     Example:
@@ -70,7 +70,7 @@ def show(store: Store, collection: str | None, *, as_json: bool) -> None:
 @fields_argument
 @store_option
 def add(store_path: Path | None, collection: str, fields: tuple[str, ...]) -> None:
-    """Index fields of COLLECTION, and say so in config.toml.
+    """Index fields of COLLECTION, and declare them in config.toml.
 
     \b
     Example:

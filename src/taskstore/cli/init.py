@@ -41,10 +41,10 @@ def command(
     with_git: bool,
     as_json: bool,
 ) -> None:
-    """Make a store, and install it in this clone of its git repository.
+    """Create a store, and install it in this clone of its git repository.
 
-    The store is .taskstore in the working directory, unless there is one here or above already, or
-    --store names another. Run it in a fresh clone too: git does not copy settings and hooks.
+    The store is .taskstore in the working directory, unless there already is one here or above, or
+    --store names another. Run this in a fresh clone too: git does not copy settings or hooks.
 
     Exit status: 0 done; 3 failed.
 
@@ -99,7 +99,7 @@ def _check_place(layout: Layout, *, is_new: bool, with_git: bool) -> None:
         if repository is None:
             if with_git and Repository.has_no_work_tree(layout.directory):
                 raise Failure(
-                    f"{layout.directory} would lie in a directory of git's own (a bare repository, "
+                    f"{layout.directory} would be in a directory of git's own (a bare repository, "
                     "or .git), whose files git does not track: make the store in a clone",
                     Status.STORE,
                 )

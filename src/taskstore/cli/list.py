@@ -47,9 +47,9 @@ def command(
 ) -> None:
     """List the records of COLLECTION, newest first.
 
-    Values are typed by what the log has: where priorities are numbers, 'priority>5' compares
-    numbers. A field that is missing passes 'status!=open' and '!status'. Without --columns a table
-    shows the id and a few short fields. Exit status: 0, also if there are none.
+    Values get the types that the log has: if priorities are numbers, 'priority>5' compares numbers.
+    A record without the field passes 'status!=open' and '!status'. Without --columns, a table shows
+    the id and a few short fields. Exit status: 0, also if there are no records.
 
     \b
     Examples:

@@ -29,8 +29,8 @@ Told = list[tuple["Version", "RecordChange | None", "dict[str, Any]"]]
 def command(store_path: Path | None, id: str, collection: str | None, as_json: bool) -> None:
     """Show every version of a record, oldest first: when, what changed, and which commit.
 
-    Versions that the log does not have any more, since it was compacted or rewritten, are taken
-    from git's history.
+    Versions that the log no longer has, because it was compacted or rewritten, come from git's
+    history.
 
     Exit status: 0; 1 there is no such record, and never was; 3 no store.
 

@@ -43,12 +43,12 @@ class _DriverError(Exception):
 def command(ctx: click.Context, base: Path, ours: Path, theirs: Path, path: Path | None) -> None:
     """Merge the changes from BASE to THEIRS into OURS.
 
-    PATH is the log's name in the repository; its directory has the config.toml with the merge
-    policies. Git calls this as `taskstore merge %O %A %B %P`. A PATH that is no log of a store is
-    passed on to `git merge-file --union`.
+    PATH is the name of the log in the repository. Its directory has the config.toml with the merge
+    policies. Git calls this as `taskstore merge %O %A %B %P`. If PATH is not a log of a store, the
+    files are passed to `git merge-file --union`.
 
-    Exit status: 0 merged; 1 merged as far as possible, a person has to decide the rest; 2 failed,
-    OURS is untouched.
+    Exit status: 0 merged; 1 merged as far as possible, and a person must decide the rest; 2 failed,
+    and OURS is unchanged.
 
     \b
     Example:

@@ -57,7 +57,7 @@ def command(
     """Change fields of the record ID in COLLECTION.
 
     Values are typed as for `add`; `-` in place of fields reads an object of changes from stdin.
-    With --if it is an atomic claim: of several callers one succeeds.
+    With --if, only one of several callers succeeds.
 
     Exit status: 0, also if there was nothing to change; 1 if there is no such record, or it does
     not pass --if.
@@ -95,7 +95,7 @@ def _changes(store: Store, collection: str, fields: tuple[str, ...]) -> dict[str
         return parse_assignments(store, collection, fields)
     changes = read_json("give an object of changes")
     if not isinstance(changes, dict):
-        raise Failure("stdin has no object of changes", Status.USAGE)
+        raise Failure("stdin does not have a JSON object of changes", Status.USAGE)
     return changes
 
 

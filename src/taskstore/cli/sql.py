@@ -50,9 +50,9 @@ def command(
 ) -> None:
     """Run QUERY (- for stdin), one SELECT in SQLite's SQL, on the cache.
 
-    Each collection is a view under its own name, with a column for each field; beside them are the
-    tables records, tombstones, record_indexes and the others of the schema. Lists and objects are
-    JSON text, for json_each and -> . SQLite itself refuses whatever would write.
+    Each collection is a view under its own name, with a column for each field. The tables of the
+    schema, such as records, tombstones and record_indexes, are there too. Lists and objects are
+    JSON text, for json_each and -> . SQLite itself refuses anything that would write.
 
     \b
     Examples:

@@ -39,8 +39,8 @@ _STATES = {"fresh": "fresh", "noted": "fresh", "replayed": "was stale: read agai
 def command(store_path: Path | None, *, as_json: bool) -> None:
     """Show the store at a glance: collections, records, problems, sizes, freshness, last writes.
 
-    The cache column says whether the cache was fresh, or how many new lines it had to read; it is
-    fresh afterwards. In a pipe sizes are bytes, and times milliseconds since the epoch.
+    The cache column says whether the cache was fresh, or how many new lines it had to read.
+    Afterwards it is fresh. In a pipe, sizes are bytes, and times are milliseconds since the epoch.
 
     \b
     Examples:

@@ -19,11 +19,11 @@ _COLUMNS = ("collection", "action", "lines", "records", "tombstones", "problems"
 @json_option
 @store_option
 def command(store_path: Path | None, *, force: bool, as_json: bool) -> None:
-    """Bring the cache to what the logs say, and report it by collection.
+    """Update the cache from the logs, and report what was done for each collection.
 
-    Every other command does that too before it reads. The action is "fresh" (nothing to do),
+    Every other command does this too before it reads. The action is "fresh" (nothing to do),
     "noted" (touched, but the same bytes), "tail" (new lines read), "replayed" (all lines read) or
-    "removed" (the log is gone). Lines that are no record are named on stderr; `verify` names all.
+    "removed" (the log is gone). New lines that are not records are listed on stderr.
 
     \b
     Examples:

@@ -31,10 +31,10 @@ def command(
 ) -> None:
     """Trust modules with record types in this clone.
 
-    `types` in config.toml names modules that `doctor` imports, and to import a module runs its
-    code. The file comes with a clone, so only what you trust is imported. Without MODULE those
-    that config.toml names are shown, with the file of their package, and trusted if you say so.
-    It holds for this clone alone, and is not kept in its files. What is trusted is printed.
+    `types` in config.toml names modules that `doctor` imports. Importing a module runs its code,
+    and config.toml comes with the clone, so only modules that you trust are imported. Without
+    MODULE, the command shows the modules in config.toml and their files, and asks. It prints what
+    is trusted. Trust applies to this clone only, and is not stored in its files.
 
     \b
     Examples:
@@ -45,7 +45,7 @@ def command(
     from taskstore._doctor.trust import forget_modules, trust_modules, trusted_modules
 
     if only_list and (modules or remove):
-        raise click.UsageError("--list goes with neither a module nor --remove.")
+        raise click.UsageError("Use --list without a module and without --remove.")
     layout = Layout(locate(store_path).absolute())
     if only_list:
         found = trusted_modules(layout)

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 def command(store_path: Path | None, *, repair: bool, as_json: bool) -> None:
     """Compare the cache with the logs, record by record and index by index.
 
-    Differences are printed, each on a line. Lines of a log that are no record are named on stderr:
-    they are in no cache, and nothing removes them. The logs are never changed.
+    Each difference is printed on a line. Lines of a log that are not records are listed on stderr.
+    The command never changes a log.
 
-    Exit status: 0 if the cache is what the logs say, or was repaired; 1 if something differs.
+    Exit status: 0 if cache and logs agree, or the cache was repaired; 1 if something differs.
 
     \b
     Examples:

@@ -60,10 +60,10 @@ def command(
 ) -> None:
     """Print each change that is committed to COLLECTIONS (all by default), until interrupted.
 
-    A change is a line that a log has gained: a record, or a tombstone. When it ends, and with
-    --json after each change, a cursor says where to go on with --since. A log that was rewritten
-    (a checkout, a merge, a compaction) is told of as "reset", and then starts over: what follows
-    is all that it has. Lines that are no record are told of as "problem".
+    A change is a line that a log has gained: a record or a tombstone. At the end, and with --json
+    after each change, the command prints a cursor. Pass it to --since to continue from there. A log
+    that was rewritten (by a checkout, a merge or a compaction) is printed as "reset", and then all
+    of its lines follow. Lines that are not records are printed as "problem".
 
     Exit status: 0 with --once; 130 after Ctrl-C.
 

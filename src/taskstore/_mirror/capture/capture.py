@@ -92,7 +92,7 @@ class MirrorCapture:
                 return run.stamped
         raise UntrackedWriteError(
             statement=f"a stamp of rows of {next(iter(touched)).mirror.name}, which a trigger "
-            "takes back each time",
+            "resets each time",
             remedy="let the trigger leave the version alone, or keep the version in the log "
             "with mirrored(..., updated_at=None)",
         )

@@ -67,8 +67,8 @@ def check_conflicts(name: str, table: Table) -> None:
                 raise InvalidDeclarationError(
                     name,
                     reason=f"sqlite_{option}='REPLACE' deletes other rows of {table.name!r} "
-                    "without a word, and the log would keep them: drop it, and merge or upsert "
-                    "instead",
+                    "silently, and the log would keep them: drop that option, and use "
+                    "merge() or an upsert",
                 )
 
 
@@ -192,5 +192,5 @@ def _check_reference(mirror: Mirror, field: Field, local: Mapping[Column[Any], M
                     mirror.name,
                     field=field.name,
                     reason=f"it refers to {parent.table.name}.{key.column.name}, which each clone "
-                    f"counts up for itself: let it refer to {parent.key[0]!r}, or exclude it",
+                    f"counts for itself: let it refer to {parent.key[0]!r}, or exclude it",
                 )

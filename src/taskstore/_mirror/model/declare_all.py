@@ -205,7 +205,8 @@ class _Wanted:
             if form not in self._met:
                 raise InvalidDeclarationError(
                     "mirror_all",
-                    reason=f"{self.option} names {item!s}, which no model of the base is or has",
+                    reason=f"{self.option} names {item!s}, which is not a model of the "
+                    "base or an attribute of one",
                 )
 
 

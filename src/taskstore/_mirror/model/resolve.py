@@ -196,7 +196,9 @@ class _Resolver:
                 )
         local = self._local_key(mapper.local_table)
         if local is not None and any(len(one.tables) > 1 for one in mappers):
-            raise self.fail("joined inheritance needs a primary key that is not counted up")
+            raise self.fail(
+                "joined inheritance needs a primary key that the database does not count"
+            )
         if mapper.polymorphic_on is None and all(one.tables == mapper.tables for one in mappers):
             return self._of_alike(mapper, local)
         discriminator = self._discriminator(mapper) if len(mappers) > 1 else None
@@ -266,7 +268,7 @@ class _Resolver:
             prop.key for one in mapper.base_mapper.self_and_descendants for prop in one.attrs
         }
         if unknown:
-            raise self.fail("exclude names an attribute that is not there", min(unknown))
+            raise self.fail("exclude names an attribute that does not exist", min(unknown))
         found = {}
         for prop in mapper.column_attrs:
             columns = tuple(
@@ -290,7 +292,8 @@ class _Resolver:
             codec = codec_for(type_, self.dialect)
             if codec is None:
                 raise self.fail(
-                    f"a column of type {found[0].type!r} cannot be carried: exclude it, or give it "
+                    f"a column of type {found[0].type!r} cannot be stored in the "
+                    "log: exclude it, or give it "
                     "a TypeDecorator over a type that can",
                     name,
                 )
@@ -323,7 +326,7 @@ class _Resolver:
                     raise self.fail("the key cannot be excluded, computed or the version", name)
             return primary
         if key not in fields:
-            raise self.fail("key names no attribute that is mirrored", key)
+            raise self.fail("key names an attribute that is not mirrored", key)
         column = fields[key].column
         if column.nullable or not _is_unique(table, column):
             raise self.fail("key needs a column with unique=True and nullable=False", key)

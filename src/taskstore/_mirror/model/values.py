@@ -119,7 +119,7 @@ class Codec:
                 raise
             return encode_value(self.spare(value))
         except Exception as error:  # noqa: BLE001 - a type of the application's own raises anything
-            raise ValueError(f"{_shown(value)} cannot be carried: {error}") from None
+            raise ValueError(f"{_shown(value)} cannot be stored in the log: {error}") from None
 
     def value(self, raw: bytes) -> Any:
         """Return the value of JSON bytes.

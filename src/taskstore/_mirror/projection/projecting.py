@@ -169,9 +169,9 @@ class Projector:
             raise InvalidRecordError(
                 collection=wishes[0].mirror.collection,
                 id=wishes[0].id if len(wishes) == 1 else None,
-                reason=f"the database ends the whole transaction over it ({error}), so that no row "
-                "can be brought up to date: let its trigger RAISE(ABORT), or its constraint say "
-                "ON CONFLICT ABORT, where they say ROLLBACK",
+                reason="the database rolls back the whole transaction because of it "
+                f"({error}), so no row can be brought up to date: use RAISE(ABORT) in its trigger, "
+                "or ON CONFLICT ABORT in its constraint, in place of ROLLBACK",
             ) from error
         return True
 
