@@ -36,7 +36,7 @@ _THREADS = 8
 
 
 class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls):
-    """A `Store` whose calls are awaited; files and database are used in threads.
+    """A `Store` whose calls you await. Files and the database are used in threads.
 
     Any number of tasks of one event loop may share it. A call that is cancelled while it runs is
     done to its end before the cancellation is raised, so what a transaction has begun to write is

@@ -26,7 +26,7 @@ class MirrorCalls:
     def export(self, type: Any = None, /, *, refused: bool = False) -> int:
         """Write the rows of a mirrored model that its log does not have, in one transaction.
 
-        Without a model, do so for each that is mirrored, in a transaction of its own.
+        Without a model, do this for each mirrored model, in a transaction of its own.
 
         So begins the log of a table that was filled before it was mirrored; and so it begins
         anew where it got lost. A row that was there before its line came, and differs, is written

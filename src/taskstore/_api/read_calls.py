@@ -81,7 +81,7 @@ class ReadCalls:
     @overload
     def first(self, type: str, /, *filters: Condition, order_by: Any = None) -> Row | None: ...
     def first(self, type: Any, /, *filters: Condition, order_by: Any = None) -> Any:
-        """Return the first record that qualifies, or None; for the arguments see `list`."""
+        """Return the first record that meets all filters, or None. See `list` for the arguments."""
         found = self._reader.records(self._question(type, filters, order_by, 1, None))
         return found[0] if found else None
 
@@ -121,7 +121,7 @@ class ReadCalls:
             filters: See `where`.
             order_by: "priority", "-priority", `where("priority").desc()` or several of these in
                 a list; newest first by default. Equals are ordered by id.
-            limit: At most so many records.
+            limit: The maximum number of records.
             offset: How many to skip first.
         """
         return self._reader.records(self._question(type, filters, order_by, limit, offset))
@@ -157,7 +157,7 @@ class ReadCalls:
     ) -> Any:
         """Yield what `list` returns, one by one, without holding all of it in memory.
 
-        The records are those of the moment at which the iteration begins, whatever is written
+        The iteration sees the records as they were when it began, whatever is written
         meanwhile.
         """
         return self._reader.iterate(self._question(type, filters, order_by, limit, offset))
@@ -199,16 +199,16 @@ class ReadCalls:
         limit: int = 50,
         after: str | None = None,
     ) -> Any:
-        """Return a page of records, and how to get the next.
+        """Return a page of records, with a token for the next page.
 
         A page begins after the last record of the one before, so records that are written or
-        deleted meanwhile neither repeat others nor hide them.
+        deleted in the meantime neither repeat nor hide others.
 
         Args:
             type: A record class, or a collection's name.
             filters: See `where`.
             order_by: See `list`; the same for all pages.
-            limit: How many records a page has at most; 1 or more.
+            limit: The maximum number of records on a page; 1 or more.
             after: `next` of the page before; None for the first.
 
         Raises:
@@ -222,8 +222,8 @@ class ReadCalls:
     def select(self, type: Any, /, *filters: Condition) -> Select[Any]:
         """Return a SELECT of the `StoredRecord` rows that meet all filters.
 
-        It is for whatever else SQLAlchemy can say, in a session on the store's engine; build it
-        where it is run.
+        Extend it with anything that SQLAlchemy offers. Build it and run it in the same place, in a
+        session on the store's engine.
         """
         return self._reader.select(self._question(type, filters))
 

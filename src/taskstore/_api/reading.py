@@ -42,7 +42,7 @@ class Question:
         codec: The record type.
         conditions: All of which a record must meet.
         order_by: See `resolve_order`.
-        limit: At most so many records.
+        limit: The maximum number of records.
         offset: How many records to skip.
     """
 

@@ -93,11 +93,11 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls, TimeCalls):
         clock: Callable[[], int] = now_ms,
         on_progress: Progress | None = None,
     ) -> Self:
-        """Open a store: upgrade its cache, recover what a crash left, sync what is stale.
+        """Open a store: upgrade its cache, recover from a crash, and sync stale collections.
 
         Args:
             path: The store directory.
-            types: Record classes that the cache is to index; others are taught at first use.
+            types: Record classes to index in the cache; others are added at first use.
             engine: A SQLite engine of the application, whose database is to be the cache; by
                 default the cache is a file in the directory. While the store is open, what is
                 written there to `StoredRecord` and to mirrored tables is logged, and the other
@@ -107,11 +107,11 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls, TimeCalls):
                 `mirrored`; needs `engine`.
             models: The models of the store's own tables in `engine`, as `build_models` gives them
                 with a prefix where names clash.
-            read_only: Write nothing anywhere; the cache is in memory.
-            create: Make the directory where there is none.
-            migrate: Whether to upgrade the schema of `engine`; by default that is left to the
+            read_only: Write nothing at all, and keep the cache in memory.
+            create: Create the directory if it does not exist.
+            migrate: Whether to upgrade the schema of `engine`. By default this is left to the
                 application. The store's own cache is always upgraded.
-            refresh: Look whether the logs have changed, now and before each unit of work; without
+            refresh: Check whether the logs have changed, now and before each unit of work; without
                 it only `sync` does.
             lock_timeout: How long to wait for another writer, in seconds.
             clock: The time in milliseconds since the epoch, for stamps.
@@ -119,10 +119,10 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls, TimeCalls):
                 read and the bytes to read.
 
         Raises:
-            StoreNotFoundError: There is no such directory, and it is not to be made.
-            StoreVersionError: A newer library made the directory.
+            StoreNotFoundError: There is no such directory, and `create` is false.
+            StoreVersionError: A newer version of the library created the directory.
             StoreAccessError: The operating system refused a file.
-            SchemaVersionError: A newer library upgraded the cache.
+            SchemaVersionError: A newer version of the library upgraded the cache.
             MigrationRequiredError: The schema of `engine` is not current.
             InvalidDeclarationError: Something in `mirrors` cannot be mirrored.
             UntrackedWriteError: `engine` is for asyncio, or not of SQLite, or another open store
@@ -163,7 +163,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls, TimeCalls):
 
     @classmethod
     def find(cls, start: str | os.PathLike[str] = ".", **options: Any) -> Self:
-        """Open the nearest store in `start` or above; the options are those of `open`.
+        """Open the nearest store in `start` or above, with the options of `open`.
 
         Raises:
             StoreNotFoundError: There is none.
@@ -196,7 +196,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls, TimeCalls):
             self._refresher.before_read(None)
 
     def close(self) -> None:
-        """Close the store; sessions that were attached are detached. Closing twice is fine."""
+        """Close the store and detach its sessions. You may close it twice."""
         try:
             self._close()
         except BaseException:
@@ -246,7 +246,7 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls, TimeCalls):
 
     @property
     def engine(self) -> Engine:
-        """The engine of the cache, to bind sessions to that are then attached."""
+        """The engine of the cache. Bind sessions to it before you attach them."""
         return self._context.engine
 
     @property
@@ -256,16 +256,16 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls, TimeCalls):
 
     @property
     def read_only(self) -> bool:
-        """Whether the store was opened for reading."""
+        """Whether the store is read-only."""
         return self._context.read_only
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """Do all of a block or nothing of it.
+        """Run a block as one transaction.
 
-        The store's calls in the same thread (and asyncio task) take part, and so does the hooked
-        session that is yielded. At the end of the block all is committed; an exception rolls all
-        back. A transaction within another is a savepoint.
+        Store calls in the same thread (and asyncio task) join it, and so does the attached
+        session that is yielded. The end of the block commits; an exception rolls
+        back. A nested transaction is a savepoint.
 
         Raises:
             StoreReadOnlyError: The store, or the session around, is for reading.
@@ -275,25 +275,25 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls, TimeCalls):
 
     @contextmanager
     def session(self, *, read_only: bool = False) -> Iterator[Session]:
-        """Use a hooked SQLAlchemy session, which its user commits; the block's end closes it.
+        """Yield an attached SQLAlchemy session. You commit it; the end of the block closes it.
 
-        The store's calls in the same thread (and asyncio task) take part. Within another
-        transaction the session's commit releases a savepoint.
+        Store calls in the same thread (and asyncio task) join it. Inside another
+        transaction, its commit releases a savepoint.
 
         Args:
-            read_only: Begin as a reader, which waits for no writer, and refuse writes.
+            read_only: Refuse writes, and do not wait for writers.
         """
         with self._sessions.session(read_only=read_only) as session:
             yield session
 
     def attach(self, target: Any) -> None:
-        """Hook an application's own session, sessionmaker or scoped_session.
+        """Attach a session, sessionmaker or scoped_session of your application.
 
-        What it flushes to `StoredRecord` is stamped before it is written, and a stale row raises.
-        It keeps its own way to begin, and sees the log as of the last `sync`.
+        Its flushes stamp `StoredRecord` rows before they are written, and a stale row raises.
+        It keeps its begin mode, and sees the logs as of the last `sync`.
 
         Raises:
-            UntrackedWriteError: It is bound to another engine than the store's, or for asyncio.
+            UntrackedWriteError: It is bound to another engine, or it is for asyncio.
         """
         self._context.check_open()
         check_bind(target, self._context.engine)
@@ -302,15 +302,15 @@ class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls, TimeCalls):
             self._attached.append(target)
 
     def detach(self, target: Any) -> None:
-        """Take the hook off again."""
+        """Detach what was attached."""
         self._hook.detach(target)
         self._attached = [known for known in self._attached if known is not target]
 
     def rebuild_indexes(self, type: type[Any], /) -> int:
         """Rewrite the index rows of a collection, from its rows and its record class.
 
-        A row that does not fit the class is skipped with a `RecordSkippedWarning`; its index rows
-        stay what its line says.
+        A row that does not fit the class is skipped with a `RecordSkippedWarning`. Its index rows
+        keep the values of its line.
 
         Returns:
             How many records were indexed.

@@ -64,7 +64,7 @@ class UpkeepCalls:
     _sessions: Sessions
 
     def is_stale(self) -> bool:
-        """Whether any log says something that the cache does not know."""
+        """Return whether any log has changed since the cache was synced."""
         self._context.check_open()
         self._cache.check()
         return self._retried(self._refresher.is_stale)
@@ -72,10 +72,10 @@ class UpkeepCalls:
     def sync(
         self, *, force: bool = False, prune: bool = False, on_progress: Progress | None = None
     ) -> SyncReport:
-        """Bring the cache to what the logs say.
+        """Update the cache from the logs.
 
         Args:
-            force: Replay every log from its beginning, into an emptied cache.
+            force: Replay every log from the start, into an empty cache.
             prune: Take what the logs say for all rows of mirrored tables: those that the logs do
                 not have are deleted, and those that were never logged are not kept.
             on_progress: Called with a collection, the bytes read and the bytes to read.
@@ -88,7 +88,7 @@ class UpkeepCalls:
             RecoveryError: A crash left what cannot be recovered.
             MissingLogError: Rows of a mirrored table stand beside a log that is missing, empty,
                 or another one. They stay, and the rest is synced.
-            TransactionOpenError: The caller is within a transaction.
+            TransactionOpenError: The caller is inside a transaction.
         """
         self._check_alone("sync")
         return self._checked(
@@ -101,12 +101,12 @@ class UpkeepCalls:
         """Compare the cache with the logs, row by row, and the index rows with the records.
 
         Args:
-            repair: Make the cache of each collection that differs anew from its log. The logs
-                are never touched.
+            repair: Rebuild the cache of each collection that differs from its log. The logs
+                are never changed.
 
         Raises:
             StoreAccessError: A log cannot be read.
-            TransactionOpenError: The caller is within a transaction.
+            TransactionOpenError: The caller is inside a transaction.
         """
         self._check_alone("verify")
         report = self._retried(self._verified)
@@ -125,7 +125,7 @@ class UpkeepCalls:
     ) -> CompactReport:
         """Rewrite a log with the newest line of each record only.
 
-        The lines that stay keep their bytes and their order; lines that are no record stay too.
+        Lines that stay keep their bytes and order. Lines that are not records stay too.
 
         Args:
             type: A record class, or a collection's name.
@@ -135,8 +135,8 @@ class UpkeepCalls:
 
         Raises:
             RecordNotFoundError: The collection has no log.
-            LogWriteError: The disk refused; the old log is as it was.
-            TransactionOpenError: The caller is within a transaction.
+            LogWriteError: Writing failed; the old log is unchanged.
+            TransactionOpenError: The caller is inside a transaction.
         """
         collection = self._collection(type)
         if self._context.read_only:
@@ -160,7 +160,7 @@ class UpkeepCalls:
     def history(self, type: Any, id: str, /) -> Any:
         """Return every version of a record that its log has, oldest first.
 
-        Lines that lost against a newer one are among them. A compaction removes them.
+        Lines that lost to a newer one are included. A compaction removes them.
         """
         from taskstore._sync.inspection import Inspector
 
@@ -177,7 +177,7 @@ class UpkeepCalls:
         self, type: str, /, *filters: Condition
     ) -> tuple[list[Row], list[Problem]]: ...
     def list_tolerant(self, type: Any, /, *filters: Condition) -> Any:
-        """Read the log itself: the records that fit, newest first, and what is wrong.
+        """Read the log itself: return the records that fit, newest first, and the problems.
 
         A line that is not a record, and a record that does not fit the class, is a problem with
         file and line number, where `list` would raise or say nothing.

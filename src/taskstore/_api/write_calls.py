@@ -66,7 +66,7 @@ class WriteCalls:
     _transactions: TransactionHook
 
     def create(self, record: T, *, collection: str | None = None) -> T:
-        """Write a record that does not exist yet.
+        """Write a new record.
 
         Args:
             record: An instance of a record class, or a dict.
@@ -79,7 +79,7 @@ class WriteCalls:
         return self.create_many([record], collection=collection)[0]
 
     def create_many(self, records: Iterable[T], *, collection: str | None = None) -> list[T]:
-        """Write records that do not exist yet: all of them or none.
+        """Write new records: all of them or none.
 
         Raises:
             RecordExistsError: A live record has one of the ids.
@@ -90,7 +90,7 @@ class WriteCalls:
     def update(
         self, record: T, *, if_updated_at: object = None, collection: str | None = None
     ) -> T:
-        """Write a record that exists; without a change nothing is written.
+        """Replace an existing record. If nothing changed, nothing is written.
 
         Args:
             record: An instance of a record class, or a dict, which is the whole record.
@@ -111,11 +111,11 @@ class WriteCalls:
         return updated
 
     def save(self, record: T, *, collection: str | None = None) -> T:
-        """Write a record, whether it exists or not."""
+        """Create or replace a record."""
         return self.save_many([record], collection=collection)[0]
 
     def save_many(self, records: Iterable[T], *, collection: str | None = None) -> list[T]:
-        """Write records, whether they exist or not: all of them or none."""
+        """Create or replace records: all of them or none."""
         return self._write(list(records), collection, "save a record", Writer.save)
 
     @overload
@@ -125,7 +125,7 @@ class WriteCalls:
     def patch(self, type: Any, id: str, /, *only_if: Condition, **changes: Any) -> Any:
         """Change some fields of a record under the write lock, and return it.
 
-        With conditions this is an atomic claim: of several callers with
+        With conditions, only one of several callers succeeds. For example, of all callers of
         `patch(Task, id, where("owner").is_(None), owner=me)` one succeeds.
 
         Args:
@@ -176,7 +176,7 @@ class WriteCalls:
         """Write the tombstones of all records that meet all filters; return how many.
 
         Raises:
-            InvalidFilterError: There is no filter. (Deleting everything is to be said on purpose:
+            InvalidFilterError: There is no filter. (To delete everything, say so:
                 `where("id").is_not(None)`.)
         """
         codec = self._catalog.codec(type)

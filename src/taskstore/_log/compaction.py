@@ -74,7 +74,7 @@ def compact_log(
 
     Raises:
         FileNotFoundError: There is no log.
-        LogWriteError: The disk refused; the old log is as it was.
+        LogWriteError: Writing failed; the old log is unchanged.
         LockTimeoutError: Another program has locked the log for too long.
     """
     path = layout.log_path(collection)

@@ -126,7 +126,7 @@ class Filter(Condition):
         owner: The class whose attribute named the field, if one did.
 
     Raises:
-        InvalidNameError: Nothing could have a field of that name.
+        InvalidNameError: It is not a valid field name.
         InvalidFilterError: The operator is unknown, or the value cannot be one of it.
     """
 
@@ -340,7 +340,7 @@ def where(field: object, /) -> Field:
         field: A field's name, or the attribute of a slotted record class.
 
     Raises:
-        InvalidNameError: Nothing could have a field of that name.
+        InvalidNameError: It is not a valid field name.
     """
     return Field(_field_name(field), _owner(field))
 

@@ -82,8 +82,9 @@ def indexed(
         default: Its default. Lines without the key count as having it, in filters too.
         factory: What makes its default. Unless it is a built-in type, filters cannot know what it
             will make, and take a line without the key as having None.
-        merge: How a merge settles two changes of the field: "newest", "union", "max", "min",
-            "text" or "fail". (Other fields have it in their metadata, under "taskstore.merge".)
+        merge: How a merge decides between two changes of the field: "newest", "union", "max",
+            "min", "text" or "fail". (Other fields have it in their metadata, under
+            "taskstore.merge".)
         was: Its former name, or all of them, oldest first: lines that have one are read under the
             new name. (Other fields have it in their metadata, under "taskstore.was".)
         validator: As of `attrs.field`.
@@ -122,9 +123,9 @@ def record(
     converter: Converter | None = None,
     evolutions: Iterable[DeclaredEvolution] = (),
 ) -> Callable[[type[C]], type[C]]:
-    """Make a class the record type of a collection.
+    """Declare a class as the record type of a collection.
 
-    The class becomes a slotted attrs class; one that is attrs already is left as it is. It must
+    The class becomes a slotted attrs class; an attrs class is left as it is. It must
     have a field `id: str`. A field `updated_at`, an int (milliseconds since the epoch), str
     (RFC 3339) or datetime, is its version, and is stamped when a record is written. `deleted` is
     reserved. Every other field is stored under its name.
@@ -196,7 +197,7 @@ def _make_type(cls: type[C], names: Mapping[str, Any]) -> None:
 
 
 def evolve(record: T, /, **changes: Any) -> T:
-    """Return a copy of a record, or of any attrs instance, with some fields changed.
+    """Return a copy of a record, or of any attrs instance, with changed fields.
 
     Args:
         record: The record.

@@ -62,10 +62,10 @@ def evolution(
         map: New values for old ones, by field.
         convert: The new JSON type of a field: "int", "float", "str" or "bool".
         default: Values for fields that older lines lack.
-        drop: Fields that are no part of the record any more.
+        drop: Fields that the record no longer has.
 
     Raises:
-        InvalidDeclarationError: They are no steps.
+        InvalidDeclarationError: These are not valid steps.
     """
     changes = {
         "rename": rename,

@@ -36,7 +36,7 @@ _SECTIONS: Mapping[str, Mapping[str, str]] = {
         "collections": "List the collections.",
         "indexes": "Show, add and drop indexes.",
         "sql": "Run a query on the cache.",
-        "sync": "Bring the cache to what the logs say.",
+        "sync": "Update the cache from the logs.",
         "verify": "Compare the cache with the logs.",
         "compact": "Drop old versions from logs.",
         "evolve": "Show the revisions of lines, and what a step would do to them.",

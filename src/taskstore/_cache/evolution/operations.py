@@ -85,7 +85,7 @@ class EvolveLogOp(MigrateOperation):
             convert: The new JSON type of a field ("int", "float", "str", "bool"), or the old and
                 the new one; with both a downgrade reads newer lines, too.
             default: Values for fields that older lines lack.
-            drop: Fields that are no part of the record any more.
+            drop: Fields that the record no longer has.
             after: The revisions before this one that evolved the collection. They are found
                 without it, except in a script of `--sql` that begins after them.
             prefix: What the names of our tables begin with.

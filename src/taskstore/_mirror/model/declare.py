@@ -68,12 +68,12 @@ def mirrored(
         collection: The collection's name.
         key: An attribute whose column is unique and not null, to identify rows in place of a
             primary key that the database counts up, which then stays out of the log.
-        ids: What becomes of a primary key that the database numbers. With "local" the number
+        ids: How to identify rows whose primary key the database numbers. With "local" the number
             stays in this database, and the log has an id and references by id. With "random" each
             new row gets a random number of 53 bits, which is the same in all clones; declare it
             before anything is inserted.
         updated_at: The attribute that holds the version: an int (milliseconds), a datetime or a
-            str (RFC 3339). With None the version is in the log alone.
+            str (RFC 3339). With None the version is kept in the log only.
         exclude: Attributes that stay out of the log.
         local: Attributes whose foreign keys may lead to a table that is not mirrored. Their values
             are in the log, but mean something in this database only.
@@ -82,7 +82,7 @@ def mirrored(
 
     Raises:
         InvalidNameError: The collection's or an attribute's name cannot be one.
-        InvalidDeclarationError: An unknown merge policy, or no class and no table.
+        InvalidDeclarationError: The merge policy is unknown, or it is neither a class nor a table.
     """
     _check_ids(ids, key)
     for option, given in (("exclude", exclude), ("local", local)):

@@ -34,7 +34,7 @@ def mirror_all(
 ) -> list[Any]:
     """Declare that the rows of every model of a base live in the log.
 
-    The models stay as they are. Each collection has the name of its table. A class that is
+    The models are not changed. Each collection has the name of its table. A class that is
     declared with `mirrored` keeps that declaration, to which `exclude` and `local` add. Import all
     models first.
 
@@ -48,7 +48,7 @@ def mirror_all(
         updated_at: The attribute that holds the version, in the models that have it and can keep
             one there. Without it the versions are in the log alone, and every column keeps the
             meaning that the application gives it.
-        ids: What becomes of primary keys that the database numbers; see `mirrored`.
+        ids: How to identify rows whose primary key the database numbers; see `mirrored`.
 
     Returns:
         What `Store.open(mirrors=...)` takes. It is a list, to which you can add.
@@ -58,8 +58,8 @@ def mirror_all(
             that it has.
 
     Warns:
-        ColumnSkippedWarning: Columns that are pickled, or of a type that cannot be carried. They
-            stay out of the log.
+        ColumnSkippedWarning: A column is pickled, or has a type that the log cannot store. It
+            stays out of the log.
     """
     mappers = _mappers(base)
     out, accepted = _Wanted.of("exclude", exclude), _Wanted.of("local", local)
