@@ -338,7 +338,7 @@ THREE_REMEDIES = (
         (key_not_unique, "unique=True"),
         (key_is_a_reference, "leave out key="),
         (same_collection, "each its own"),
-        (unknown_exclusion, "not there"),
+        (unknown_exclusion, "does not exist"),
         (subclass_alone, "inherits from Above"),
         (replacing_constraint, "sqlite_on_conflict='REPLACE' deletes other rows"),
         (replacing_column, "sqlite_on_conflict_unique='REPLACE' deletes other rows"),

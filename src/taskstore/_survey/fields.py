@@ -68,8 +68,8 @@ def typed(field: str, text: str, kinds: Set[str]) -> Any:
     names = " and ".join(sorted({_KIND_NAMES[kind] for kind in known}))
     raise TextError(
         text,
-        f"{field} has {names} in the log, and {text!r} is not one: write {field}:=JSON to have any "
-        f"value, as in {field}:={json.dumps(text, ensure_ascii=False)}",
+        f"{field} has {names} in the log, and {text!r} does not fit: for any other value "
+        f"write JSON after :=, as in {field}:={json.dumps(text, ensure_ascii=False)}",
     )
 
 
