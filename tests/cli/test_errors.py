@@ -98,7 +98,7 @@ CASES: list[tuple[str, int, str]] = [
     ("delete plans -w status=open", 2, "2 records would be deleted: pass --yes"),
     ("history plans plan-01", 1, "did you mean 'plan-001'?"),
     ("import plans nope.jsonl", 3, "'nope.jsonl': No such file or directory"),
-    ("import plans .taskstore/.version", 2, "the format is not known: pass --format"),
+    ("import plans .taskstore/.version", 2, "unknown format: pass --format"),
     ("import plans - -f json", 2, "not JSON: Expecting value"),
     ("import plans bad.jsonl --strict", 1, "nothing was imported, for 1 of the records cannot be"),
     ("import plnas nope.jsonl", 2, "no collection 'plnas' yet; did you mean 'plans'?"),

@@ -88,9 +88,7 @@ def command(
     name = str(file)
     chosen = format or ("jsonl" if name == "-" else format_of(name))
     if chosen is None:
-        raise Failure(
-            f"{name}: the format is not known: pass --format jsonl, json or csv", Status.USAGE
-        )
+        raise Failure(f"{name}: unknown format: pass --format jsonl, json or csv", Status.USAGE)
     with _opened(file) as stream:
         # All of it before the transaction, in which nobody else can write.
         found = read_items(stream, chosen, lambda field: field_kinds(store, collection, field))
