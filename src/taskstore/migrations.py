@@ -32,7 +32,8 @@ from sqlalchemy.engine import Connection
 
 from taskstore._cache.engine.sqlite import begin_as_writer
 from taskstore._cache.schema.models import DEFAULT, Models, build_models
-from taskstore._cache.schema.revisions import HEAD, MIRRORED, REVISIONS, move, read_revision
+from taskstore._cache.schema.names import HEAD, REVISIONS
+from taskstore._cache.schema.revisions import MIRRORED, move, read_revision
 from taskstore.errors import TransactionOpenError
 
 __all__ = ["HEAD", "REVISIONS", "downgrade", "include_name", "logged", "upgrade"]

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine
 
 from taskstore._cache.engine.sqlite import create_cache_engine, enable_wal
 from taskstore._cache.schema.models import DEFAULT, build_models
-from taskstore._cache.schema.revisions import HEAD
+from taskstore._cache.schema.names import HEAD
 from taskstore._cache.schema.schema import current_revision, ensure_schema
 from taskstore.errors import InvalidDeclarationError, MigrationRequiredError, SchemaVersionError
 

@@ -10,7 +10,7 @@ import pytest
 
 import taskstore
 from taskstore import errors
-from taskstore._cache.schema.revisions import REVISIONS
+from taskstore._cache.schema.names import REVISIONS
 from taskstore._format.config import POLICIES
 from taskstore._log.layout import Layout
 from taskstore.models import DEFAULT

@@ -16,7 +16,8 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
 from taskstore._cache.schema.models import DEFAULT, Models, build_models
-from taskstore._cache.schema.revisions import HEAD, REVISIONS, detect, move, scripts
+from taskstore._cache.schema.names import HEAD, REVISIONS
+from taskstore._cache.schema.revisions import detect, move, scripts
 from taskstore._cache.schema.schema import current_revision, ensure_schema
 
 LAYOUTS = {"first": "0001", "second": "0002", "current": "0003"}

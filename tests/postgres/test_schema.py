@@ -8,7 +8,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
 from taskstore._cache.schema.models import DEFAULT
-from taskstore._cache.schema.revisions import BASE, HEAD, move, read_revision
+from taskstore._cache.schema.names import HEAD
+from taskstore._cache.schema.revisions import BASE, move, read_revision
 
 
 def test_the_migrations_make_the_tables_of_the_models(engine: Engine) -> None:

@@ -19,10 +19,11 @@ from taskstore._aio.reads import AsyncReadCalls
 from taskstore._aio.threads import Threads
 from taskstore._aio.upkeep import AsyncUpkeepCalls
 from taskstore._aio.writes import AsyncWriteCalls
-from taskstore._api.store import LOCK_TIMEOUT, Store
+from taskstore._api.store import Store
 from taskstore._cache.schema.models import DEFAULT, Models
 from taskstore._log.layout import Layout
 from taskstore._records.ids import now_ms
+from taskstore._store.log_context import LOCK_TIMEOUT
 from taskstore._sync.sync import Progress
 from taskstore.errors import UntrackedWriteError
 

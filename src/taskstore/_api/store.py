@@ -37,15 +37,13 @@ from taskstore._records.ids import now_ms
 from taskstore._records.interface import RecordCodec
 from taskstore._store.catalog import Catalog, rebuild_indexes
 from taskstore._store.context import StoreContext
+from taskstore._store.log_context import LOCK_TIMEOUT
 from taskstore._store.seal import CacheSeal
 from taskstore._sync.cache_file import CacheFile
 from taskstore._sync.refresh import Refresher
 from taskstore._sync.sync import Progress
 from taskstore._unit.session_hook import SessionHook
 from taskstore._unit.transaction import TransactionHook
-
-LOCK_TIMEOUT = 30.0
-"""How long to wait for another writer, in seconds."""
 
 
 def _is_safe(directory: Path) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from taskstore._api.store import Store
 from taskstore._cache.engine.sqlite import create_cache_engine
-from taskstore._cache.schema.revisions import HEAD, REVISIONS
+from taskstore._cache.schema.names import HEAD, REVISIONS
 from taskstore._cache.schema.schema import current_revision
 from taskstore._doctor.findings import ERROR, INFO, WARNING, Finding
 from taskstore._log.layout import Layout

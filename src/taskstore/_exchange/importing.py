@@ -203,7 +203,7 @@ def _same(record: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def _tombstones(session: Any, collection: str) -> dict[str, int | str]:
     """Return when each dead record of a collection was deleted, as its line says it."""
-    rows = tombstones(session.connection(), collection)
+    rows = tombstones(session.connection().exec_driver_sql, collection)
     return {id: text or updated_at for id, updated_at, text in rows}
 
 

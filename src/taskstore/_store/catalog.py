@@ -19,11 +19,13 @@ from taskstore._records.interface import RecordCodec
 from taskstore._records.types import RecordType
 from taskstore._store.mirrored_models import MirroredModels
 from taskstore._store.settings import read_settings
+from taskstore._store.wanted_indexes import (
+    INDEX_FAULTS,
+    is_untyped,
+    settings_want,
+    with_untyped,
+)
 from taskstore.errors import InvalidDeclarationError, InvalidRecordError, RecordSkippedWarning
-
-_UNTYPED = "any"
-_INDEX_FAULTS = {"", "indexes"}
-"""The faults of settings under which the indexes stay what they were."""
 
 
 class Catalog:
@@ -85,19 +87,7 @@ class Catalog:
 
     def settings_want(self, rows: Rows) -> dict[str, list[IndexField]]:
         """What the cache is to index, by collection, where the settings say otherwise than it."""
-        settings = read_settings(self._layout)
-        if _INDEX_FAULTS & settings.faults.keys():
-            return {}
-        known = rows.all_index_fields()
-        untyped = {name for name, fields in known.items() if any(map(_is_untyped, fields.values()))}
-        wanted = {}
-        for collection in sorted({*settings.indexes, *untyped}):
-            now = dict(known.get(collection, {}))
-            typed = [field for field in now.values() if not _is_untyped(field)]
-            fields = _with_untyped(typed, settings.indexes.get(collection, ()))
-            if fields != now:
-                wanted[collection] = list(fields.values())
-        return wanted
+        return settings_want(self._layout, rows)
 
     def teach_settings(self, rows: Rows) -> None:
         """Have the cache index what the settings name; in a write transaction."""
@@ -122,10 +112,10 @@ class Catalog:
         """What a type asks for, and the settings beside it."""
         settings = read_settings(self._layout)
         names: Iterable[str] = settings.indexes.get(codec.collection, ())
-        if _INDEX_FAULTS & settings.faults.keys():
+        if INDEX_FAULTS & settings.faults.keys():
             now = rows.index_fields(codec.collection)
-            names = [name for name, field in now.items() if _is_untyped(field)]
-        return _with_untyped(codec.index_fields, names)
+            names = [name for name, field in now.items() if is_untyped(field)]
+        return with_untyped(codec.index_fields, names)
 
     def mark_taught(self, codec: RecordCodec[Any]) -> None:
         """Remember that the cache has committed what was taught."""
@@ -135,17 +125,6 @@ class Catalog:
     def forget(self) -> None:
         """The cache was rebuilt: it has to be taught again."""
         self._taught.clear()
-
-
-def _is_untyped(field: IndexField) -> bool:
-    return field.type == _UNTYPED
-
-
-def _with_untyped(typed: Iterable[IndexField], names: Iterable[str]) -> dict[str, IndexField]:
-    fields = {field.name: field for field in typed}
-    for name in names:
-        fields.setdefault(name, IndexField(name, _UNTYPED))
-    return fields
 
 
 def _of(record: Any, collection: str) -> RecordCodec[Any]:

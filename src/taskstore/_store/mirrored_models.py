@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy.orm import Mapper
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Mapper
 
 
 class MirroredModel(Protocol):
@@ -42,3 +43,20 @@ class MirroredModels(Protocol):
 
     def named(self, target: Any) -> MirroredModel | None:
         """Return the model of a class, a subclass of one, or a table; None if there is none."""
+
+
+class NoMirrors:
+    """The mirrored models of a store that has none."""
+
+    by_collection: Mapping[str, MirroredModel] = {}
+    digests: Mapping[str, str] = {}
+    tables: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return False
+
+    def of(self, mapper: Mapper[Any]) -> None:
+        """Return None."""
+
+    def named(self, target: Any) -> None:
+        """Return None."""

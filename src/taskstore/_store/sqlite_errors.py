@@ -7,7 +7,7 @@ import sqlite3
 
 from sqlalchemy.exc import DBAPIError
 
-from taskstore._cache.engine.sqlite import ForeignCacheError
+from taskstore._cache.engine.driver import ForeignCacheError
 from taskstore._cache.schema.models import DEFAULT
 from taskstore._store.context import StoreContext
 from taskstore.errors import (

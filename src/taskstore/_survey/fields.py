@@ -6,15 +6,16 @@ import json
 import operator
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence, Set
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from taskstore._api.store import Store
+from taskstore._api.driver_store import DriverStore, ask
 from taskstore._cache.sql import survey
 from taskstore._query.conditions import Condition, Field, where
 from taskstore._text import nearest, slip
 from taskstore.errors import TaskstoreError, UnknownFieldError
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from taskstore._api.store import Store
 
 _KIND_NAMES = {
     "integer": "numbers",
@@ -130,20 +131,22 @@ _SAMPLE = 1000
 _MOST_IDS = 10_000
 
 
-def field_kinds(store: Store, collection: str, name: str) -> frozenset[str]:
+def field_kinds(store: Store | DriverStore, collection: str, name: str) -> frozenset[str]:
     """Return the JSON types that SQLite finds under a field: text, integer, real, true, ...
 
     They are those of the first 1,000 records that have the field; none where no record has it.
     """
-    return _asked(store, survey.field_kinds, collection, name, _SAMPLE)
+    return ask(store, survey.field_kinds, collection, name, _SAMPLE)
 
 
-def field_names(store: Store, collection: str) -> list[str]:
+def field_names(store: Store | DriverStore, collection: str) -> list[str]:
     """Return the names of all fields that any record of a collection has, sorted."""
-    return _asked(store, survey.field_names, collection)
+    return ask(store, survey.field_names, collection)
 
 
-def ids_meant(store: Store, collections: Iterable[str], id: str, most: int) -> list[str]:
+def ids_meant(
+    store: Store | DriverStore, collections: Iterable[str], id: str, most: int
+) -> list[str]:
     """Return the ids that were probably meant: those that begin with a text, or else the nearest.
 
     Of a large collection it knows 10,000 that may be near.
@@ -159,17 +162,17 @@ def ids_meant(store: Store, collections: Iterable[str], id: str, most: int) -> l
         longer = {found for name in names for found in ids_from(store, name, id, most)}
         if longer:
             return sorted(longer)[:most]
-    known = (found for name in names for found in _asked(store, survey.some_ids, name, _MOST_IDS))
+    known = (found for name in names for found in ask(store, survey.some_ids, name, _MOST_IDS))
     meant = nearest(id, known)
     return [] if meant is None else [meant]
 
 
-def ids_from(store: Store, collection: str, start: str, limit: int) -> list[str]:
+def ids_from(store: Store | DriverStore, collection: str, start: str, limit: int) -> list[str]:
     """Return the first ids that begin with a text, in their order."""
-    return _asked(store, survey.ids_from, collection, start, limit)
+    return ask(store, survey.ids_from, collection, start, limit)
 
 
-def check_fields(store: Store, collection: str, names: Iterable[str]) -> None:
+def check_fields(store: Store | DriverStore, collection: str, names: Iterable[str]) -> None:
     """See to it that some record has each of some fields; an empty collection may have any.
 
     Raises:
@@ -178,7 +181,7 @@ def check_fields(store: Store, collection: str, names: Iterable[str]) -> None:
     for name in names:
         if name in KNOWN or field_kinds(store, collection, name):
             continue
-        if _asked(store, survey.has_records, collection):
+        if ask(store, survey.has_records, collection):
             raise UnknownFieldError(
                 name,
                 type_name=f"collection {collection!r}",
@@ -186,12 +189,9 @@ def check_fields(store: Store, collection: str, names: Iterable[str]) -> None:
             )
 
 
-def _asked(store: Store, question: Callable[..., T], *arguments: Any) -> T:
-    with store.session(read_only=True) as session:
-        return question(session.connection(), *arguments)
-
-
-def parse_assignments(store: Store, collection: str, texts: Iterable[str]) -> dict[str, Any]:
+def parse_assignments(
+    store: Store | DriverStore, collection: str, texts: Iterable[str]
+) -> dict[str, Any]:
     """Return the fields that texts assign, typed by what the collection's records have.
 
     Raises:
@@ -212,7 +212,9 @@ def parse_assignments(store: Store, collection: str, texts: Iterable[str]) -> di
     return fields
 
 
-def check_new_fields(store: Store, collection: str, names: Iterable[str]) -> Sequence[str]:
+def check_new_fields(
+    store: Store | DriverStore, collection: str, names: Iterable[str]
+) -> Sequence[str]:
     """Return those names that no record of a collection with records has yet.
 
     Raises:
@@ -253,7 +255,7 @@ _COMPARE: Mapping[str, Callable[[Field, Any], Condition]] = {
 
 
 def parse_filters(
-    store: Store, collection: str, texts: Iterable[str], *, new: Container[str] = ()
+    store: Store | DriverStore, collection: str, texts: Iterable[str], *, new: Container[str] = ()
 ) -> list[Condition]:
     """Return the conditions that texts mean for a collection, typed by what its records have.
 
@@ -271,7 +273,7 @@ def parse_filters(
 
 
 def parse_filter(
-    store: Store, collection: str, text: str, *, new: Container[str] = ()
+    store: Store | DriverStore, collection: str, text: str, *, new: Container[str] = ()
 ) -> Condition:
     """Return the condition that one text means; see `parse_filters`."""
     found = _FILTER.fullmatch(text)
@@ -290,7 +292,7 @@ def parse_filter(
     return _COMPARE[sign](field, _value(store, collection, name, sign, found["text"]))
 
 
-def _value(store: Store, collection: str, name: str, sign: str, text: str) -> Any:
+def _value(store: Store | DriverStore, collection: str, name: str, sign: str, text: str) -> Any:
     if sign in (":=", "!:="):
         return from_json(text, name)
     if name == "id" or sign in ("~", "!~"):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import attrs
 
-from taskstore._api.store import Store
+from taskstore._api.driver_store import DriverStore, ask
 from taskstore._cache.sql import survey
 from taskstore._sync.report import SyncReport
+
+if TYPE_CHECKING:
+    from taskstore._api.store import Store
 
 
 @attrs.frozen
@@ -37,30 +41,30 @@ class CollectionSummary:
     new_lines: int
 
 
-def summaries(store: Store, report: SyncReport) -> list[CollectionSummary]:
+def summaries(store: Store | DriverStore, report: SyncReport) -> list[CollectionSummary]:
     """Return each collection of a store that has just been synced, by name."""
-    found = []
-    with store.session(read_only=True) as session:
-        connection = session.connection()
-        for part in report:
-            if part.action == "removed":
-                continue
-            found.append(
-                CollectionSummary(
-                    part.collection,
-                    part.records or 0,
-                    part.tombstones or 0,
-                    part.problem_count,
-                    _size(store, part.collection),
-                    survey.last_write(connection, part.collection),
-                    part.action,
-                    part.lines,
-                )
-            )
-    return found
+    parts = [part for part in report if part.action != "removed"]
+    last_writes = ask(store, _last_writes, [part.collection for part in parts])
+    return [
+        CollectionSummary(
+            part.collection,
+            part.records or 0,
+            part.tombstones or 0,
+            part.problem_count,
+            _size(store, part.collection),
+            last_writes[part.collection],
+            part.action,
+            part.lines,
+        )
+        for part in parts
+    ]
 
 
-def _size(store: Store, collection: str) -> int:
+def _last_writes(execute: survey.Execute, collections: list[str]) -> dict[str, int | None]:
+    return {name: survey.last_write(execute, name) for name in collections}
+
+
+def _size(store: Store | DriverStore, collection: str) -> int:
     try:
         return os.stat(store.path / f"{collection}.jsonl").st_size
     except FileNotFoundError:
@@ -86,10 +90,9 @@ class Index:
     records: int
 
 
-def indexes(store: Store) -> list[Index]:
+def indexes(store: Store | DriverStore) -> list[Index]:
     """Return the indexed fields of a store, by collection and name."""
-    with store.session(read_only=True) as session:
-        rows = survey.index_sizes(session.connection())
+    rows = ask(store, survey.index_sizes)
     return [
         Index(collection, field, type, "config.toml" if type == "any" else "record type", count)
         for collection, field, type, count in rows

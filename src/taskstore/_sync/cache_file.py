@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from taskstore._cache.engine.forks import KeptConnections
 from taskstore._cache.engine.sqlite import enable_wal
-from taskstore._cache.schema.revisions import HEAD
+from taskstore._cache.schema.names import HEAD
 from taskstore._cache.schema.schema import current_revision, ensure_schema
 from taskstore._log import files
 from taskstore._log.files import access

@@ -16,7 +16,7 @@ import attrs
 from taskstore._cache.rows.rows import Rows
 from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
 from taskstore._format.fingerprint import Fingerprint
-from taskstore._store.context import StoreContext
+from taskstore._store.log_context import LogContext
 from taskstore._store.shapes import load_shapes
 from taskstore.errors import StoreAccessError
 
@@ -34,7 +34,7 @@ class Stale:
     only_grown: bool
 
 
-def stat_log(context: StoreContext, collection: str) -> os.stat_result | None:
+def stat_log(context: LogContext, collection: str) -> os.stat_result | None:
     """The stat of a collection's log; None if there is none, or something else in its place.
 
     Raises:
@@ -77,7 +77,7 @@ def stale_among(
     return stale
 
 
-def find_stale(context: StoreContext, rows: Rows, collections: Iterable[str] | None) -> list[Stale]:
+def find_stale(context: LogContext, rows: Rows, collections: Iterable[str] | None) -> list[Stale]:
     """Compare logs with what the cache itself has recorded, and refresh the memory of it.
 
     Args:

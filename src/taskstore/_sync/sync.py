@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
@@ -22,14 +22,13 @@ from taskstore._format.problems import Problem
 from taskstore._log import files
 from taskstore._log.digest import LogDigest
 from taskstore._log.files import access
-from taskstore._log.recovery import virtual_limits
 from taskstore._log.replay import LogChangedError, replay
-from taskstore._store.context import StoreContext
+from taskstore._store.log_context import LogContext
 from taskstore._store.settings import settings_problems
 from taskstore._store.shapes import evolution_problems, load_shapes
 from taskstore._sync.freshness import stat_log
 from taskstore._sync.report import CollectionReport, SyncReport
-from taskstore._unit.unit import Unit
+from taskstore._unit.changes import Changes
 from taskstore.errors import StoreAccessError
 
 if TYPE_CHECKING:
@@ -43,6 +42,18 @@ _ATTEMPTS = 10
 
 _RECORDED = ("noted", "tail", "replayed")
 """The actions that record a fingerprint."""
+
+
+class SyncUnit(Protocol):
+    """The transaction of a sync, as far as the sync knows it.
+
+    Attributes:
+        changes: Where it says what is to be undone in a rollback.
+        fingerprints: Of the logs that were read; None for one that is gone.
+    """
+
+    changes: Changes
+    fingerprints: dict[str, Fingerprint | None]
 
 
 @attrs.frozen
@@ -74,9 +85,9 @@ class Sync:
         counted: Whether the report is to say how many records there are, which costs a scan.
     """
 
-    context: StoreContext
+    context: LogContext
     rows: Rows
-    unit: Unit
+    unit: SyncUnit
     force: bool = False
     on_progress: Progress | None = None
     counted: bool = False
@@ -94,6 +105,8 @@ class Sync:
         """
         limits: dict[str, int] = {}
         if self.context.read_only:
+            from taskstore._log.recovery import virtual_limits
+
             limits = virtual_limits(self.context.layout)
         else:
             self.context.recover()

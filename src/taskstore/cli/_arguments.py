@@ -12,7 +12,7 @@ from taskstore.cli._completion import complete_collection, complete_field, compl
 from taskstore.cli._errors import Failure, Status
 
 if TYPE_CHECKING:
-    from taskstore._api.store import Store
+    from taskstore.cli._store import Readable
     from taskstore.errors import StaleRecordError
 
 
@@ -82,7 +82,7 @@ def new_option(command: F) -> F:
     )(command)
 
 
-def columns_of(store: Store, collection: str, text: str | None) -> list[str] | None:
+def columns_of(store: Readable, collection: str, text: str | None) -> list[str] | None:
     """Return the columns that --columns names; None where it was not given.
 
     Raises:
@@ -97,7 +97,7 @@ def columns_of(store: Store, collection: str, text: str | None) -> list[str] | N
     return names
 
 
-def sorts_of(store: Store, collection: str, texts: Sequence[str]) -> list[str] | None:
+def sorts_of(store: Readable, collection: str, texts: Sequence[str]) -> list[str] | None:
     """Return the order that --sort names; None where it was not given.
 
     Raises:
@@ -136,7 +136,7 @@ def read_json(what: str) -> Any:
         raise Failure(f"stdin is not JSON: {error}; {what}", Status.USAGE) from None
 
 
-def not_found(store: Store, collection: str, id: str) -> NoReturn:
+def not_found(store: Readable, collection: str, id: str) -> NoReturn:
     """Say that there is no such record, and which one may have been meant.
 
     Raises:
@@ -146,7 +146,7 @@ def not_found(store: Store, collection: str, id: str) -> NoReturn:
     raise Failure(f"no record {id!r} in collection {collection!r}{end}")
 
 
-def ids_hint(store: Store, collections: Iterable[str], id: str) -> str:
+def ids_hint(store: Readable, collections: Iterable[str], id: str) -> str:
     """Return the end of a message about an unknown id: those that may have been meant, if any."""
     from taskstore._survey.fields import ids_meant
 

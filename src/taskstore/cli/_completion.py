@@ -12,7 +12,7 @@ from taskstore._log.layout import Layout
 from taskstore._text import visible
 from taskstore.cli._errors import Status
 from taskstore.cli._output import flush, write_fields
-from taskstore.cli._store import locate, opened
+from taskstore.cli._store import locate, opened_to_read
 from taskstore.cli._streams import abandon
 from taskstore.errors import TaskstoreError
 
@@ -71,7 +71,7 @@ def complete_id(ctx: click.Context, param: click.Parameter, incomplete: str) -> 
     from taskstore._survey.fields import ids_from
 
     try:
-        with opened(ctx.params.get("store_path")) as store:
+        with opened_to_read(ctx.params.get("store_path")) as store:
             return ids_from(store, ctx.params.get("collection") or "", incomplete, _MOST)
     except TaskstoreError:
         return []
@@ -82,7 +82,7 @@ def complete_field(ctx: click.Context, param: click.Parameter, incomplete: str) 
     from taskstore._survey.fields import field_names
 
     try:
-        with opened(ctx.params.get("store_path")) as store:
+        with opened_to_read(ctx.params.get("store_path")) as store:
             names = field_names(store, ctx.params.get("collection") or "")
     except TaskstoreError:
         return []

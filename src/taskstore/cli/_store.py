@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 import click
 
@@ -20,9 +20,11 @@ from taskstore.errors import StoreNotFoundError
 
 if TYPE_CHECKING:
     # It brings SQLAlchemy, which a command's --help does without.
+    from taskstore._api.driver_store import DriverStore
     from taskstore._api.store import Store
     from taskstore.errors import CommitNotFoundError
 
+    Readable: TypeAlias = Store | DriverStore
 
 ENVIRONMENT = "TASKSTORE_DIR"
 """The environment variable that names a store."""
@@ -53,6 +55,20 @@ def at_option(command: Callable[P, R]) -> Callable[P, R]:
         help="As it was in a commit, by any name that git knows (v1.2, main~3, HEAD@{yesterday}), "
         "or at a time such as 2026-01-31T12:00:00Z.",
     )(command)
+
+
+def reads_store(function: Callable[Concatenate[Readable, P], R]) -> Callable[..., R]:
+    """Give a command --store and --at, and the store, opened for reading, as its first argument.
+
+    The command can do with what a `DriverStore` can answer.
+    """
+
+    @functools.wraps(function)
+    def command(*args: Any, store_path: Path | None, at: str | None, **options: Any) -> R:
+        with opened_at(store_path, at) if at else opened_to_read(store_path) as store:
+            return function(store, *args, **options)
+
+    return store_option(at_option(command))
 
 
 def uses_store(
@@ -99,6 +115,44 @@ def _is_safe(directory: Path) -> bool:
     from taskstore._git.safety import is_safe  # needed for the stores of other users alone
 
     return is_safe(directory)
+
+
+@contextmanager
+def opened_to_read(
+    path: Path | None, *, refresh: bool = True, warns: bool = True
+) -> Iterator[Readable]:
+    """Open a store that exists for reading; without SQLAlchemy, where that is enough.
+
+    The arguments are those of `opened`.
+    """
+    from taskstore._store.settings import settings_problems
+
+    directory = locate(path)
+    found = None
+    if os.access(directory, os.W_OK):
+        found = _with_driver(directory, refresh=refresh)
+    if found is None:
+        with opened(path, refresh=refresh, warns=warns) as store:
+            yield store
+        return
+    with closing(found):
+        for problem in settings_problems(Layout(directory)) if warns else ():
+            warn(str(problem))
+        yield found
+        for problem in found.recovered if warns else ():
+            warn(str(problem))
+
+
+def _with_driver(directory: Path, *, refresh: bool) -> DriverStore | None:
+    from taskstore._api.driver_store import open_with_driver
+
+    with progress("Reading the logs") as update:
+        return open_with_driver(
+            Layout(directory),
+            functools.partial(opened, directory, refresh=refresh, warns=False),
+            refresh=refresh,
+            on_progress=lambda _, done, total: update(done, total),
+        )
 
 
 @contextmanager
@@ -196,7 +250,7 @@ def no_commit(error: CommitNotFoundError, directory: Path) -> Failure:
     return Failure(f"{error.reason}{hint(error.revision, refs)}", Status.STORE)
 
 
-def check_collection(store: Store, name: str) -> str:
+def check_collection(store: Readable, name: str) -> str:
     """Return the name of a collection that has a log.
 
     Raises:
@@ -216,7 +270,7 @@ def check_collection(store: Store, name: str) -> str:
     return name
 
 
-def place_of(store: Store) -> str:
+def place_of(store: Readable) -> str:
     """Return what messages call a store: its directory, and the time that it is seen at."""
     return store._context.past or str(store.path)
 

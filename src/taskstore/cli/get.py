@@ -8,18 +8,18 @@ import click
 
 from taskstore.cli._arguments import collection_argument, ids_argument, not_found
 from taskstore.cli._output import json_option, write, write_facts, write_json
-from taskstore.cli._store import check_collection, uses_store
+from taskstore.cli._store import check_collection, reads_store
 
 if TYPE_CHECKING:
-    from taskstore._api.store import Store
+    from taskstore.cli._store import Readable
 
 
 @click.command("get")
 @collection_argument
 @ids_argument
 @json_option
-@uses_store(past=True)
-def command(store: Store, collection: str, ids: tuple[str, ...], *, as_json: bool) -> None:
+@reads_store
+def command(store: Readable, collection: str, ids: tuple[str, ...], *, as_json: bool) -> None:
     """Show the records of COLLECTION with the given ids, field by field.
 
     Exit status: 0; 1 if one of them does not exist, and then nothing is shown.

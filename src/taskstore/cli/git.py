@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from taskstore.cli._output import json_option, note, warn, write, write_json
 from taskstore.cli._store import locate, store_option
 
 if TYPE_CHECKING:
+    from taskstore._api.store import Store
     from taskstore._git.installation import Done
     from taskstore._git.repository import Repository
     from taskstore._git.status import Status as GitStatus
@@ -298,13 +300,22 @@ def _refresh(repository: Repository) -> None:
         # Who has no cache has no use for one; the first open makes it.
         if not Layout(directory).cache_path.exists():
             continue
-        from taskstore._api.store import Store
-
         try:
-            with Store.open(directory, create=False, lock_timeout=_PATIENCE):
-                pass
+            _bring_up(directory)
         except TaskstoreError as error:
             warn(f"{error}")
+
+
+def _bring_up(directory: Path) -> None:
+    from taskstore._api.driver_store import open_with_driver
+
+    def ordinary() -> Store:
+        from taskstore._api.store import Store
+
+        return Store.open(directory, create=False, lock_timeout=_PATIENCE)
+
+    with closing(open_with_driver(Layout(directory), ordinary) or ordinary()):
+        pass
 
 
 _PATIENCE = 5.0

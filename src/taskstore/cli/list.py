@@ -15,10 +15,10 @@ from taskstore.cli._arguments import (
     where_option,
 )
 from taskstore.cli._output import json_option, note, to_terminal, write, write_json_list
-from taskstore.cli._store import check_collection, uses_store
+from taskstore.cli._store import check_collection, reads_store
 
 if TYPE_CHECKING:
-    from taskstore._api.store import Store
+    from taskstore.cli._store import Readable
 
 
 @click.command("list")
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 @click.option("--count", "only_count", is_flag=True, help="Print only how many there are.")
 @click.option("--no-header", is_flag=True, help="In a pipe: without the line of names.")
 @json_option
-@uses_store(past=True)
+@reads_store
 def command(
-    store: Store,
+    store: Readable,
     collection: str,
     filters: tuple[str, ...],
     sorts: tuple[str, ...],

@@ -19,7 +19,7 @@ from taskstore.cli._output import (
     write_table,
 )
 from taskstore.cli._progress import progress
-from taskstore.cli._store import opened, store_option
+from taskstore.cli._store import opened_to_read, store_option
 
 _COLUMNS = (
     "collection",
@@ -51,7 +51,7 @@ def command(store_path: Path | None, *, as_json: bool) -> None:
 
     with (
         progress("Reading the logs") as update,
-        opened(store_path, refresh=False, warns=False) as store,
+        opened_to_read(store_path, refresh=False, warns=False) as store,
     ):
         report = store.sync(on_progress=lambda _, done, total: update(done, total))
         found = summaries(store, report)

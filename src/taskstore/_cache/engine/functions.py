@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import Any
 from weakref import ref
 
-from taskstore._cache.engine.bridge import on_driver
 from taskstore._format.lines import decode_object
 from taskstore._query.conditions import FilterOp
 from taskstore._query.meaning import holds, normal, scalar
@@ -99,6 +98,8 @@ def ensure_functions(pooled: Any) -> None:
 
     Filters on fields without an index need them, on an application's engine too.
     """
+    from taskstore._cache.engine.bridge import on_driver  # it needs SQLAlchemy
+
     if TAUGHT not in pooled.info:
         on_driver(pooled, register_functions)
         pooled.info[TAUGHT] = True

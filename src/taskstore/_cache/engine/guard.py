@@ -14,11 +14,12 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NoReturn, TypeVar
-
-from sqlalchemy.engine import Connection
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from taskstore.errors import TransactionOpenError, UntrackedWriteError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
 
 T = TypeVar("T")
 

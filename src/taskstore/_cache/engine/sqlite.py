@@ -8,38 +8,21 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
 
+from taskstore._cache.engine.driver import BUSY_TIMEOUT_MS, CONNECT_ARGUMENTS, Seal, set_up
 from taskstore._cache.engine.forks import watch_forks
 from taskstore._cache.engine.functions import TAUGHT, register_functions
 from taskstore._cache.engine.guard import GuardedConnection
 from taskstore._cache.schema.models import DEFAULT, Models
 
-BUSY_TIMEOUT_MS = 30_000
-"""How long SQLite waits for another connection's lock by default, in milliseconds."""
-
 WRITE_OPTION = "taskstore_write"
 """The execution option under which a connection begins with BEGIN IMMEDIATE."""
-
-
-class ForeignCacheError(sqlite3.DatabaseError):
-    """The file has not the seal of this clone."""
-
-
-class Seal(Protocol):
-    """Tells a cache that this clone made from one that was brought."""
-
-    def fits(self, driver: sqlite3.Connection) -> bool:
-        """Whether the file of a connection is sealed as it should be."""
-        ...
-
-    def note(self) -> None:
-        """Take note of what SQLite has left of the files."""
 
 
 _memories = itertools.count(1)
@@ -201,11 +184,8 @@ def _guarded_engine(
     engine = create_engine(
         url,
         connect_args={
-            "factory": GuardedConnection,
-            "isolation_level": None,
-            "check_same_thread": False,
+            **CONNECT_ARGUMENTS,
             "timeout": busy_timeout_ms / 1000,
-            "cached_statements": 256,
         },
         poolclass=QueuePool,
         # A reader that waits for a pooled connection while it holds one would wait for itself.
@@ -215,12 +195,7 @@ def _guarded_engine(
 
     @event.listens_for(engine, "connect")
     def connect(driver: GuardedConnection, record: Any) -> None:
-        if seal is not None:
-            if not seal.fits(driver):
-                driver.close()
-                raise ForeignCacheError("this clone did not make it")
-            driver.on_change = seal.note
-        _set_up(driver, busy_timeout_ms)
+        set_up(driver, seal, busy_timeout_ms)
         register_functions(driver)
         record.info[TAUGHT] = True
         driver.protect(tables)
@@ -228,24 +203,6 @@ def _guarded_engine(
     event.listen(engine, "begin", _begin)
     event.listen(engine, "checkin", _checkin)
     return engine
-
-
-def _set_up(driver: sqlite3.Connection, busy_timeout_ms: int) -> None:
-    cursor = driver.cursor(sqlite3.Cursor)
-    cursor.executescript(f"{_SETTINGS}PRAGMA busy_timeout = {busy_timeout_ms};")
-    cursor.close()
-
-
-# A file that is damaged, or made to do harm, is to fail and not to be believed. The log is the
-# truth: what a power cut takes from the cache is replayed. Pages that many transactions write are
-# brought into the file once: 32 MiB are gathered first.
-_SETTINGS = """
-PRAGMA foreign_keys = ON;
-PRAGMA trusted_schema = OFF;
-PRAGMA cell_size_check = ON;
-PRAGMA synchronous = NORMAL;
-PRAGMA wal_autocheckpoint = 8000;
-"""
 
 
 def _begin(connection: Connection) -> None:

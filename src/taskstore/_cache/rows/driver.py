@@ -5,12 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from itertools import islice
 from typing import Any, TypeVar
 
 from taskstore._cache.engine.permission import permitted
-from taskstore._cache.schema.models import Models
+from taskstore._cache.schema.names import TableNames, quoted
 
 CHUNK_ROWS = 1000
 """How many rows are held in memory at a time, at most."""
@@ -40,7 +39,7 @@ def chunked(rows: Iterable[Row], line: int, size: int = CHUNK_ROWS) -> Iterator[
 class Statements:
     """Runs statements on the tables of one cache, in the transaction of a driver's cursor."""
 
-    def __init__(self, cursor: Any, models: Models) -> None:
+    def __init__(self, cursor: Any, models: TableNames) -> None:
         self._cursor = cursor
         self._driver = cursor.connection
         self._permitted = permitted(self._driver, models.record_table)
@@ -54,7 +53,12 @@ class Statements:
             self._mirror_states,
             self._mirror_keys,
             self._evolutions,
-        ) = _tables(models.prefix)
+        ) = map(quoted, models.table_names)
+        self._version = quoted(models.version_table)
+
+    def revisions(self) -> list[str]:
+        """Return the revisions of the schema that the database says it has: one."""
+        return [name for (name,) in self._read(f"SELECT version_num FROM {self._version}")]
 
     def lock(self) -> None:
         """Make the open transaction a writer, waiting for the database's lock if need be.
@@ -144,7 +148,7 @@ class Statements:
             (table.strip('"').replace('""', '"'),),
         )
         for name, _ in found:
-            self._write(f"DROP TRIGGER temp.{_quoted(name)}")
+            self._write(f"DROP TRIGGER temp.{quoted(name)}")
         yield
         for _, sql in found:
             # SQLite keeps the statements without the word.
@@ -159,7 +163,7 @@ class Statements:
         dropped = []
         for name, statement in found:
             try:
-                self._write(f"DROP INDEX {_quoted(name)}")
+                self._write(f"DROP INDEX {quoted(name)}")
             except sqlite3.OperationalError:
                 # Somebody reads on this very connection: the load is slower, that is all.
                 break
@@ -181,23 +185,3 @@ def peeked(rows: Iterator[Row], line: int) -> tuple[list[Row], bool]:
         if length >= CHUNK_BYTES:
             return first, True
     return first, len(first) == CHUNK_ROWS * 5
-
-
-@cache
-def _tables(prefix: str) -> tuple[str, ...]:
-    names = (
-        "records",
-        "record_indexes",
-        "record_index_fields",
-        "sync_metadata",
-        "tombstones",
-        "mirror_problems",
-        "mirror_states",
-        "mirror_keys",
-        "log_evolutions",
-    )
-    return tuple(_quoted(prefix + name) for name in names)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

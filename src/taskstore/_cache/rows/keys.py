@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from taskstore._cache.rows.driver import Statements
-from taskstore._cache.schema.models import Models
+from taskstore._cache.schema.names import TableNames
 
 _AT_ONCE = 500
 
@@ -35,7 +35,7 @@ class KeyRows(Statements):
         models: Whose table is meant.
     """
 
-    def __init__(self, cursor: Any, models: Models) -> None:
+    def __init__(self, cursor: Any, models: TableNames) -> None:
         super().__init__(cursor, models)
 
     def by_number(self, collection: str, numbers: Iterable[int]) -> dict[int, Pair]:

@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column, registry
 
+from taskstore._cache.schema.names import TableNames
 from taskstore._cache.schema.record_face import RecordFace
 
 INDEX_VALUES = ("str", "int", "bool", "real")
@@ -280,7 +281,7 @@ class LogEvolution(_Mapped):
 
 
 @attrs.frozen(eq=False)
-class Models:
+class Models(TableNames):
     """The mapped classes of one cache.
 
     Attributes:
@@ -297,24 +298,7 @@ class Models:
     MirrorState: type[MirrorState]
     MirrorKey: type[MirrorKey]
     LogEvolution: type[LogEvolution]
-    prefix: str
     metadata: MetaData
-
-    @property
-    def record_table(self) -> str:
-        """The name of the table of records."""
-        return f"{self.prefix}records"
-
-    @property
-    def derived_tables(self) -> tuple[str, ...]:
-        """The names of the tables that the store alone writes."""
-        derived = [name for name in self.table_names if name != self.record_table]
-        return (*derived, self.version_table)
-
-    @property
-    def table_names(self) -> tuple[str, ...]:
-        """The names of the tables, parents first."""
-        return tuple(table.name for table in self.metadata.sorted_tables if self._is_ours(table))
 
     @property
     def schema_names(self) -> frozenset[str]:
@@ -323,11 +307,6 @@ class Models:
         names = [self.version_table, *(table.name for table in tables)]
         names += [str(index.name) for table in tables for index in table.indexes]
         return frozenset(name.lower() for name in names)
-
-    @property
-    def version_table(self) -> str:
-        """The name of the table that holds the schema's revision."""
-        return f"{self.prefix}taskstore_version"
 
     def _is_ours(self, table: Any) -> bool:
         return any(table is cls.__table__ for cls in self._classes())

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from taskstore._cache.schema.models import Models
+from taskstore._cache.schema.names import HEAD, REVISIONS
 from taskstore.errors import InvalidDeclarationError, SchemaVersionError
 
 if TYPE_CHECKING:
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
 
 BASE = "base"
 """Where there is nothing of ours."""
-
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
-"""The revisions of the schema, oldest first."""
-
-HEAD = REVISIONS[-1]
 
 MIRRORED = "taskstore_mirrors"
 """Under this name a connection of Alembic's knows what is mirrored in its database."""

@@ -11,13 +11,8 @@ from taskstore._cache.engine.bridge import closing
 from taskstore._cache.engine.permission import notes_of, permitted
 from taskstore._cache.engine.sqlite import begin_as_writer
 from taskstore._cache.schema.models import DEFAULT, Models
-from taskstore._cache.schema.revisions import (
-    HEAD,
-    REVISIONS,
-    adopt,
-    move,
-    read_revision,
-)
+from taskstore._cache.schema.names import HEAD, REVISIONS
+from taskstore._cache.schema.revisions import adopt, move, read_revision
 from taskstore.errors import MigrationRequiredError, SchemaVersionError
 
 # Alembic keeps the running migration in a global of its module.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
 
-from sqlalchemy.engine import Connection
+Execute: TypeAlias = Callable[..., Iterable[Any]]
+"""Executes SQL with a sequence of parameters, as a cursor of the driver does."""
 
 _KINDS = """
     SELECT DISTINCT kind FROM (
@@ -38,7 +39,7 @@ _INDEXES = """
 _TOMBSTONES = "SELECT id, updated_at, updated_at_text FROM tombstones WHERE collection = ?"
 
 
-def field_kinds(connection: Connection, collection: str, name: str, sample: int) -> frozenset[str]:
+def field_kinds(execute: Execute, collection: str, name: str, sample: int) -> frozenset[str]:
     """Return the JSON types that SQLite finds under a field: text, integer, real, true, ...
 
     They are those of the first `sample` records that have the field; none where no record has it.
@@ -46,44 +47,44 @@ def field_kinds(connection: Connection, collection: str, name: str, sample: int)
     if '"' in name:
         # SQLite's paths cannot say it.
         return frozenset()
-    return frozenset(_column(connection, _KINDS, f'$."{name}"', collection, sample))
+    return frozenset(_column(execute, _KINDS, f'$."{name}"', collection, sample))
 
 
-def field_names(connection: Connection, collection: str) -> list[str]:
+def field_names(execute: Execute, collection: str) -> list[str]:
     """Return the names of all fields that any record of a collection has, sorted."""
-    return _column(connection, _NAMES, collection)
+    return _column(execute, _NAMES, collection)
 
 
-def some_ids(connection: Connection, collection: str, limit: int) -> list[str]:
+def some_ids(execute: Execute, collection: str, limit: int) -> list[str]:
     """Return ids of a collection, in no order."""
-    return _column(connection, _IDS, collection, limit)
+    return _column(execute, _IDS, collection, limit)
 
 
-def ids_from(connection: Connection, collection: str, start: str, limit: int) -> list[str]:
+def ids_from(execute: Execute, collection: str, start: str, limit: int) -> list[str]:
     """Return the first ids that begin with a text, in their order."""
-    return _column(connection, _IDS_FROM, collection, start, len(start), start, limit)
+    return _column(execute, _IDS_FROM, collection, start, len(start), start, limit)
 
 
-def has_records(connection: Connection, collection: str) -> bool:
+def has_records(execute: Execute, collection: str) -> bool:
     """Say whether a collection has a record."""
-    return bool(_column(connection, _ANY, collection))
+    return bool(_column(execute, _ANY, collection))
 
 
-def last_write(connection: Connection, collection: str) -> int | None:
+def last_write(execute: Execute, collection: str) -> int | None:
     """Return the newest version in a collection, in ms since the epoch; None if there is none."""
-    found: int | None = _column(connection, _LAST, collection)[0]
+    found: int | None = _column(execute, _LAST, collection)[0]
     return found or None
 
 
-def index_sizes(connection: Connection) -> Sequence[tuple[str, str, str, int]]:
+def index_sizes(execute: Execute) -> Sequence[tuple[str, str, str, int]]:
     """Return the collection, name and type of each indexed field, and how many rows it has."""
-    return [tuple(row) for row in connection.exec_driver_sql(_INDEXES)]
+    return [tuple(row) for row in execute(_INDEXES)]
 
 
-def tombstones(connection: Connection, collection: str) -> Sequence[tuple[str, int, str | None]]:
+def tombstones(execute: Execute, collection: str) -> Sequence[tuple[str, int, str | None]]:
     """Return the id of each deleted record, and its version: in ms, and as text if it is one."""
-    return [tuple(row) for row in connection.exec_driver_sql(_TOMBSTONES, (collection,))]
+    return [tuple(row) for row in execute(_TOMBSTONES, (collection,))]
 
 
-def _column(connection: Connection, sql: str, *parameters: Any) -> list[Any]:
-    return [row[0] for row in connection.exec_driver_sql(sql, parameters)]
+def _column(execute: Execute, sql: str, *parameters: Any) -> list[Any]:
+    return [row[0] for row in execute(sql, parameters)]

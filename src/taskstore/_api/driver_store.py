@@ -1,0 +1,291 @@
+"""A store for reading, by the driver alone: SQLAlchemy is not imported.
+
+A command that reads a few records would spend most of its time on imports. What decides whether the
+cache may be used, and what brings it up to date, is the code that an ordinary open runs: the seal,
+the revision of the schema, the settings, the evolutions, the comparison of each log with its
+fingerprint, the sync. Where more than that is to be done, an ordinary store does it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from taskstore._cache.engine.driver import connect
+from taskstore._cache.engine.guard import GuardedConnection
+from taskstore._cache.rows.rows import Rows
+from taskstore._cache.schema.names import HEAD, TableNames
+from taskstore._cache.sql.plain import COUNT, rows_sql
+from taskstore._format.lines import decode_object
+from taskstore._format.names import check_collection_name, check_id
+from taskstore._format.problems import Problem
+from taskstore._log.journal import is_live
+from taskstore._log.layout import Layout
+from taskstore._records.ids import now_ms
+from taskstore._store.log_context import LOCK_TIMEOUT, LogContext
+from taskstore._store.mirrored_models import NoMirrors
+from taskstore._store.seal import CacheSeal
+from taskstore._store.shapes import load_shapes
+from taskstore._store.wanted_indexes import settings_want
+from taskstore._sync.driver_sync import try_sync
+from taskstore._sync.freshness import find_stale
+from taskstore._sync.report import SyncReport
+from taskstore._sync.sync import Progress
+from taskstore.errors import CacheError
+
+if TYPE_CHECKING:
+    from taskstore._api.store import Store
+
+T = TypeVar("T")
+Row = dict[str, Any]
+Question: TypeAlias = Callable[..., T]
+"""What is asked of the cache's tables: a function of something that executes SQL."""
+
+_FETCH = 500
+"""How many rows an iteration takes from the cache at a time."""
+
+_TABLES = TableNames()
+
+
+class DriverStore:
+    """Answers what commands ask most, from one snapshot of a cache that is up to date.
+
+    Where a question needs more than that, or the file turns out to be damaged, an ordinary store
+    is opened and answers from then on.
+
+    Args:
+        context: The logs.
+        seal: Of the cache.
+        driver: In a transaction.
+        open_store: Opens the ordinary store.
+    """
+
+    def __init__(
+        self,
+        context: LogContext,
+        seal: CacheSeal,
+        driver: GuardedConnection,
+        open_store: Callable[[], AbstractContextManager[Store]],
+    ) -> None:
+        self._context = context
+        self._driver = driver
+        self._open_store = open_store
+        self._store: Store | None = None
+        self._stack = ExitStack()
+        self._stack.callback(seal.close)
+        self._stack.callback(driver.close)
+
+    @property
+    def path(self) -> Path:
+        """The store directory."""
+        return self._context.layout.directory
+
+    @property
+    def recovered(self) -> Sequence[Problem]:
+        """What recovery could not settle."""
+        return self._context.recovered
+
+    @property
+    def store(self) -> Store:
+        """The ordinary store, opened at the first call."""
+        if self._store is None:
+            self._stack.close()
+            self._store = self._stack.enter_context(self._open_store())
+        return self._store
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._stack.close()
+
+    def get(self, collection: str, id: str) -> Row | None:
+        """Return the record with an id, or None; as `Store.get`."""
+        check_id(id, check_collection_name(collection))
+
+        def read(rows: Rows) -> Row | None:
+            line = rows.line(collection, id)
+            return None if line is None else _decoded(line)
+
+        return self._asked(read, lambda store: store.get(collection, id))
+
+    def count(self, collection: str, *conditions: Any) -> int:
+        """Return how many records meet all filters; as `Store.count`."""
+        check_collection_name(collection)
+        if conditions:
+            return self.store.count(collection, *conditions)
+        return self._asked(
+            lambda _: int(self._driver.execute(COUNT, (collection,)).fetchone()[0]),
+            lambda store: store.count(collection),
+        )
+
+    def iterate(
+        self,
+        collection: str,
+        *conditions: Any,
+        order_by: Any = None,
+        limit: int | None = None,
+        offset: int | None = None,
+    ) -> Iterator[Row]:
+        """Yield the records that meet all filters; as `Store.iterate`."""
+        check_collection_name(collection)
+
+        def ordinary(store: Store) -> Iterator[Row]:
+            return store.iterate(
+                collection, *conditions, order_by=order_by, limit=limit, offset=offset
+            )
+
+        if conditions or order_by is not None:
+            return ordinary(self.store)
+        sql, window = rows_sql(limit, offset)
+        return self._asked(lambda _: self._walk(sql, (collection, *window)), ordinary)
+
+    def _walk(self, sql: str, parameters: Sequence[Any]) -> Iterator[Row]:
+        """Return the rows of a statement, the first of which have been read."""
+        cursor = self._driver.execute(sql, parameters)
+        first = [_decoded(line) for (line,) in cursor.fetchmany(_FETCH)]
+
+        return chain(first, self._rest(cursor))
+
+    def _rest(self, cursor: sqlite3.Cursor) -> Iterator[Row]:
+        try:
+            while lines := cursor.fetchmany(_FETCH):
+                for (line,) in lines:
+                    yield _decoded(line)
+        except (sqlite3.Error, _UnusualError) as error:
+            # It is too late to begin again: some records have been printed.
+            raise CacheError(self._context.layout.cache_path, reason=str(error)) from error
+
+    def ask(self, question: Question[T], *arguments: Any) -> T:
+        """Return what a function finds in the cache's tables; see `taskstore._cache.sql.survey`."""
+        return self._asked(
+            lambda _: question(self._driver.execute, *arguments),
+            lambda store: ask(store, question, *arguments),
+        )
+
+    def sync(self, *, on_progress: Progress | None = None) -> SyncReport:
+        """Bring the cache to what the logs say; as `Store.sync`."""
+
+        def run(_: Rows) -> SyncReport:
+            self._driver.rollback()
+            report = try_sync(
+                self._context, self._driver, None, counted=True, on_progress=on_progress
+            )
+            if report is None:
+                raise _UnusualError("another program writes")
+            self._driver.execute("BEGIN")
+            return report
+
+        return self._asked(run, lambda store: store.sync(on_progress=on_progress))
+
+    def _asked(self, read: Callable[[Rows], T], ordinary: Callable[[Store], T]) -> T:
+        if self._store is None:
+            try:
+                return read(Rows(self._driver.cursor(), _TABLES))
+            except (sqlite3.Error, _UnusualError):
+                # The ordinary store rebuilds the cache, or says what is wrong.
+                pass
+        return ordinary(self.store)
+
+
+class _UnusualError(Exception):
+    """Something that the ordinary store has to look at."""
+
+
+def _decoded(line: str) -> Row:
+    try:
+        found = decode_object(line)
+    except ValueError as error:
+        raise _UnusualError(str(error)) from error
+    if type(found) is not dict:
+        raise _UnusualError("a row is not a JSON object")
+    return found
+
+
+def ask(store: Store | DriverStore, question: Question[T], *arguments: Any) -> T:
+    """Return what a function finds in the tables of a store's cache.
+
+    Args:
+        store: The store.
+        question: Called with what executes SQL, and the arguments.
+        arguments: What it is asked.
+    """
+    if isinstance(store, DriverStore):
+        return store.ask(question, *arguments)
+    with store.session(read_only=True) as session:
+        return question(session.connection().exec_driver_sql, *arguments)
+
+
+def open_with_driver(
+    layout: Layout,
+    open_store: Callable[[], AbstractContextManager[Store]],
+    *,
+    refresh: bool = True,
+    on_progress: Progress | None = None,
+) -> DriverStore | None:
+    """Open a store directory that exists; None if only an ordinary open can do what is to be done.
+
+    Args:
+        layout: Where the store is; its files may be written.
+        open_store: Opens the ordinary store, should it be needed later.
+        refresh: Whether to read now what is new in the logs.
+        on_progress: Called while logs are read.
+
+    Raises:
+        StoreAccessError: The operating system refused a file.
+        StoreVersionError: A newer library made the directory.
+    """
+    layout.prepare()
+    if is_live(layout.journal_path):
+        return None
+    context = LogContext(
+        layout=layout,
+        clock=now_ms,
+        lock_timeout=LOCK_TIMEOUT,
+        read_only=False,
+        mirrors=NoMirrors(),
+        on_progress=on_progress,
+    )
+    seal = CacheSeal(layout)
+    driver = None
+    is_usable = False
+    try:
+        if seal.is_whole():
+            driver = connect(layout.cache_path, seal)
+            layout.restrict_state()
+            is_usable = _is_usable(context, driver) and (not refresh or _refreshed(context, driver))
+    except sqlite3.Error:
+        # The ordinary store rebuilds the cache, or says what is wrong.
+        is_usable = False
+    finally:
+        if not is_usable:
+            if driver is not None:
+                driver.close()
+            seal.close()
+    if driver is None or not is_usable:
+        return None
+    return DriverStore(context, seal, driver, open_store)
+
+
+def _is_usable(context: LogContext, driver: GuardedConnection) -> bool:
+    """Begin a transaction, and say whether an ordinary open would change nothing but stale rows."""
+    driver.execute("BEGIN")
+    rows = Rows(driver.cursor(), _TABLES)
+    if rows.revisions() != [HEAD] or rows.mirror_states() or settings_want(context.layout, rows):
+        return False
+    context.shapes = load_shapes(rows, {})
+    return not context.shapes.pending
+
+
+def _refreshed(context: LogContext, driver: GuardedConnection) -> bool:
+    """Bring the cache to what the logs say; false if a lock would have to be waited for."""
+    found = find_stale(context, Rows(driver.cursor(), _TABLES), None)
+    if not found:
+        return True
+    driver.rollback()
+    if try_sync(context, driver, sorted(item.collection for item in found)) is None:
+        return False
+    driver.execute("BEGIN")
+    return True
