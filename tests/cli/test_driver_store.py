@@ -28,7 +28,12 @@ from taskstore.cli import main
 from tests.cli.programs import on_pipe
 from tests.cli.test_golden import CASES
 
-READS = [name for name, (call, _) in CASES.items() if call[0] in ("list", "get", "status")]
+# CSV is written to a descriptor, which is out of reach here.
+READS = [
+    name
+    for name, (call, _) in CASES.items()
+    if call[0] in ("list", "get", "status") and not name.endswith("-csv")
+]
 
 IMPORTED = """
 import sys

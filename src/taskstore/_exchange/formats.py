@@ -83,7 +83,12 @@ def read_items(stream: BinaryIO, format: str, kinds: Kinds) -> Iterator[Item]:
 
 
 def write_records(
-    stream: TextIO, records: Records, format: str, columns: Iterable[str] | None
+    stream: TextIO,
+    records: Records,
+    format: str,
+    columns: Iterable[str] | None,
+    *,
+    header: bool = True,
 ) -> int:
     """Write records, and return how many.
 
@@ -92,9 +97,10 @@ def write_records(
         records: Gives them; for CSV without `columns` it is called twice.
         format: One of FORMATS.
         columns: The fields to write, in this order; None for all.
+        header: Whether CSV gets a line of names.
     """
     if format == "csv":
-        return _write_csv(stream, records, columns)
+        return _write_csv(stream, records, columns, header=header)
     wanted = None if columns is None else list(columns)
     count = 0
     for count, record in enumerate(records(), 1):
@@ -188,11 +194,13 @@ def _name(cell: str) -> str:
     return cell.removeprefix("'")
 
 
-def _write_csv(stream: TextIO, records: Records, columns: Iterable[str] | None) -> int:
+def _write_csv(
+    stream: TextIO, records: Records, columns: Iterable[str] | None, *, header: bool
+) -> int:
     names = list(dict.fromkeys(name for record in records() for name in record))
     wanted = names if columns is None else list(columns)
     writer = csv.writer(stream, lineterminator="\r\n")
-    if wanted:
+    if wanted and header:
         writer.writerow([to_cell(name) for name in wanted])
     count = 0
     for record in records():

@@ -129,6 +129,7 @@ KNOWN = ("id", "updated_at")
 
 _SAMPLE = 1000
 _MOST_IDS = 10_000
+_MOST_VALUES = 20_000
 
 
 def field_kinds(store: Store | DriverStore, collection: str, name: str) -> frozenset[str]:
@@ -170,6 +171,13 @@ def ids_meant(
 def ids_from(store: Store | DriverStore, collection: str, start: str, limit: int) -> list[str]:
     """Return the first ids that begin with a text, in their order."""
     return ask(store, survey.ids_from, collection, start, limit)
+
+
+def values_from(
+    store: Store | DriverStore, collection: str, name: str, start: str, limit: int
+) -> list[str]:
+    """Return values of a field that begin with a text, as text; those of 20,000 records."""
+    return ask(store, survey.values_from, collection, name, start, _MOST_VALUES, limit)
 
 
 def check_fields(store: Store | DriverStore, collection: str, names: Iterable[str]) -> None:

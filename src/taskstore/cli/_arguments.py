@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import click
 
-from taskstore.cli._completion import complete_collection, complete_field, complete_id
+from taskstore.cli._completion import (
+    complete_assignment,
+    complete_collection,
+    complete_fields,
+    complete_id,
+)
 from taskstore.cli._errors import Failure, Status
 
 if TYPE_CHECKING:
@@ -44,6 +49,7 @@ def where_option(command: F) -> F:
         "filters",
         metavar="FILTER",
         multiple=True,
+        shell_complete=complete_assignment,
         help="Only records that pass: 'status=open', 'status!=open', 'priority>5', "
         "'title~word' (contains; also a member of a list), 'assignee' (has one), '!assignee'. "
         "With := the value is JSON. Several must all pass.",
@@ -58,6 +64,7 @@ def sort_option(command: F) -> F:
         "sorts",
         metavar="FIELD",
         multiple=True,
+        shell_complete=complete_fields,
         help="Sort by a field, with - before it from the greatest. Newest first by default.",
     )(command)
 
@@ -69,7 +76,7 @@ def columns_option(command: F) -> F:
         "--columns",
         metavar="FIELD,...",
         help="The fields to show, in this order.",
-        shell_complete=complete_field,
+        shell_complete=complete_fields,
     )(command)
 
 

@@ -14,9 +14,13 @@ from taskstore.cli._errors import Status
 from taskstore.cli._output import flush, write_fields
 from taskstore.cli._store import locate, opened_to_read
 from taskstore.cli._streams import abandon
+from taskstore.cli._typed import given, quietly
 from taskstore.errors import TaskstoreError
 
 _MOST = 100
+
+_SIGN = re.compile(r"[=:<>]+")
+_WITH_SIGN = re.compile(r"(?P<name>[^=!<>~:]+)(?P<sign>!=|==|=)(?P<value>.*)", re.DOTALL)
 
 # What every shell takes as it is. Some insert what is completed without quotes, and then an id such
 # as `$(command)` would be run with the line, and one that begins with a dash would be an option.
@@ -37,8 +41,13 @@ def complete(group: click.Group, variable: str, instruction: str) -> int:
         return Status.USAGE
     asked = kind(group, {}, "taskstore", variable)
     words, incomplete = asked.get_completion_args()
+    before = ""
+    if shell == "bash":
+        words, incomplete, before = _joined([*words, incomplete])
+    asked.ctx_args["obj"] = words
     try:
         for item in asked.get_completions(words, incomplete):
+            item.value = item.value.removeprefix(before)
             if item.type != "plain" or _is_plain(item.value, incomplete):
                 for line in asked.format_completion(item).split("\n"):
                     write_fields(line.split("\t"))
@@ -50,40 +59,83 @@ def complete(group: click.Group, variable: str, instruction: str) -> int:
     return Status.OK
 
 
+def _joined(tokens: list[str]) -> tuple[list[str], str, str]:
+    """Join what bash has split at the sign of an assignment, as in `status = open`.
+
+    Returns:
+        The words, the last one that is not complete, and what of it bash does not replace.
+    """
+    words: list[str] = []
+    before, is_open = "", False
+    for token in tokens:
+        is_sign = _SIGN.fullmatch(token) is not None and bool(words)
+        if is_sign or is_open:
+            before = words[-1] + token if is_sign else before
+            words[-1] += token
+        else:
+            before = ""
+            words.append(token)
+        is_open = is_sign
+    return words[:-1], words[-1], before
+
+
 def _is_plain(value: str, incomplete: str) -> bool:
     if value.startswith("-") and not incomplete.startswith("-"):
         return False
     return value == visible(value) and _PLAIN.fullmatch(value) is not None
 
 
+@quietly
 def complete_collection(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return the collections whose names begin as typed."""
-    try:
-        names, _ = Layout(locate(ctx.params.get("store_path"))).collections()
-    except TaskstoreError:
-        # There is nobody to tell: the person is in the middle of a line.
-        return []
+    names, _ = Layout(locate(given(ctx, "store_path"))).collections()
     return [name for name in names if name.startswith(incomplete)]
 
 
+@quietly
 def complete_id(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Return the ids that begin as typed, of the collection that was named before."""
+    """Return the ids that begin as typed, of the collection that was named before, or of all."""
     from taskstore._survey.fields import ids_from
 
-    try:
-        with opened_to_read(ctx.params.get("store_path")) as store:
-            return ids_from(store, ctx.params.get("collection") or "", incomplete, _MOST)
-    except TaskstoreError:
-        return []
+    named = given(ctx, "collection")
+    names = [named] if named else complete_collection(ctx, param, "")
+    with opened_to_read(given(ctx, "store_path")) as store:
+        found = [id for name in names for id in ids_from(store, name, incomplete, _MOST)]
+    return found[:_MOST]
 
 
+@quietly
 def complete_field(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return the fields that begin as typed, of the collection that was named before."""
     from taskstore._survey.fields import field_names
 
+    with opened_to_read(given(ctx, "store_path")) as store:
+        names = field_names(store, given(ctx, "collection") or "")
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_fields(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return what a list of fields with commas between can go on with; each may have a dash."""
+    before, comma, last = incomplete.rpartition(",")
+    dash = "-" if last.startswith("-") else ""
+    names = complete_field(ctx, param, last.removeprefix("-"))
+    return [f"{before}{comma}{dash}{name}" for name in names]
+
+
+def complete_assignment(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return fields, and after the sign of an assignment or filter the values that fields have."""
+    found = _WITH_SIGN.fullmatch(incomplete)
+    if found is None:
+        return [f"{name}=" for name in complete_field(ctx, param, incomplete)]
+    start = found["name"] + found["sign"]
+    return [start + value for value in _values(ctx, found["name"], found["value"])]
+
+
+def _values(ctx: click.Context, name: str, start: str) -> list[str]:
+    from taskstore._survey.fields import values_from
+
     try:
-        with opened_to_read(ctx.params.get("store_path")) as store:
-            names = field_names(store, ctx.params.get("collection") or "")
+        with opened_to_read(given(ctx, "store_path")) as store:
+            return values_from(store, given(ctx, "collection") or "", name, start, _MOST)
     except TaskstoreError:
         return []
-    return [name for name in names if name.startswith(incomplete)]

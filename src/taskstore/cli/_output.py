@@ -213,32 +213,53 @@ def write_table(
         numbers: The columns that a terminal is to align to the right.
         fold: The columns that a terminal is to show whole, on several lines if need be.
     """
-    if not to_terminal():
-        if header:
-            _put("\t".join(map(visible, columns)))
-        for row in rows:
-            _put("\t".join(visible(as_text(value)) for value in row))
-        return
-    _write_rich_table(columns, rows, frozenset(numbers), frozenset(fold))
+    if to_terminal():
+        write_rich_table(columns, rows, frozenset(numbers), frozenset(fold))
+    else:
+        write_lines(columns, rows, header=header)
 
 
-def _write_rich_table(
+def write_lines(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, header: bool) -> None:
+    """Write rows to stdout as lines of fields with tabs between.
+
+    Args:
+        columns: Their names.
+        rows: The JSON values of each row.
+        header: Whether the first line has the names.
+    """
+    if header:
+        _put("\t".join(map(visible, columns)))
+    for row in rows:
+        _put("\t".join(visible(as_text(value)) for value in row))
+
+
+def write_rich_table(
     columns: Sequence[str],
     rows: Iterable[Sequence[Any]],
     numbers: frozenset[str],
     fold: frozenset[str],
 ) -> None:
+    """Write a table to stdout, as wide as the terminal, or in a pipe as wide as it has to be.
+
+    Args:
+        columns: Their names.
+        rows: The JSON values of each row.
+        numbers: The columns that are aligned to the right.
+        fold: The columns that are shown whole, on several lines if need be.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=unguarded(standard_output()))
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     names = [Text(visible(name)) for name in columns]
     cells = [[Text(visible(as_text(value))) for value in row] for row in rows]
     wanted = [max(cell.cell_len for cell in column) for column in zip(names, *cells, strict=True)]
-    widths = _fitting(wanted, console.width - _GAP * (len(names) - 1))
+    gaps = _GAP * (len(names) - 1)
+    width = None if to_terminal() else sum(wanted) + gaps
+    console = Console(file=unguarded(standard_output()), width=width)
+    widths = _fitting(wanted, console.width - gaps)
     for position, (name, width) in enumerate(zip(columns, widths, strict=True)):
         table.add_column(
             names[position],

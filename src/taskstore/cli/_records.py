@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from taskstore.cli._output import write_table
+from taskstore.cli._formats import write_rows
 
 _SAMPLE = 200
 _MOST = 7
@@ -14,14 +14,19 @@ _LONG = 80
 
 
 def write_records(
-    records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None, *, header: bool = True
+    records: Sequence[Mapping[str, Any]],
+    columns: Sequence[str] | None,
+    format: str | None = None,
+    *,
+    header: bool = True,
 ) -> None:
     """Write records to stdout as a table.
 
     Args:
         records: What to write.
         columns: The fields; None to choose some.
-        header: Whether a pipe gets a line of names.
+        format: "table" or "tsv"; None for the usual one.
+        header: Whether tsv gets a line of names.
     """
     if columns is None:
         columns = default_columns(records[:_SAMPLE])
@@ -31,7 +36,7 @@ def write_records(
         if all(_is_number(record.get(name)) for record in records[:_SAMPLE])
     ]
     rows = ([record.get(name) for name in columns] for record in records)
-    write_table(columns, rows, header=header, numbers=numbers)
+    write_rows(columns, rows, format, header=header, numbers=numbers)
 
 
 def default_columns(records: Sequence[Mapping[str, Any]]) -> list[str]:

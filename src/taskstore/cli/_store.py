@@ -15,6 +15,7 @@ from taskstore._log.layout import Layout
 from taskstore.cli._errors import Failure, Status, hint
 from taskstore.cli._output import note, warn
 from taskstore.cli._progress import progress
+from taskstore.cli._typed import given, quietly
 from taskstore.cli._waits import waits_told
 from taskstore.errors import StoreNotFoundError
 
@@ -47,11 +48,28 @@ def store_option(command: Callable[P, R]) -> Callable[P, R]:
     )(command)
 
 
+@quietly
+def complete_revision(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the branches and tags that begin as typed, also after the dots of a range."""
+    from taskstore._git.repository import Repository
+
+    before, dots, last = incomplete.rpartition("..")
+    start = last.removeprefix(".")
+    repository = Repository.find(locate(given(ctx, "store_path")))
+    if repository is None:
+        return []
+    call = ("for-each-ref", "--format=%(refname:short)")
+    names = ["HEAD", *repository.git.ask(*call).text.split()]
+    head = before + dots + last[: len(last) - len(start)]
+    return [head + name for name in names if name.startswith(start)]
+
+
 def at_option(command: Callable[P, R]) -> Callable[P, R]:
     """Give a command the option --at, as its argument `at`."""
     return click.option(
         "--at",
         metavar="REV",
+        shell_complete=complete_revision,
         help="As it was in a commit, by any name that git knows (v1.2, main~3, HEAD@{yesterday}), "
         "or at a time such as 2026-01-31T12:00:00Z.",
     )(command)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taskstore.cli._arguments import collection_argument, new_option, older_version, read_json
+from taskstore.cli._completion import complete_assignment
 from taskstore.cli._errors import Failure, Status, reporting
 from taskstore.cli._output import json_option, note, write, write_json
 from taskstore.cli._store import check_new_collection, uses_store
@@ -22,7 +23,7 @@ _SHAPE = "give an object, or an array of objects"
 
 @click.command("add")
 @collection_argument
-@click.argument("fields", metavar="FIELD=VALUE...", nargs=-1)
+@click.argument("fields", metavar="FIELD=VALUE...", nargs=-1, shell_complete=complete_assignment)
 @new_option
 @json_option
 @uses_store(write=True)

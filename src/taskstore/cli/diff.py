@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from taskstore.cli._errors import Failure, Status
-from taskstore.cli._output import Styled, json_option, write, write_json
-from taskstore.cli._store import locate, no_commit, store_option
+from taskstore.cli._formats import format_option, is_json, write_items, write_rows
+from taskstore.cli._output import Styled, write
+from taskstore.cli._store import complete_revision, locate, no_commit, store_option
 
 if TYPE_CHECKING:
     from taskstore._diff.changes import RecordChange
 
+_COLUMNS = ("collection", "id", "change", "field", "old", "new")
+
 
 @click.command("diff")
-@click.argument("revisions", metavar="[REV [REV]]", nargs=-1)
+@click.argument("revisions", metavar="[REV [REV]]", nargs=-1, shell_complete=complete_revision)
 @click.option(
     "--exit-code", "with_status", is_flag=True, help="Exit with 1 if anything differs, else 0."
 )
@@ -28,43 +31,44 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Print a log as text, each line with its record and field; git calls this for `git diff`.",
 )
-@json_option
+@format_option
 @store_option
 def command(
     store_path: Path | None,
     revisions: tuple[str, ...],
     with_status: bool,
     textconv: Path | None,
-    as_json: bool,
+    format: str | None,
 ) -> None:
     """Show what changed, by record and field.
 
     Without a REV, show what is not committed. With one, show what changed between that commit and
     the work tree. With two, or as A..B, show what changed from the first to the second. A...B shows
-    what B changed since it branched off A.
+    what B changed since it branched off A. By default it is text for people; the formats table, csv
+    and tsv have a row for each field.
 
     Exit status: 0; 1 with --exit-code, if anything differs; 2 too many REVs; 3 no store, no
     repository, or no such commit.
 
     \b
-    Example:
+    Examples:
       taskstore diff main...HEAD
+      taskstore diff HEAD~1 --format csv
     """
     if textconv is not None:
         _print_as_text(textconv)
         return
     found = dict(_changes(locate(store_path), revisions))
-    if as_json:
-        items = [
-            {"collection": name, **change.to_dict()}
-            for name, changes in found.items()
-            for change in changes
-        ]
-        write_json(items)
+    changes = [(name, change) for name, some in found.items() for change in some]
+    if is_json(format):
+        items = [{"collection": name, **change.to_dict()} for name, change in changes]
+        write_items(items, format, indent=True)
+    elif format is not None:
+        rows = [row for name, change in changes for row in _rows(name, change)]
+        write_rows(_COLUMNS, rows, format, fold=_COLUMNS[-2:])
     else:
-        for name, changes in found.items():
-            for change in changes:
-                _show(name, change)
+        for name, change in changes:
+            _show(name, change)
     if with_status and any(found.values()):
         click.get_current_context().exit(Status.NO)
 
@@ -103,6 +107,15 @@ def _changes(
             yield name, list(compare_logs(old, new, shapes.get(name, NO_SHAPE)))
     except CommitNotFoundError as error:
         raise no_commit(error, directory) from error
+
+
+def _rows(collection: str, change: RecordChange) -> Iterator[tuple[Any, ...]]:
+    head = (collection, change.id, change.kind)
+    for field in change.fields:
+        sides = field.to_dict()
+        yield (*head, field.field, sides.get("old"), sides.get("new"))
+    if not change.fields:
+        yield (*head, None, None, None)
 
 
 _COLORS = {"+": "green", "-": "red", "created": "green", "deleted": "red", "changed": "yellow"}

@@ -233,7 +233,7 @@ def _why_not(found: GitStatus) -> str:
 
 
 @command.command(
-    "hook", short_help="Run a hook.", context_settings={"ignore_unknown_options": True}
+    "hook", hidden=True, short_help="Run a hook.", context_settings={"ignore_unknown_options": True}
 )
 @click.argument("name")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)

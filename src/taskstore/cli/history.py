@@ -9,7 +9,8 @@ import click
 
 from taskstore.cli._arguments import collection_argument, not_found
 from taskstore.cli._completion import complete_id
-from taskstore.cli._output import json_option, moment, to_terminal, write_json, write_table
+from taskstore.cli._formats import format_option, is_json, write_items, write_rows
+from taskstore.cli._output import moment, to_terminal
 from taskstore.cli._store import check_collection, uses_store
 
 if TYPE_CHECKING:
@@ -22,9 +23,9 @@ _LONG = 60
 @click.command("history")
 @collection_argument
 @click.argument("id", shell_complete=complete_id)
-@json_option
+@format_option
 @uses_store()
-def command(store: Store, collection: str, id: str, *, as_json: bool) -> None:
+def command(store: Store, collection: str, id: str, *, format: str | None) -> None:
     """Show every version of the record ID that the log of COLLECTION has, oldest first.
 
     Each line of output names the fields that changed since the version before. Versions that lost
@@ -55,11 +56,11 @@ def command(store: Store, collection: str, id: str, *, as_json: bool) -> None:
             }
         )
         before = {} if version.deleted else version.data
-    if as_json:
-        write_json(found)
+    if is_json(format):
+        write_items(found, format, indent=True)
         return
-    people = to_terminal()
-    write_table(
+    people = to_terminal() or format == "table"
+    write_rows(
         ("line", "time", "change"),
         [
             (
@@ -69,6 +70,7 @@ def command(store: Store, collection: str, id: str, *, as_json: bool) -> None:
             )
             for item in found
         ],
+        format,
         numbers=["line"],
         fold=["change"],
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taskstore.cli._arguments import ids_hint
+from taskstore.cli._completion import complete_collection, complete_id
 from taskstore.cli._errors import Failure, hint
 from taskstore.cli._output import Styled, json_option, note, write, write_json
 from taskstore.cli._store import check_is_file, locate, opened, store_option
@@ -22,8 +23,13 @@ Told = list[tuple["Version", "RecordChange | None", "dict[str, Any]"]]
 
 
 @click.command("log")
-@click.argument("id")
-@click.option("--collection", metavar="NAME", help="Look in this collection only.")
+@click.argument("id", shell_complete=complete_id)
+@click.option(
+    "--collection",
+    metavar="NAME",
+    shell_complete=complete_collection,
+    help="Look in this collection only.",
+)
 @json_option
 @store_option
 def command(store_path: Path | None, id: str, collection: str | None, as_json: bool) -> None:

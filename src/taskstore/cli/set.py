@@ -15,7 +15,7 @@ from taskstore.cli._arguments import (
     older_version,
     read_json,
 )
-from taskstore.cli._completion import complete_id
+from taskstore.cli._completion import complete_assignment, complete_field, complete_id
 from taskstore.cli._errors import Failure, Status, reporting
 from taskstore.cli._output import json_option, note, write_json
 from taskstore.cli._store import check_collection, uses_store
@@ -31,13 +31,16 @@ _LONG = 60
 @click.command("set")
 @collection_argument
 @click.argument("id", shell_complete=complete_id)
-@click.argument("fields", metavar="FIELD=VALUE...", nargs=-1)
-@click.option("--unset", metavar="FIELD", multiple=True, help="Remove a field.")
+@click.argument("fields", metavar="FIELD=VALUE...", nargs=-1, shell_complete=complete_assignment)
+@click.option(
+    "--unset", metavar="FIELD", multiple=True, help="Remove a field.", shell_complete=complete_field
+)
 @click.option(
     "--if",
     "conditions",
     metavar="FILTER",
     multiple=True,
+    shell_complete=complete_assignment,
     help="Only if the record passes a filter (see `list --where`) at that moment.",
 )
 @new_option

@@ -12,7 +12,7 @@ import click
 
 from taskstore.cli._arguments import standard_input
 from taskstore.cli._errors import Failure, Status, hint
-from taskstore.cli._output import json_option, write_json_list, write_table
+from taskstore.cli._formats import format_option, is_json, write_items, write_rows
 from taskstore.cli._progress import waiting
 from taskstore.cli._store import uses_store
 
@@ -37,8 +37,8 @@ _UNKNOWN = re.compile(r"no such (?P<kind>table|column): (?P<name>.+)")
     multiple=True,
     help="The value of :NAME in the query.",
 )
-@click.option("--no-header", is_flag=True, help="In a pipe: without the line of names.")
-@json_option
+@click.option("--no-header", is_flag=True, help="In tsv and csv: without the line of names.")
+@format_option
 @uses_store(past=True)
 def command(
     store: Store,
@@ -46,7 +46,7 @@ def command(
     parameters: tuple[tuple[str, str], ...],
     *,
     no_header: bool,
-    as_json: bool,
+    format: str | None,
 ) -> None:
     """Run QUERY (- for stdin), one SELECT in SQLite's SQL, on the cache.
 
@@ -65,22 +65,23 @@ def command(
     views = list(_views(store, text))
     try:
         with answered(store.engine, text, dict(parameters), views) as (columns, rows):
-            _print(columns, rows, header=not no_header, as_json=as_json)
+            _print(columns, rows, format, header=not no_header)
     except QueryError as error:
         message = f"{error}{_advice(store, text, error.reason)}"
         raise Failure(message, Status.USAGE) from error
 
 
 def _print(
-    columns: list[str], rows: Iterator[Sequence[Any]], *, header: bool, as_json: bool
+    columns: list[str], rows: Iterator[Sequence[Any]], format: str | None, *, header: bool
 ) -> None:
-    if as_json:
+    if is_json(format):
         names = _distinct(columns)
-        write_json_list(dict(zip(names, map(_json, row), strict=True)) for row in rows)
+        items = (dict(zip(names, map(_json, row), strict=True)) for row in rows)
+        write_items(items, format)
     else:
         with waiting("Running the query"):
             found = [list(map(_json, row)) for row in rows]
-        write_table(columns, found, header=header, numbers=_numbers(columns, found))
+        write_rows(columns, found, format, header=header, numbers=_numbers(columns, found))
 
 
 def _views(store: Store, query: str) -> Iterator[str]:

@@ -17,6 +17,16 @@ _KINDS = """
 _NAMES = """
     SELECT DISTINCT key FROM records, json_each(data_json) WHERE collection = ? ORDER BY key
 """
+_VALUES = """
+    SELECT DISTINCT value FROM (
+        SELECT CASE json_type(data_json, ?1)
+            WHEN 'true' THEN 'true' WHEN 'false' THEN 'false'
+            WHEN 'array' THEN NULL WHEN 'object' THEN NULL
+            ELSE CAST(json_extract(data_json, ?1) AS TEXT) END AS value
+        FROM records WHERE collection = ?2 LIMIT ?3
+    )
+    WHERE value IS NOT NULL AND substr(value, 1, ?4) = ?5 ORDER BY value LIMIT ?6
+"""
 _IDS = "SELECT id FROM records WHERE collection = ? LIMIT ?"
 _IDS_FROM = """
     SELECT id FROM records WHERE collection = ? AND id >= ? AND substr(id, 1, ?) = ?
@@ -53,6 +63,19 @@ def field_kinds(execute: Execute, collection: str, name: str, sample: int) -> fr
 def field_names(execute: Execute, collection: str) -> list[str]:
     """Return the names of all fields that any record of a collection has, sorted."""
     return _column(execute, _NAMES, collection)
+
+
+def values_from(
+    execute: Execute, collection: str, name: str, start: str, sample: int, limit: int
+) -> list[str]:
+    """Return values of a field that begin with a text, as text; lists and objects left out.
+
+    They are those of the first `sample` records.
+    """
+    if '"' in name:
+        return []
+    path = f'$."{name}"'
+    return _column(execute, _VALUES, path, collection, sample, len(start), start, limit)
 
 
 def some_ids(execute: Execute, collection: str, limit: int) -> list[str]:

@@ -1,0 +1,45 @@
+"""What completions of words know of what was typed before."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import click
+
+from taskstore.errors import TaskstoreError
+
+
+def given(ctx: click.Context, name: str) -> Any:
+    """Return the value of a parameter that was typed before.
+
+    click parses nothing where the last word is an option that lacks its value.
+    """
+    words: list[str] = ctx.obj or []
+    if ctx.params.get(name) is not None or not words or not words[-1].startswith("-"):
+        return ctx.params.get(name)
+    depth, parent = 0, ctx.parent
+    while parent is not None:
+        depth, parent = depth + 1, parent.parent
+    again = ctx.command.make_context(
+        ctx.info_name, words[depth:-1], parent=ctx.parent, resilient_parsing=True
+    )
+    return again.params.get(name)
+
+
+Complete: TypeAlias = Callable[[click.Context, click.Parameter, str], list[str]]
+
+
+def quietly(complete: Complete) -> Complete:
+    """Make a completion offer nothing where a store or a repository cannot be read."""
+
+    @functools.wraps(complete)
+    def call(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        try:
+            return complete(ctx, param, incomplete)
+        except TaskstoreError:
+            # There is nobody to tell: the person is in the middle of a line.
+            return []
+
+    return call
