@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from taskstore._aio.blocks import AsyncTransaction
     from taskstore._aio.store import AsyncStore
+    from taskstore._api.blame import FieldBlame
     from taskstore._api.read_calls import Page
     from taskstore._api.store import Store
     from taskstore._api.upkeep_calls import CompactReport
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         RecordNotFoundError,
         RecordSkippedWarning,
         RecoveryError,
+        RevertConflictError,
         SchemaVersionError,
         StaleRecordError,
         StoreAccessError,
@@ -79,6 +81,7 @@ __all__ = [
     "Difference",
     "EvolutionSkippedWarning",
     "Field",
+    "FieldBlame",
     "Filter",
     "FilterOp",
     "GitError",
@@ -99,6 +102,7 @@ __all__ = [
     "RecordNotFoundError",
     "RecordSkippedWarning",
     "RecoveryError",
+    "RevertConflictError",
     "SchemaVersionError",
     "StaleRecordError",
     "Store",
@@ -136,6 +140,7 @@ _HOMES = {
     "Condition": "taskstore._query.conditions",
     "Difference": "taskstore._sync.verification",
     "Field": "taskstore._query.conditions",
+    "FieldBlame": "taskstore._api.blame",
     "Filter": "taskstore._query.conditions",
     "FilterOp": "taskstore._query.conditions",
     "Order": "taskstore._query.conditions",

@@ -40,7 +40,7 @@ LAYERS: dict[str, set[str]] = {
     "_unit": UNIT,
     "_sync": SYNC,
     "_mirror": MIRROR,
-    "_api": API | {"_git"},
+    "_api": API | {"_git", "_diff", "_merge"},
     "_aio": API,
     "_doctor": API | {"_merge", "_git"},
     "_survey": API,

@@ -13,7 +13,7 @@ import attrs
 
 from tests.merge.repositories import IDENTITY, LOG, line
 
-BASE_MS = 1_700_000_000_000
+BASE = 1_700_000_000
 
 
 def read_plainly(data: bytes) -> dict[str, dict[str, Any]]:
@@ -36,10 +36,16 @@ class Change:
     author: str = "A"
 
 
-def random_changes(rng: random.Random, count: int) -> list[Change]:
-    """Commits with branches, merges, compactions, rewrites, reverts and lost logs."""
+def random_changes(rng: random.Random, count: int, *, lossless: bool = False) -> list[Change]:
+    """Commits with branches, merges, compactions, rewrites, reverts and lost logs.
+
+    Args:
+        rng: The source of chance.
+        count: How many.
+        lossless: Whether no commit loses a record's newest line, and no two lines are the same.
+    """
     changes: list[Change] = []
-    clock = BASE_MS
+    clock, lines = BASE, 0
     for number in range(count):
         clock += rng.randrange(0, 3)
         heads = [n for n in range(number) if all(n not in c.parents for c in changes)]
@@ -50,8 +56,9 @@ def random_changes(rng: random.Random, count: int) -> list[Change]:
             if others and (rng.random() < 0.3 or number == count - 1):
                 parents += (rng.choice(others),)
         before = [changes[n].log or "" for n in parents] or [""]
-        text = _merged(rng, before)
-        kind = rng.random()
+        text = _merged(rng, before, lossless=lossless)
+        kind = 0.5 if lossless and rng.random() > 0.1 else rng.random()
+        kind = min(kind, 0.07) if lossless and kind < 0.15 else kind
         if kind < 0.08:
             text = _compacted(text)
         elif kind < 0.12 and number > 1:
@@ -60,7 +67,8 @@ def random_changes(rng: random.Random, count: int) -> list[Change]:
             changes.append(Change(parents, None))
             continue
         for _ in range(rng.randrange(0, 4)):
-            text += _line(rng, clock)
+            lines += 1
+            text += _line(rng, clock * 1000 + lines if lossless else clock)
         changes.append(Change(parents, text, rng.choice(["Ada", "Bo <x>", "Zoë"])))
     return changes
 
@@ -73,10 +81,10 @@ def _line(rng: random.Random, clock: int) -> str:
     return line(id, when, **fields)
 
 
-def _merged(rng: random.Random, texts: list[str]) -> str:
+def _merged(rng: random.Random, texts: list[str], *, lossless: bool) -> str:
     if len(texts) == 1:
         return texts[0]
-    if rng.random() < 0.2:
+    if not lossless and rng.random() < 0.2:
         return rng.choice(texts)
     # As a union: what the first has, and what is new in the others.
     lines = texts[0].splitlines(keepends=True)

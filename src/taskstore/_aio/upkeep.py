@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar, overload
 
 from taskstore._aio.calls import Calls, in_loop
+from taskstore._api.blame import FieldBlame
 from taskstore._api.upkeep_calls import KEEP_TOMBSTONES_MS, CompactReport, Row
 from taskstore._format.problems import Problem
 from taskstore._query.conditions import Condition
@@ -71,6 +72,18 @@ class AsyncUpkeepCalls(Calls):
     async def history(self, type: Any, id: str, /) -> Any:
         """Return every version of a record that its log has; see `Store.history`."""
         return await self._read(lambda: self._store.history(type, id))
+
+    async def blame(self, type: Any, id: str, /) -> list[FieldBlame]:
+        """Return who last changed each field of a record; see `Store.blame`."""
+        return await self._read(lambda: self._store.blame(type, id))
+
+    async def restore(self, type: Any, id: str, /, *, at: Any = None) -> Any:
+        """Bring a record back, as a new version; see `Store.restore`."""
+        return await self._write("restore a record", lambda: self._store.restore(type, id, at=at))
+
+    async def revert(self, commit: str, /) -> list[tuple[str, str]]:
+        """Undo what a commit changed in records; see `Store.revert`."""
+        return await self._write("revert a commit", lambda: self._store.revert(commit))
 
     @overload
     async def list_tolerant(

@@ -22,12 +22,10 @@ from taskstore._api.opening import (
     own_engine_of,
     prepare,
 )
-from taskstore._api.read_calls import ReadCalls
 from taskstore._api.reading import Reader
 from taskstore._api.sessions import Sessions
-from taskstore._api.time_calls import TimeCalls
+from taskstore._api.undo_calls import UndoCalls
 from taskstore._api.upkeep_calls import UpkeepCalls
-from taskstore._api.write_calls import WriteCalls
 from taskstore._cache.schema.models import DEFAULT, Models
 from taskstore._log.commit import LogWriter
 from taskstore._log.gate import Gate, LocalGate
@@ -52,7 +50,7 @@ def _is_safe(directory: Path) -> bool:
     return is_safe(directory)
 
 
-class Store(ReadCalls, WriteCalls, UpkeepCalls, MirrorCalls, TimeCalls):
+class Store(UndoCalls, UpkeepCalls, MirrorCalls):
     """A directory of JSON Lines logs, one per collection, with an SQLite cache that queries them.
 
     Open one with `Store.open`. A store may be used by several threads at once, and any number of

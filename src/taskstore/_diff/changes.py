@@ -120,7 +120,7 @@ def compare_records(
 
 
 def _values(field: str, old: Any, new: Any) -> Iterator[FieldChange]:
-    if _same(old, new):
+    if same_value(old, new):
         return
     if isinstance(old, dict) and isinstance(new, dict):
         for key in {**old, **new}:
@@ -162,7 +162,8 @@ def _key(item: Any) -> str:
     return _text(item)
 
 
-def _same(old: Any, new: Any) -> bool:
+def same_value(old: Any, new: Any) -> bool:
+    """Say whether two values are the same in JSON; `MISSING` is like itself alone."""
     if old is MISSING or new is MISSING:
         return old is new
     # In Python's own equality true is 1.

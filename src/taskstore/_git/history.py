@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
 from taskstore._format.lines import LineError, decode_key
 from taskstore._git import files as git_files
+from taskstore._git.growth import growth_of
 from taskstore._git.repository import Repository
 from taskstore._log import files
-from taskstore._log.lines import read_lines
+from taskstore._log.lines import Line, read_lines
 
 _MARK = b"\x01"  # no line of a diff begins with it
 
@@ -48,6 +49,8 @@ class Version:
         line: Its number in the log, from 1; None if the log does not have it any more.
         commit: The commit that brought it; None where git knows of none.
         before: The line that it changed: the newest one that its commit could know.
+        sources: Where in the list those are that it was made from: the one before it in the same
+            commit, or the newest that each parent of its commit has.
     """
 
     raw: bytes
@@ -57,25 +60,34 @@ class Version:
     line: int | None
     commit: Commit | None
     before: bytes | None = None
+    sources: tuple[int, ...] = ()
 
 
-def versions(log: Path, id: str, repository: Repository | None) -> list[Version]:
+def versions(
+    log: Path, id: str, repository: Repository | None, *, quick: bool = False
+) -> list[Version]:
     """Return every version of a record, in the order of a replay: the last in the log counts.
 
     Args:
         log: The log, which need not be there.
         id: The record.
         repository: Where the log is tracked, if it is.
+        quick: Whether commits that have only made the log longer need not be read, if none has
+            made it shorter. A line that such a commit has removed is not found then.
 
     Raises:
         GitError: Git refused.
         OSError: The log cannot be read.
     """
-    past = _Past({}, {})
-    if repository is not None:
-        past = _read_past(repository, repository.name_of(log), id)
     # The last place of a line in the log is the one that a replay takes.
-    numbers = {raw: number for number, raw in _lines(log) if _may_be(raw, id)}
+    here = {line.raw.removesuffix(b"\r"): line for line in _lines(log, id) if line.raw is not None}
+    numbers = {raw: line.number for raw, line in here.items()}
+    past = _Past()
+    if repository is not None and repository.has_commits():
+        name = repository.name_of(log)
+        ends = {raw: line.end for raw, line in here.items()}
+        found_past = _read_quickly(repository, name, log, ends) if quick else None
+        past = found_past or _read_past(repository, name, id)
     found = []
     for raw in {**past.commits, **numbers}:
         try:
@@ -89,7 +101,11 @@ def versions(log: Path, id: str, repository: Repository | None) -> list[Version]
     # Of equal times, what is gone from the log came before what is in it.
     found.sort(key=lambda version: (version.order_us, version.line or 0))
     return [
-        attrs.evolve(version, before=_before(version, found[:n], past))
+        attrs.evolve(
+            version,
+            before=_before(version, found[:n], past),
+            sources=_sources(version, found[:n], past),
+        )
         for n, version in enumerate(found)
     ]
 
@@ -100,23 +116,91 @@ class _Past:
 
     Attributes:
         commits: The first commit that brought each line.
-        known: For each commit, those at or before it that brought a line.
+        known: For each commit, those at or before it that first brought one of its lines.
+        parents: The parents of each commit, among those that changed the log.
     """
 
-    commits: dict[bytes, Commit]
-    known: dict[str, frozenset[str]]
+    commits: dict[bytes, Commit] = attrs.field(factory=dict)
+    known: dict[str, frozenset[str]] = attrs.field(factory=dict)
+    parents: dict[str, list[str]] = attrs.field(factory=dict)
+
+    def begin(self, commit: str, parents: list[str]) -> None:
+        """Add a commit, after its parents."""
+        before = [self.known.get(parent, frozenset()) for parent in parents]
+        self.known[commit] = before[0] if len(before) == 1 else frozenset().union(*before)
+        self.parents[commit] = parents
+
+    def bring(self, commit: Commit, raw: bytes) -> None:
+        """Add a line of the commit that was begun last."""
+        self.known[commit.id] |= {self.commits.setdefault(raw, commit).id}
 
 
 def _read_past(repository: Repository, name: str, id: str) -> _Past:
-    past = _Past({}, {})
+    past = _Past()
     for commit, parents, raw in _added_lines(repository, name):
         if raw is None:
-            before = [past.known.get(parent, frozenset()) for parent in parents]
-            past.known[commit.id] = frozenset().union(*before)
-        elif _may_be(raw, id) and raw.removesuffix(b"\r") not in past.commits:
-            past.commits[raw.removesuffix(b"\r")] = commit
-            past.known[commit.id] |= {commit.id}
+            past.begin(commit.id, parents)
+        elif _may_be(raw, id):
+            past.bring(commit, raw.removesuffix(b"\r"))
     return past
+
+
+def _read_quickly(
+    repository: Repository, name: str, log: Path, ends: Mapping[bytes, int]
+) -> _Past | None:
+    """Return what git's history has of some lines of today's log; None if all has to be read.
+
+    Args:
+        repository: The repository.
+        name: The log's name in it.
+        log: The log.
+        ends: Where each line ends in it, in bytes.
+    """
+    growth = growth_of(repository, name)
+    if growth is None:
+        return None
+    committed = {end for end in ends.values() if end <= growth.size}
+    certain = growth.bringers(git_files.read_log(log) or b"", committed)
+    others = growth.suspects(committed - certain.keys())
+    if others is None:
+        return None
+    brought: dict[str, dict[bytes, None]] = {}
+    commits: dict[str, Commit] = {}
+    for commit, _, raw in _commits(repository, name, growth.in_order(others), patch=True):
+        commits[commit.id] = commit
+        if raw is not None and (raw := raw.removesuffix(b"\r")) in ends:
+            brought.setdefault(commit.id, {})[raw] = None
+    more = growth.in_order(set(certain.values()) - others)
+    commits |= {one.id: one for one, _, _ in _commits(repository, name, more, patch=False)}
+    for raw, end in ends.items():
+        if end in certain:
+            brought.setdefault(certain[end], {})[raw] = None
+    past = _Past()
+    for id, parents in growth.parents.items():
+        past.begin(id, parents)
+        for raw in brought.get(id, ()):
+            past.bring(commits[id], raw)
+    is_whole = all(end > growth.size or raw in past.commits for raw, end in ends.items())
+    return past if is_whole else None
+
+
+def _sources(version: Version, earlier: list[Version], past: _Past) -> tuple[int, ...]:
+    """Return where the versions are that one was made from."""
+    last = len(earlier) - 1
+    commit = version.commit
+    if commit is None:
+        return (last,) if earlier else ()
+    by_commit = [None if other.commit is None else other.commit.id for other in earlier]
+    for n in range(last, -1, -1):
+        if by_commit[n] == commit.id:
+            return (n,)
+    found: dict[int, None] = {}
+    for parent in past.parents.get(commit.id, ()):
+        known = past.known.get(parent, frozenset())
+        newest = next((n for n in range(last, -1, -1) if by_commit[n] in known), None)
+        if newest is not None:
+            found[newest] = None
+    return tuple(found)
 
 
 def _before(version: Version, earlier: list[Version], past: _Past) -> bytes | None:
@@ -133,15 +217,23 @@ def _may_be(raw: bytes, id: str) -> bool:
     return id.encode() in raw or b"\\" in raw
 
 
-def _lines(log: Path) -> Iterator[tuple[int, bytes]]:
+def _is_of(raw: bytes, id: str) -> bool:
+    try:
+        return _may_be(raw, id) and decode_key(raw)[0] == id
+    except LineError:
+        return False
+
+
+def _lines(log: Path, id: str) -> Iterator[Line]:
+    """Yield the lines of a log that are versions of a record."""
     try:
         fd = files.open_log(log)
     except FileNotFoundError:
         return
     try:
         for line in read_lines(fd):
-            if line.raw is not None:
-                yield line.number, line.raw.removesuffix(b"\r")
+            if line.raw is not None and _is_of(line.raw, id):
+                yield line
     finally:
         os.close(fd)
 
@@ -152,14 +244,35 @@ def _added_lines(
     """Yield the commits that touched a file, oldest first, and after each the lines it added.
 
     With each come its parents among these commits; first without a line, then with each line.
+
+    Args:
+        repository: The repository, which has commits.
+        name: The file's name in it.
     """
-    if not repository.has_commits():
-        return
+    return _parsed(repository, ("--topo-order", *_CALL, *_PATCH, "--", name))
+
+
+def _commits(
+    repository: Repository, name: str, ids: Sequence[str], *, patch: bool
+) -> Iterator[tuple[Commit, list[str], bytes | None]]:
+    """Yield some commits in the reverse order, and after each the lines that it added if `patch`.
+
+    The parents that come with them are not to be relied on.
+    """
+    if not ids:
+        return iter(())
+    more = _PATCH if patch else ("--no-patch",)
+    return _parsed(repository, ("--no-walk=unsorted", *_CALL, *more, *ids, "--", name))
+
+
+def _parsed(
+    repository: Repository, call: Sequence[str]
+) -> Iterator[tuple[Commit, list[str], bytes | None]]:
     boundaries = _boundaries(repository)
     commit: Commit | None = None
     parents: list[str] = []
     columns = 0
-    for line in repository.git.lines(*_CALL, name):
+    for line in repository.git.lines("log", *call):
         if line.startswith(_MARK):
             commit, parents = _commit(line, boundaries)
             columns = 0
@@ -172,21 +285,20 @@ def _added_lines(
 
 
 _CALL = (
-    "log",
     "--reverse",
-    "--topo-order",
+    "--no-color",
+    "--no-show-signature",
+    "--parents",
+    "--format=%x01%H%x00%P%x00%an%x00%aI%x00%s",
+)
+_PATCH = (
     "--patch",
     "-c",
     "--unified=0",
     "--text",
     "--no-textconv",
     "--no-ext-diff",
-    "--no-color",
     "--no-renames",
-    "--no-show-signature",
-    "--parents",
-    "--format=%x01%H%x00%P%x00%an%x00%aI%x00%s",
-    "--",
 )
 
 

@@ -17,6 +17,12 @@ from taskstore._git.repository import LOGS, Repository
 from taskstore._git.run import LOG_BYTES, refused
 from taskstore.errors import GitObjectMissingError, InvalidNameError
 
+_EMPTY_TREES = (
+    "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+    "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
+)
+"""The ids of a tree without files, with SHA-1 and SHA-256."""
+
 
 @attrs.frozen
 class Unmerged:
@@ -101,7 +107,9 @@ def logs_differ(repository: Repository, first: str, second: str) -> bool:
 def tree_or_empty(repository: Repository, revision: str) -> str:
     """Return the id of a commit; for HEAD of a repository without commits, of an empty tree."""
     if revision == "HEAD" and not repository.has_commits():
-        return repository.git.run("hash-object", "-t", "tree", "--stdin").text
+        return repository.empty_tree()
+    if revision in _EMPTY_TREES:
+        return revision
     return repository.revision(revision)
 
 

@@ -203,6 +203,10 @@ class Repository:
         """Say whether older commits were left out of this clone."""
         return (self.common_dir / "shallow").is_file()
 
+    def empty_tree(self) -> str:
+        """Return the id of a tree without files."""
+        return self.git.run("hash-object", "-t", "tree", "--stdin").text
+
     def has_commits(self) -> bool:
         """Say whether HEAD is there; it is not in a new repository."""
         return self.git.ask("rev-parse", "--verify", "--quiet", "HEAD").status == 0

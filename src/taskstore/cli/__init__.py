@@ -25,6 +25,8 @@ _SECTIONS: Mapping[str, Mapping[str, str]] = {
         "set": "Change fields of a record.",
         "delete": "Delete records.",
         "history": "Show every version of a record.",
+        "blame": "Show who last changed each field of a record.",
+        "restore": "Bring a record back as it was.",
         "watch": "Print changes as they are committed.",
     },
     "Files": {
@@ -48,6 +50,7 @@ _SECTIONS: Mapping[str, Mapping[str, str]] = {
         "git": "Install the merge driver and the hooks in a clone, or take them out.",
         "log": "Show every version of a record, and the commits that brought them.",
         "diff": "Show what changed between commits, by record and field.",
+        "revert": "Undo what a commit changed in records.",
         "doctor": "Find what is wrong, and fix what is safe to fix.",
         "trust": "Trust modules with record types in this clone.",
         "merge": "Merge two versions of a log (git's merge driver).",

@@ -101,9 +101,8 @@ def uses_store(
 
     def decorate(function: Callable[Concatenate[Store, P], R]) -> Callable[..., R]:
         @functools.wraps(function)
-        def command(
-            *args: Any, store_path: Path | None, at: str | None = None, **options: Any
-        ) -> R:
+        def command(*args: Any, store_path: Path | None, **options: Any) -> R:
+            at = options.pop("at") if past else None
             with opened_at(store_path, at) if at else opened(store_path, write=write) as store:
                 return function(store, *args, **options)
 
@@ -230,11 +229,12 @@ def opened_at(path: Path | None, at: str) -> Iterator[Store]:
     """
     from taskstore.errors import CommitNotFoundError
 
-    when = _time(at)
-    with opened(path, refresh=when is not None) as store, progress("Reading the logs") as update:
+    when = when_of(at)
+    refresh = not isinstance(when, str)
+    with opened(path, refresh=refresh) as store, progress("Reading the logs") as update:
         try:
             past = store.as_of(
-                at if when is None else when,
+                when,
                 on_progress=lambda _, done, total: update(done, total),
             )
         except CommitNotFoundError as error:
@@ -243,14 +243,14 @@ def opened_at(path: Path | None, at: str) -> Iterator[Store]:
             yield past
 
 
-def _time(text: str) -> int | None:
-    """Return the time that a text is, in milliseconds since the epoch; None for a revision."""
+def when_of(text: str) -> str | int:
+    """Return what --at says: a time, in milliseconds since the epoch, or else a revision."""
     from taskstore._format.instants import parse_instant
 
     try:
         return parse_instant(text) // 1000
     except ValueError:
-        return None
+        return text
 
 
 def no_commit(error: CommitNotFoundError, directory: Path) -> Failure:

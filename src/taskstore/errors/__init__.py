@@ -18,7 +18,12 @@ from taskstore.errors._directory import (
     StoreReadOnlyError,
     StoreVersionError,
 )
-from taskstore.errors._git import CommitNotFoundError, GitError, GitObjectMissingError
+from taskstore.errors._git import (
+    CommitNotFoundError,
+    GitError,
+    GitObjectMissingError,
+    RevertConflictError,
+)
 from taskstore.errors._records import (
     ColumnSkippedWarning,
     ConditionFailedError,
@@ -67,6 +72,7 @@ __all__ = [
     "RecordNotFoundError",
     "RecordSkippedWarning",
     "RecoveryError",
+    "RevertConflictError",
     "SchemaVersionError",
     "StaleRecordError",
     "StoreAccessError",

@@ -47,3 +47,19 @@ class GitObjectMissingError(GitError, LookupError):
         super().__init__("git cat-file", reason=reason, status=status)
         self.object = object
         self.name = name
+
+
+class RevertConflictError(TaskstoreError):
+    """What a commit changed was changed again since, so it cannot be undone."""
+
+    commit: str
+    conflicts: tuple[str, ...]
+
+    def __init__(self, commit: str, *, conflicts: tuple[str, ...]) -> None:
+        named = ", ".join(conflicts[:5]) + (" and others" if len(conflicts) > 5 else "")
+        super().__init__(
+            f"cannot revert {commit!r}, nothing was written: {named} was changed again since; "
+            "set the fields yourself, or restore the records as of a revision",
+            commit=commit,
+            conflicts=conflicts,
+        )
