@@ -16,8 +16,8 @@ and its `env.py` keeps autogenerate away from our tables::
 
 Name the revision rather than `HEAD`, so that the step stays the same when the library grows.
 
-A revision that changes the shape of mirrored rows says so beside its DDL, with `op.evolve_log`, and
-`logged` in `env.py` writes into the log what a revision has written to the rows.
+A revision that changes the shape of mirrored rows states that next to its DDL, with
+`op.evolve_log`. In `env.py`, `logged` writes to the log what a revision wrote to the rows.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = ["HEAD", "REVISIONS", "downgrade", "include_name", "logged", "upgrade"
 def upgrade(op: Any, revision: str, *, prefix: str = "", since: str | None = None) -> None:
     """Bring our tables up to `revision`; nothing is done where they are there already.
 
-    Tables of ours without a version, from before there were versions, are adopted with their data.
+    Our tables without a version, from before there were versions, are adopted with their data.
 
     Args:
         op: The `alembic.op` of the running migration, online or with `--sql`.

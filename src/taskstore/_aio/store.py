@@ -41,7 +41,7 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls):
 
     Any number of tasks of one event loop may share it. A call that is cancelled while it runs is
     done to its end before the cancellation is raised, so what a transaction has begun to write is
-    whole, or is taken back, by then.
+    whole or rolled back by then.
     """
 
     def __init__(self, store: Store, threads: Threads) -> None:

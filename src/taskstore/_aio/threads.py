@@ -61,5 +61,5 @@ async def _ended(waiter: asyncio.Future[T]) -> None:
             # Cancelled once more: the thread still runs, and the first cancellation is raised.
             continue
     if not waiter.cancelled():
-        # What it raised gives way to the cancellation; asyncio is to know that it was seen.
+        # The cancellation replaces what it raised; mark that as seen for asyncio.
         waiter.exception()

@@ -87,5 +87,5 @@ def _of_schema(layout: Layout) -> Finding | None:
         remedy = f"pip install --upgrade taskstore, or delete {layout.cache_path}"
         return Finding("schema", ERROR, message, meaning, remedy)
     meaning = "the next open upgrades it"
-    name = "none of ours" if revision is None else repr(revision)
+    name = "unknown" if revision is None else repr(revision)
     return Finding("schema", INFO, f"the cache has schema {name}", meaning, _FIX, is_safe=True)

@@ -64,7 +64,7 @@ def examine(
 
     Args:
         layout: The store directory.
-        repository: The repository that it lies in; None for none, or why that cannot be known.
+        repository: The repository that it is in; None for none, or why that cannot be known.
         types: The record types of the application; None to import those that the settings name.
 
     Raises:

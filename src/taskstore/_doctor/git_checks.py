@@ -261,7 +261,7 @@ def check_conflicts(found: Iterable[Conflict]) -> Iterator[Finding]:
         meaning = f"the store reads {what}, and git waits for a decision"
         remedy = _FIX
         if not log.is_open:
-            meaning = "the store reads what is there; somebody has begun to decide"
+            meaning = "the store reads the lines; somebody has started to resolve it"
             remedy = f"edit it to its end and git add {name}"
         yield Finding(
             "conflict",

@@ -25,7 +25,7 @@ def trusted_modules(layout: Layout) -> list[str]:
     """Return the sorted names of the modules that are trusted in this clone.
 
     Raises:
-        StoreAccessError: The file that says so cannot be read.
+        StoreAccessError: The file of trusted modules cannot be read.
     """
     return _decoded(Mark.of_reader(layout.directory, own=True))
 
@@ -35,7 +35,7 @@ def trust_modules(layout: Layout, modules: Iterable[str]) -> list[str]:
 
     Raises:
         ValueError: One is not the name of a module, or they are too many.
-        StoreAccessError: The file that says so cannot be read or written.
+        StoreAccessError: The file of trusted modules cannot be read or written.
     """
     names = {check_module_name(name) for name in modules}
     mark = Mark.of(layout.directory, own=True)
@@ -52,7 +52,7 @@ def forget_modules(layout: Layout, modules: Iterable[str]) -> list[str]:
     """Trust modules no more; return those that are trusted still.
 
     Raises:
-        StoreAccessError: The file that says so cannot be read or written.
+        StoreAccessError: The file of trusted modules cannot be read or written.
     """
     mark = Mark.of(layout.directory, own=True)
     wanted = [name for name in _decoded(mark) if name not in set(modules)]

@@ -42,7 +42,7 @@ class Shape:
     Attributes:
         graph: The evolutions that are known.
         position: Those that the shape has behind it.
-        reverted: Those that were taken back here. Their lines are read back to the shape, as far
+        reverted: Those that were reverted here. Their lines are read back to the shape, as far
             as that can be done; lines of others that the shape lacks are newer, and not read.
     """
 

@@ -40,12 +40,12 @@ class Step(Protocol):
         ...
 
     def inverse(self) -> tuple[Step, ...]:
-        """Return what takes it back; nothing where nothing can or need be taken back."""
+        """Return the inverse steps; nothing if nothing can or need be reversed."""
         ...
 
 
 class Rename(msgspec.Struct, frozen=True):
-    """Fields get other names; a key that had such a name before gives way.
+    """Fields get other names; a key that had such a name before is replaced.
 
     Attributes:
         names: The new name of each field.
@@ -305,5 +305,5 @@ def _converted(type_: str, text: bytes) -> msgspec.Raw:
 
 
 def inverse_of(steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    """Return what takes some steps back, as far as they can be taken back."""
+    """Return the inverse of some steps, as far as they can be reversed."""
     return tuple(back for step in reversed(steps) for back in step.inverse())

@@ -1,4 +1,4 @@
-"""Bringing records into a collection: what is new, what is newer, and what is left out and why."""
+"""Import records into a collection: what is new, what is newer, what is skipped and why."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class _Importer:
             raise InvalidRecordError(collection=self.collection, id=id, reason=str(error)) from None
 
     def decide(self, place: int, record: Row) -> None:
-        """Note what is to be done with one record."""
+        """Decide what to do with one record."""
         stored = self.store.get(self.collection, record["id"])
         if record.get("deleted") is True:
             self._decide_death(place, record, stored)

@@ -45,7 +45,7 @@ class Fingerprint:
         ended: Whether the last line has its newline (or the file is empty).
         racy: Whether it was read so soon after its last change that another change within the
             same tick of the clock would leave the same stat. Equal stat then proves nothing, and
-            the digest is to be compared.
+            the digest must be compared.
         shape: The signature of the evolutions by which its lines were read; empty for none.
     """
 

@@ -75,7 +75,7 @@ class Envelope:
         id: The record's id.
         order_us: The version as microseconds since the epoch; 0 where the line has none.
         deleted: Whether the line is a tombstone.
-        updated_at: The version as it stands in the line.
+        updated_at: The version in the line.
     """
 
     id: str
@@ -135,7 +135,7 @@ def _check_long(raw: bytes) -> None:
 
 
 def has_long_digits(raw: bytes) -> bool:
-    """Return whether there are so many digits in a row that they may be no number of ours."""
+    """Return whether there are more digits in a row than our numbers have."""
     return len(raw) > _LONGEST_DOUBLE and _LONG_DIGITS in raw.translate(_DIGITS_AS_ZERO)
 
 
@@ -274,7 +274,7 @@ def _encode_checked(value: Any) -> bytes:
 
 
 def _check_value(value: Any, depth: int) -> None:
-    """Refuse what JSON, or a line of ours, cannot carry."""
+    """Refuse what JSON, or a line, cannot represent."""
     if value is None or isinstance(value, bool | str):
         return
     if isinstance(value, int | float):

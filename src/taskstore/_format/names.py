@@ -68,7 +68,7 @@ def check_id(id: object, collection: str | None = None) -> str:
 
     Args:
         id: The record id.
-        collection: Where it is to be used, for the message only.
+        collection: Where it will be used, for the message only.
 
     Raises:
         InvalidIdError: It cannot be an id.

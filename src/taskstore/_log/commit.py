@@ -1,4 +1,4 @@
-"""Getting a transaction into the log: whole, durable, and able to be taken back until COMMIT.
+"""Append a transaction to the log: whole, durable, and removable until COMMIT.
 
 The caller holds the log lock from before `append` until after `retire` or `take_back`.
 """
@@ -108,7 +108,7 @@ class LogWriter:
 
         Raises:
             LogWriteError: A file operation failed; nothing of the transaction is kept.
-            CommitUncertainError: One failed, and what was written could not be taken back.
+            CommitUncertainError: One failed, and what was written could not be removed.
             LockTimeoutError: Another program has locked a log for too long.
             InvalidNameError: A collection cannot have that name.
             RecoveryError: An earlier transaction was interrupted and cannot be settled.

@@ -1,7 +1,7 @@
 """A keyed digest of a log that can be carried forward.
 
 Whoever pushes to a repository chooses the bytes of its logs, so equal bytes are concluded from a
-cryptographic digest only, under a key that no clone brings along. An append must not cost more the
+cryptographic digest, with a key that is never in a clone. An append must not cost more the
 longer the log is, so the digest is built from blocks:
 
 - a *leaf* is the hash of one block;

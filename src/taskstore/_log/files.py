@@ -86,7 +86,7 @@ def open_file(path: Path, flags: int, mode: int = 0o666) -> int:
 
 
 def open_state(path: Path, mode: int) -> int:
-    """Open a file of ours to read and write, and make it where there is none.
+    """Open one of our files to read and write, and create it if there is none.
 
     What else a clone has brought under its name, such as a link, makes way.
 

@@ -2,7 +2,7 @@
 
 It is written, and on the disk, before the first line of it is in a log; and it is off the disk
 before the commit is acknowledged. So a journal that is found belongs to a transaction that nobody
-was told of, which may be finished or rolled back as suits the whole of it.
+was told about, so it may be completed or rolled back as a whole.
 
 The file is one header line, `taskstore-journal <version> <clone> <MAC> <JSON>`, and after it the
 planned bytes of each log. `clone` names the clone that wrote it, and the MAC is keyed with that

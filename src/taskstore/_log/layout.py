@@ -179,7 +179,7 @@ class Layout:
                     os.chmod(name, stat.S_IMODE(mode) & allowed)
 
     def create(self) -> None:
-        """Make the directory, with its parents, durable; what is there already stays.
+        """Create the directory and its parents durably; existing ones stay.
 
         Raises:
             StoreAccessError: The operating system refused.

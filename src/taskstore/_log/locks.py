@@ -103,7 +103,7 @@ class LockedFile:
     def close(self) -> None:
         """Unlock and close the file.
 
-        If an exception interrupts this, call it again: it does what is left to do.
+        If an exception interrupts this, call it again: it does the rest.
         """
         fd = self.fd
         if fd is None:

@@ -125,7 +125,7 @@ class Exclusive(ABC):
     def release(self, claim: Claim | None = None) -> None:
         """Give the lock back, from whichever thread; without effect when it is not held.
 
-        If an exception interrupts this, call it again: it does what is left to do.
+        If an exception interrupts this, call it again: it does the rest.
 
         Args:
             claim: Give it back only if this holds it.

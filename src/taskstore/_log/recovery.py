@@ -97,7 +97,7 @@ def _set_aside(journal: Path, reason: str) -> Problem:
         aside = set_journal_aside(journal)
     except OSError as error:
         raise RecoveryError(journal, reason=error.strerror or str(error)) from error
-    reason = f"no journal of ours: {reason}; nothing of it was applied, and it is now {aside.name}"
+    reason = f"a foreign journal: {reason}; it was not applied, and is now {aside.name}"
     return Problem(None, str(journal), None, reason)
 
 
@@ -115,7 +115,7 @@ def virtual_limits(layout: Layout) -> dict[str, int]:
         entries = read_journal(layout.journal_path, layout.reader_mark) or ()
         _examine_all(layout, entries, found, write=False)
     except ForeignJournalError:
-        # Who may write sets it aside, and says so.
+        # A writer renames it and reports that.
         return {}
     except (OSError, EOFError, JournalVersionError) as error:
         reason = getattr(error, "strerror", None) or str(error)

@@ -17,7 +17,7 @@ def is_torn(tail: bytes, planned: bytes) -> bool:
     """Say whether `tail` is what a crash may leave of `planned`: less of it, or holes in it.
 
     A file system may store the new length and not yet the bytes: such holes read as zeros, which
-    stand in no line of ours.
+    cannot occur in a line that we wrote.
     """
     if len(tail) > len(planned):
         return False
@@ -27,7 +27,7 @@ def is_torn(tail: bytes, planned: bytes) -> bool:
 
 
 def find(fd: int, needle: bytes, start: int = 0) -> int:
-    """Return the first offset, from `start` on, where `needle` stands in the file, or -1."""
+    """Return the first offset, from `start` on, where `needle` occurs in the file, or -1."""
     step = max(_CHUNK, len(needle))
     while True:
         window = files.read_at(fd, step + len(needle) - 1, start)

@@ -211,10 +211,10 @@ class Target:
         )
 
     def cut_point(self) -> int | None:
-        """Return the length to cut the log to, None when nothing of ours is in it.
+        """Return the length to cut the log to, None when it has none of our bytes.
 
         Raises:
-            StuckError: Something of ours is in it, but not at its very end.
+            StuckError: It has our bytes, but not at its end.
         """
         if self._fd is None or not (self._written or self.created):
             return None
@@ -234,7 +234,7 @@ class Target:
         return None
 
     def _check_successor(self) -> None:
-        """See that the file which took the place of ours has nothing of ours in it."""
+        """Check that the file which replaced ours has none of our bytes."""
         try:
             fd = files.open_log(self.path)
         except FileNotFoundError:

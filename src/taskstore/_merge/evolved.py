@@ -65,7 +65,7 @@ def _read(line: Line, shape: Shape) -> Line:
 def _written(
     line: Line | None, sides: Iterable[tuple[Line | None, Line | None]], shape: Shape
 ) -> Line | None:
-    """Return the line to write: that of a side as it stands there, if that is what is meant."""
+    """Return the line to write: the bytes of a side, if that is the result."""
     if line is None or line.deleted:
         return line
     for read, side in sides:

@@ -122,7 +122,7 @@ def _text(three: Three, place: Place, notes: Notes) -> Value | Unsettled:
 
 
 def _extreme(three: Three, *, greatest: bool) -> Value | Unsettled:
-    """Return the greater or the lesser of two values; a missing one, or null, gives way."""
+    """Return the greater or the lesser of two values; a missing one, or null, loses."""
     present = [value for value in three[1:] if value is not None and value != b"null"]
     if len(present) == 1:
         return present[0]

@@ -1,4 +1,4 @@
-"""Which rule settles two changes of a field, and the part of config.toml that says so."""
+"""Which rule decides between two changes of a field, and its part of config.toml."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def one_per_id(
     Args:
         logs: The base and both sides.
         settled: What became of each record.
-        blocks: What stands for a record between whose lines a person is to choose.
+        blocks: The text for a record between whose lines a person must choose.
     """
     base, first, second = (_places(log.lines) for log in logs)
     texts = {

@@ -13,7 +13,7 @@ from taskstore._format.lines import key_spellings, raw_fields
 from taskstore._merge.policies import DEFAULT_POLICY
 
 Value = bytes | None
-"""The JSON text of a value, as it stands in the line; None where the key is missing."""
+"""The JSON text of a value in the line; None if the key is missing."""
 
 Rank = tuple[int, ...]
 """How new a value is: the times, in microseconds, of its object and of those around that."""

@@ -38,13 +38,13 @@ class Mirrors(Registry):
         return MirrorSync(context, connection, rows, unit, prune)
 
     def late(self, context: StoreContext, connection: Connection, rows: Rows) -> list[str]:
-        """Return the collections whose tables were not brought along as their models are now."""
+        """Return the collections whose tables were not compared since their models changed."""
         from taskstore._mirror.projection.sync import late_mirrors
 
         return late_mirrors(context, connection, rows, rows.mirror_states())
 
     def check_logs(self, context: StoreContext, connection: Connection, report: SyncReport) -> None:
-        """Raise MissingLogError where rows stand beside a log that is not theirs."""
+        """Raise MissingLogError if a table has rows and its log is not theirs."""
         from taskstore._mirror.projection.sync import check_synced
 
         check_synced(context, connection, report)

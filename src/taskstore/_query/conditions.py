@@ -280,7 +280,7 @@ class Field:
     def contains(self, value: Any) -> Condition:
         """The field is a string that has `value` in it, or a list that has it as a member.
 
-        Literal and case-sensitive: `%`, `_` and `*` stand for themselves.
+        Literal and case-sensitive: `%`, `_` and `*` have no special meaning.
         """
         return Filter(self, FilterOp.CONTAINS, value)
 

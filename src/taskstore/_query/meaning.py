@@ -44,7 +44,7 @@ class Test(Condition):
         op: EQ, LT, LE, GT, GE, CONTAINS, IN or IS_NONE.
         value: A number, string, list or object; for IN a tuple, all numbers or all strings;
             None for IS_NONE.
-        default: The JSON value that stands for a missing key.
+        default: The JSON value that a missing key counts as.
     """
 
     name: str

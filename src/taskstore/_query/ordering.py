@@ -22,7 +22,7 @@ class Sort:
         name: The field.
         kind: How its JSON is read.
         descending: From the greatest to the least.
-        default: The JSON value that stands for a missing key.
+        default: The JSON value that a missing key counts as.
     """
 
     name: str

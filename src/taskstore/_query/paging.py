@@ -31,7 +31,7 @@ def page_values(sorts: Sequence[Sort], token: object) -> tuple[Scalar | None, ..
     """Return what the record at the end of a page was sorted by.
 
     Raises:
-        InvalidFilterError: The token is none of ours, or was made for another order.
+        InvalidFilterError: The token is not valid, or belongs to another order.
     """
     signature, values = _decoded(token)
     if signature != _signature(sorts):

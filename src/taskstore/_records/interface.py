@@ -20,7 +20,7 @@ class FieldInfo:
     Attributes:
         name: Its name, which is its key in a line.
         type: Its declared type, resolved.
-        default_json: Its default as it stands in JSON; None where it has none, or where a factory
+        default_json: Its default in JSON; None if it has none, or if a factory
             makes a new one each time.
         required: Whether a line must have the key.
     """

@@ -80,7 +80,7 @@ class Shape:
 
     Attributes:
         codecs: The codec of each field, in the order of the class.
-        defaults: How the default of a field stands in JSON, where that is always the same.
+        defaults: The default of a field in JSON, if it is always the same.
         required: The fields without default.
 
     Raises:

@@ -21,7 +21,7 @@ class Claim:
     """A version that a record carries into a write.
 
     Attributes:
-        value: As it stands in the record's line.
+        value: The value in the record's line.
         order_us: The instant, in microseconds since the epoch.
         precision_us: How fine the carrier is: 1000 for integers in milliseconds, else 1.
     """
@@ -48,7 +48,7 @@ def claim_of(value: Any) -> Claim | None:
 
 
 def encode_version(value: Any) -> bytes | None:
-    """Return a record's `updated_at` as it stands in its line, or None where it claims nothing.
+    """Return the `updated_at` in a record's line, or None if it claims nothing.
 
     Raises:
         StructureError: It is not a version.

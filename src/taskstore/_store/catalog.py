@@ -56,7 +56,7 @@ class Catalog:
         return RecordType.of(type_)
 
     def codec_of(self, record: Any, collection: str | None) -> RecordCodec[Any]:
-        """The same for a record that is to be written.
+        """The same for a record to write.
 
         Raises:
             InvalidDeclarationError: Its class is not a record type, or it is a dict and no

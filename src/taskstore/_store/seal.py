@@ -1,7 +1,7 @@
 """The seal of the store's own cache: what shows that this clone made it, and last wrote to it.
 
 A push or an archive can bring a cache that answers with false records, or a write-ahead log that
-puts them over a cache of ours. So two numbers in the file's header follow from the clone's mark.
+copies them over our cache. So two numbers in the file's header follow from the clone's mark.
 And what SQLite leaves of the files is noted beside the mark: the stat of the cache, which changes
 with each checkpoint, and the salts of the write-ahead log, which change when that starts over.
 What does not fit is not opened: the cache is rebuilt from the logs.
@@ -94,7 +94,7 @@ class CacheSeal:
         """Whether the file of a connection has our numbers, and the others are what they were.
 
         SQLite opens the write-ahead log by its name for each connection, so a file that was put
-        there while we use another one would be read with the index of ours.
+        there while we use another one would be read with our index.
 
         Raises:
             sqlite3.Error: It is no database.

@@ -1,6 +1,6 @@
 """The settings of a store, and the part of them that it writes: fields indexed without a type.
 
-Who works without record classes, as the command line does, says so in a file that git carries:
+Tools without record classes, such as the command line, read them from a tracked file:
 
     [indexes]
     plans = ["status", "priority"]

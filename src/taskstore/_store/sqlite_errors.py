@@ -23,8 +23,8 @@ DatabaseErrors = (DBAPIError, sqlite3.Error)
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _UNUSABLE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR}
-# What is said of a file whose tables were dropped or altered, or that was never one of ours. Of
-# any other table it is a slip in somebody's own SQL, for which no cache is to be thrown away.
+# Errors for a file whose tables were dropped or altered, or that was never ours. For
+# any other table it is a mistake in somebody's own SQL, and the cache must stay.
 _FOREIGN = re.compile(
     r"no such table: (?:main\.)?({0})$|table ({0}) (?:already exists|has no column named)".format(
         "|".join((*DEFAULT.table_names, DEFAULT.version_table))
@@ -47,7 +47,7 @@ def is_unusable(error: BaseException) -> bool:
 
 
 def translated(error: BaseException, context: StoreContext) -> TaskstoreError | None:
-    """The error of ours that says what an error of SQLite means for the caller; None for others.
+    """Return our error for an SQLite error, or None if there is none.
 
     Those of the caller's own making, as a constraint that is violated, stay what they are.
     """

@@ -32,7 +32,7 @@ _MISSING = object()
 
 
 class TextError(TaskstoreError, ValueError):
-    """A text that cannot be understood as what it is to be."""
+    """A text that cannot be read as what it should be."""
 
     text: str
 

@@ -82,7 +82,7 @@ def check_logs(context: StoreContext, connection: Connection, report: SyncReport
     """Say that logs are missing, when the rest is synced.
 
     Raises:
-        MissingLogError: Rows stand beside a log that is missing, empty, or another one.
+        MissingLogError: A table has rows, and its log is missing, empty, or another one.
     """
     _port(context).check_logs(context, connection, report)
 

@@ -48,7 +48,7 @@ class SyncUnit(Protocol):
     """The transaction of a sync, as far as the sync knows it.
 
     Attributes:
-        changes: Where it says what is to be undone in a rollback.
+        changes: Where it records what a rollback must undo.
         fingerprints: Of the logs that were read; None for one that is gone.
     """
 
@@ -126,7 +126,7 @@ class Sync:
         return SyncReport(reports, tuple(strays), tuple(self.context.recovered), unfit)
 
     def _evolve(self, limits: Mapping[str, int]) -> dict[str, CollectionReport]:
-        """Read the evolutions, and then anew what the cache holds in another shape."""
+        """Read the evolutions, and then read again what the cache holds in another shape."""
         context, reports = self.context, dict[str, CollectionReport]()
         recorded = self.rows.fingerprints()
         if EVOLUTIONS in recorded or stat_log(context, EVOLUTIONS) is not None:
@@ -200,7 +200,7 @@ class Sync:
         )
 
     def _missing(self, collection: str) -> CollectionReport:
-        """The log says nothing of the rows that stand beside it: all stays as it was."""
+        """The log says nothing about the rows of its table: all stays as it was."""
         self.rows.revert()
         self.unit.fingerprints[collection] = None
         return CollectionReport(collection, "missing", 0, None, None)

@@ -1,6 +1,6 @@
 """What a row of `records` says its line should be.
 
-A `StoredRecord` says some things twice: its id and its version stand in columns and in the line.
+A `StoredRecord` says some things twice: its id and its version are in columns and in the line.
 Written in one place the other follows; written differently in both is an error.
 """
 
@@ -35,7 +35,7 @@ class Draft(NamedTuple):
     """The line that a row asks for.
 
     Attributes:
-        key: Collection and id that it is to have.
+        key: Its collection and id after the flush.
         old_key: Those that it had before; None for a new row.
         fields: The keys of the line with the JSON bytes of their values; without a version.
         claim: The version that the row carries.

@@ -1,7 +1,7 @@
 """How the lines of a transaction come into the log: the port, and the way that SQLite takes.
 
 A transaction ends with the lines of the records that it has changed. What lies between them and
-the log depends on the database: on SQLite they are appended before COMMIT, and taken back if it
+the log depends on the database: on SQLite they are appended before COMMIT, and removed if it
 fails.
 """
 
@@ -95,7 +95,7 @@ class Append:
         try:
             self.driver.rollback()
         finally:
-            # Whatever becomes of the database: the caller is told of a failure.
+            # Whatever happens to the database: the caller sees a failure.
             if self._appended is not None:
                 self._appended.take_back(f"{type(error).__name__}: {error}")
 
@@ -174,7 +174,7 @@ class AppendBeforeCommit:
         commit: Callable[[], None],
         fingerprints: dict[str, Fingerprint | None],
     ) -> Handover:
-        """Return a transaction that is to be appended; see `LogPort`."""
+        """Return a transaction to append; see `LogPort`."""
         shapes = self.context.shapes
         stamped = {name: shapes.of(name).stamped_all(lines, name) for name, lines in batch.items()}
         return Append(self.context, stamped, driver, commit, fingerprints)

@@ -114,7 +114,7 @@ class _Run:
             )
         is_older = draft.claim is not None and _is_older(draft.claim, origin, before)
         if is_older:
-            # A statement says what a row is to be, not what its writer has read.
+            # A statement says what a row becomes, not what its writer has read.
             draft = draft._replace(claim=None)
         new, version = decide(draft, before, origin, self.now_ms, anyway=is_older)
         if new is None:

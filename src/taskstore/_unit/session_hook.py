@@ -269,7 +269,7 @@ def _write(flush: _Flush, row: Any, key: Key, planned: tuple[str, int, int]) -> 
     state: InstanceState[Any] = instance_state(row)
     values = state.dict
     pairs = zip(_COLUMNS, (*key, *planned), strict=True)
-    # To set what is there already costs as much as to set something else.
+    # Setting an equal value costs as much as setting another.
     other = {name: value for name, value in pairs if values.get(name) != value}
     if not other:
         return

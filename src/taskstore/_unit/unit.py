@@ -47,12 +47,12 @@ class Unit:
         claim: What holds the gate for it.
         locked: Whether the database's write lock was taken.
         notes: Of the rows that were changed; None where nothing is noted.
-        planned: The records that a flush is writing as the log is to have them: the line with the
+        planned: The records that a flush is writing, as the log will have them: the line with the
             version in ms and in us, and whether nothing was known of the record before.
         seen: How many rows the connection had changed when its records were last collected.
         marks: How many marks it has left among the notes; see `Notes.mark_records`.
         sessions: Those of the application that take part, and are to learn of stamps.
-        missing: For each mirrored collection that was looked at, how many rows stand beside a
+        missing: For each mirrored collection that was checked, how many rows there are beside a
             log that is not theirs.
         autocommit: Whether it commits what it should not: there is no transaction around it.
         handover: Its way into the log, once that has begun.

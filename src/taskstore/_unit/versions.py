@@ -18,7 +18,7 @@ class Version(NamedTuple):
     """An instant, as the line shows it and as the cache orders it.
 
     Attributes:
-        value: As it stands in the line.
+        value: The value in the line.
         order_us: The instant, in microseconds since the epoch.
         kept: Whether it was carried by the write and is newer than what was stored.
     """

@@ -53,7 +53,7 @@ class Place:
 
 @attrs.frozen
 class Cursor:
-    """A place in each log; logs that are not named are to be read from their beginning."""
+    """A place in each log; logs that are not named are read from the start."""
 
     places: Mapping[str, Place] = attrs.field(factory=dict)
 

@@ -2,7 +2,7 @@
 
 Only what is committed is seen: how long a log is, is asked under the log lock, which a writer holds
 until its transaction's fate is known. A log whose bytes before the cursor are not what they were
-has been rewritten, by git or by a compaction; it is told of, and then read from its beginning.
+has been rewritten, by git or by a compaction. This is reported, and the log is read from the start.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Event:
         updated_at: Its version, as the line has it.
         record: The line's object in today's shape, of a change or a deletion.
         reason: Of a problem or a reset.
-        cursor: What to go on from after this event.
+        cursor: Where to continue after this event.
     """
 
     kind: Kind
@@ -88,7 +88,7 @@ class Follower:
 
     @property
     def cursor(self) -> Cursor:
-        """What to go on from."""
+        """Where to continue."""
         return Cursor(dict(self._places))
 
     def close(self) -> None:
@@ -175,7 +175,7 @@ class Follower:
     def _lines(self, name: str, fd: int, size: int) -> Iterator[Event]:
         start = self._places[name].offset
         for line in split_lines(read_bytes(fd, start, size), start):
-            # A last line without its newline counts as well; half of one will go on.
+            # A last line without its newline counts as well; half of one will be completed.
             if line.ended or _is_record(line.raw):
                 self._advance(name, fd, line)
                 if line.raw is None:

@@ -115,7 +115,7 @@ def complete_field(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 
 def complete_fields(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Return what a list of fields with commas between can go on with; each may have a dash."""
+    """Return how a comma-separated list of fields can continue; each may have a dash."""
     before, comma, last = incomplete.rpartition(",")
     dash = "-" if last.startswith("-") else ""
     names = complete_field(ctx, param, last.removeprefix("-"))

@@ -30,7 +30,7 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar on stderr, on a terminal, for what takes longer than a second.
 
     Yields:
-        What is to be called with how much is done, and how much there is to do.
+        A function to call with how much is done, and how much there is to do.
     """
     if not to_terminal(sys.stderr):
         yield lambda done, total: None

@@ -187,7 +187,7 @@ def opened(
 
     Args:
         path: What --store says; None to look upwards.
-        write: Whether records are to be written.
+        write: Whether records will be written.
         refresh: Whether to read now what is new in the logs.
         warns: Whether to say on stderr that the settings cannot be used, and what recovery could
             not settle.

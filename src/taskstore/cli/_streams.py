@@ -95,7 +95,7 @@ class SafeStream(Stream):
 
 
 def unguarded(stream: TextIO) -> TextIO:
-    """Return a standard stream for text of ours in which values are escaped already.
+    """Return a standard stream for text whose values are escaped already.
 
     It may have what steers a terminal, colours for one.
     """

@@ -1,4 +1,4 @@
-"""`taskstore git`: install Taskstore in a clone, take it out again, and see what is there."""
+"""`taskstore git`: install Taskstore in a clone, uninstall it, and show what is installed."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def command() -> None:
 
 
 def repository_of(directory: Path) -> Repository:
-    """Return the repository that a store lies in.
+    """Return the repository that a store is in.
 
     Raises:
-        Failure: It lies in none, or has a name that git would not know it by.
+        Failure: It is in none, or its name is not the one that git looks for.
     """
     from taskstore._git.repository import Repository
 
@@ -97,7 +97,7 @@ def show_installation(
     as_json: bool,
     facts: Mapping[str, Any] | None = None,
 ) -> None:
-    """Print what an installation has done, and what is left to a person.
+    """Print what an installation did, and what you must do yourself.
 
     Args:
         repository: The clone.

@@ -179,7 +179,7 @@ class ColumnSkippedWarning(UserWarning):
 
 
 class EvolutionSkippedWarning(UserWarning):
-    """A migration could not take the log along, for the database has no table of ours for it."""
+    """A migration could not record its evolution: the database does not have our table for it."""
 
 
 class RecordSkippedWarning(UserWarning):

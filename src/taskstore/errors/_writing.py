@@ -34,7 +34,7 @@ class LogWriteError(TaskstoreError, OSError):
 
 
 class CommitUncertainError(TaskstoreError):
-    """A commit failed after its lines had reached the log, and they could not surely be taken back.
+    """A commit failed after its lines reached the log, and they may still be there.
 
     The next look at the store takes it from the log: as a whole, or not at all. Running it again
     without that look could write it twice.
@@ -46,7 +46,7 @@ class CommitUncertainError(TaskstoreError):
     def __init__(self, *, paths: Sequence[str], reason: str) -> None:
         super().__init__(
             f"the commit failed ({reason}) after its lines were written to {', '.join(paths)}, and "
-            "it is not certain that they were taken back: read the records again before "
+            "it is not certain that they were removed: read the records again before "
             "repeating it",
             paths=tuple(paths),
             reason=reason,
@@ -54,7 +54,7 @@ class CommitUncertainError(TaskstoreError):
 
 
 class MissingLogError(TaskstoreError):
-    """Rows of a mirrored table stand beside a log that is missing, empty, or another one.
+    """A mirrored table has rows, and its log is missing, empty, or another one.
 
     Nothing is written then, and no row is touched: a sync would delete them, and a new log with
     one line would doom the rest.

@@ -72,7 +72,7 @@ def record_triggers(
     target = f"{quoted(schema)}.{quoted(tables.records)}"
     info = cursor.execute(f"PRAGMA {quoted(schema)}.table_info({quoted(tables.records)})")
     if not {row[1] for row in info.fetchall()} >= _COLUMNS:
-        # An older layout, which is to be upgraded.
+        # An older layout, which must be upgraded first.
         return
     # REPLACE fires no trigger for the row that it removes.
     replaced = (

@@ -178,7 +178,7 @@ class Capture:
         columns, unique = unique_keys(cursor, schema, name)
         known = {column.lower() for column in columns}
         if not all(column.lower() in known for column in table.key):
-            # A table that is behind its model: what reads it says so.
+            # The table is older than its model. Reading it raises an error that says so.
             return
         target = f"{quoted(schema)}.{quoted(name)}"
         key = [quoted(column) for column in table.key]

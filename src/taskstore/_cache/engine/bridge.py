@@ -27,13 +27,13 @@ T = TypeVar("T")
 
 
 def driver_of(pooled: Any) -> Any:
-    """Return the driver's connection of one from the pool, or what stands for it in a greenlet."""
+    """Return the driver's connection of one from the pool, or its stand-in in a greenlet."""
     found = pooled.dbapi_connection
     return BridgedConnection(found) if isinstance(found, AdaptedConnection) else found
 
 
 def driver_cursor(connection: Connection) -> Any:
-    """Return a cursor of the driver, or what stands for it in a greenlet."""
+    """Return a cursor of the driver, or its stand-in in a greenlet."""
     pooled = connection.connection
     found: Any = pooled.dbapi_connection
     if isinstance(found, AdaptedConnection):
@@ -245,7 +245,7 @@ async def _finished(connection: Any, call: Callable[[sqlite3.Connection], T]) ->
     if not running:
         # Its thread has ended, or is about to: nobody would take the call.
         raise sqlite3.OperationalError("connection closed")
-    # No task, for those the end of the loop cancels while their threads go on.
+    # Not a task: the end of the loop cancels tasks while their threads still run.
     future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
     queue.put_nowait((future, lambda: call(driver)))
     try:
@@ -262,5 +262,5 @@ async def _ended(future: asyncio.Future[Any]) -> None:
         except asyncio.CancelledError:
             # Cancelled once more: the thread still runs, and the first cancellation is raised.
             continue
-    # What it raised gives way to the cancellation; asyncio is to know that it was seen.
+    # The cancellation replaces what it raised; mark that as seen for asyncio.
     future.exception()

@@ -43,7 +43,7 @@ def watch_forks(engine: Engine, path: str) -> None:
     """Close the idle connections of an engine on a file before each fork of this process.
 
     In a child whose parent was using a connection to that file, connecting raises
-    TransactionOpenError, and so does what is left of the parent's transactions there.
+    TransactionOpenError, and so do the parent's transactions in the child.
     """
     global _watches  # noqa: PLW0603
     path = os.path.realpath(path)

@@ -195,7 +195,7 @@ class GuardedConnection(sqlite3.Connection):
         return sql
 
     def explain(self, sql: str, error: sqlite3.Error) -> None:
-        """Raise what is behind an error of SQLite's, if it is one of a callback of ours.
+        """Raise the cause of an SQLite error, if one of our callbacks raised it.
 
         Raises:
             UntrackedWriteError: The authorizer has refused the statement.
@@ -327,7 +327,7 @@ class GuardedCursor(sqlite3.Cursor):
 
 
 def _statements(script: str) -> Iterator[str]:
-    """Yield the statements of a script; a semicolon may stand in a string or a trigger."""
+    """Yield the statements of a script; a string or a trigger may contain a semicolon."""
     statement = ""
     for piece in script.split(";"):
         statement += f"{piece};"

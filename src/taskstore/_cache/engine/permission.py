@@ -43,7 +43,7 @@ class permitted:  # noqa: N801 - used like a function
     """A block in which a driver's connection may write the protected tables, and nothing is noted.
 
     Args:
-        connection: The driver's connection, or what stands for it.
+        connection: The driver's connection, or its stand-in.
         records: The name of the table of records.
     """
 

@@ -69,7 +69,7 @@ def create_memory_engine(models: Models = DEFAULT) -> Engine:
 
 
 def before_begin(engine: Engine, listener: Callable[[Connection], None]) -> None:
-    """Have a listener called ahead of the BEGIN that is sent by an engine of ours.
+    """Call a listener before one of our engines sends BEGIN.
 
     SQLAlchemy calls these listeners in the order in which they came, whatever `insert` says.
     """

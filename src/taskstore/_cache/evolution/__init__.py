@@ -1,1 +1,1 @@
-"""What the database knows of evolutions, and the Alembic operations that say so."""
+"""The evolutions that a database has applied, and the Alembic operations that state them."""

@@ -14,7 +14,7 @@ _SIGNED = 2**63
 
 
 class State(NamedTuple):
-    """An evolution that the database has behind it, or has taken back.
+    """An evolution that the database has applied or reverted.
 
     Attributes:
         revision: Its revision; empty where the collection has no others.

@@ -228,7 +228,7 @@ class RecordRows(FingerprintRows):
         return self._names(self._indexes)
 
     def contradictions(self, collection: str) -> dict[str, str]:
-        """Return the ids of rows that no write of ours leaves so, and what is wrong with them."""
+        """Return the ids of rows that our writes never leave like this, and what is wrong."""
         found = {
             id: f"updated_at {ms} beside updated_at_us {us}"
             for table in (self._records, self._tombstones)
@@ -313,7 +313,7 @@ class RecordRows(FingerprintRows):
             self._delete(self._mirror_problems, collection, ids)
 
     def mirror_states(self) -> dict[str, str]:
-        """Return the digests of the attributes that mirrored tables were brought along with."""
+        """Return the digests of the attributes with which mirrored tables were last compared."""
         return dict(self._read(f"SELECT collection, digest FROM {self._mirror_states}"))
 
     def set_mirror_state(self, collection: str, digest: str) -> None:

@@ -261,7 +261,7 @@ class MirrorKey(_Mapped):
 
 
 class LogEvolution(_Mapped):
-    """An evolution that this database has behind it, or has taken back.
+    """An evolution that this database has applied or reverted.
 
     Attributes:
         collection: The collection's name.

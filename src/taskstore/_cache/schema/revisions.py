@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 BASE = "base"
-"""Where there is nothing of ours."""
+"""For a database without our tables."""
 
 MIRRORED = "taskstore_mirrors"
 """Under this name a connection of Alembic's knows what is mirrored in its database."""
@@ -45,7 +45,7 @@ def scripts() -> Path:
 def read_revision(connection: Connection, version_table: str) -> str | None:
     """Return the revision that the database says it has; None where it says nothing.
 
-    Several rows, which no program of ours writes, are returned joined by commas.
+    Several rows, which we never write, are returned joined by commas.
     """
     # As text, for a new engine would have to compile it first.
     table = connection.dialect.identifier_preparer.quote(version_table)
@@ -62,7 +62,7 @@ def read_revision(connection: Connection, version_table: str) -> str | None:
 
 
 def detect(connection: Connection, models: Models) -> str | None:
-    """Return the revision whose layout the tables have; None if there are none of ours."""
+    """Return the revision whose layout the tables have; None if none of them is ours."""
     inspector = sa.inspect(connection)
     tables = set(inspector.get_table_names())
     prefix = models.prefix
@@ -93,7 +93,7 @@ def adopt(connection: Connection, models: Models) -> str | None:
     """Stamp a database that has our tables and no revision, as older directories do.
 
     Returns:
-        The revision that the database has now; None where there is nothing of ours.
+        The revision that the database has now; None if it has none of our tables.
     """
     found = read_revision(connection, models.version_table)
     if found is None:
@@ -185,7 +185,7 @@ def _module(directory: Any, revision: str) -> ModuleType:
 
 @contextmanager
 def _running(op: Any, prefix: str) -> Iterator[None]:
-    """Let the scripts' `alembic.op` stand for `op`, and give the former one back."""
+    """Bind the scripts' `alembic.op` to `op`, and restore the former one."""
     import alembic.op
 
     options = op.get_context().opts

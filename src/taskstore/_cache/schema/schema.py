@@ -64,7 +64,7 @@ def _upgrade(connection: Connection, models: Models) -> bool:
     driver = connection.connection.driver_connection
     notes = notes_of(driver, models.record_table)
     if notes is not None and driver is not None:
-        # Triggers that name a table keep SQLite from renaming it; the next begin makes them anew.
+        # Triggers that name a table keep SQLite from renaming it; the next begin recreates them.
         with closing(driver.cursor()) as cursor:
             notes.suspend(cursor)
     with permitted(driver, models.record_table):

@@ -200,7 +200,7 @@ def directed(shape: SortShape, by: ColumnElement[Any]) -> ColumnElement[Any]:
 def following(
     shapes: Sequence[SortShape], models: Models, binds: Sequence[ColumnElement[Any] | None]
 ) -> ColumnElement[bool]:
-    """Return the condition for what comes after given values; None stands for NULL."""
+    """Return the condition for rows after given values; None means NULL."""
     follows: ColumnElement[bool] = false()
     for shape, bind in zip(reversed(shapes), reversed(binds), strict=True):
         by = sort_value(shape, models)

@@ -71,7 +71,7 @@ def answered(
     """
     connection = engine.raw_connection()
     try:
-        # It is never given back: the next one is to be able to write.
+        # It is not returned to the pool: the next user must be able to write.
         connection.detach()
         driver: Any = connection.dbapi_connection
         try:

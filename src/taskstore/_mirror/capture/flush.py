@@ -129,7 +129,7 @@ class MirrorFlush:
                 is_new = mirror.is_translated and None in values
                 old_id = "" if is_new else table.id_as_stored(values)
             except ValueError:
-                # It says so when it is read back.
+                # Reading it back raises the error.
                 old_id = ""
             # A counted row keeps its id under another number.
             if mirror.is_counted or state.committed_state.keys().isdisjoint(mirror.key):

@@ -85,7 +85,7 @@ def _unvouched(
     *,
     existed: bool,
 ) -> int:
-    """How many rows stand beside a log that is not theirs."""
+    """How many rows a table has whose log is not theirs."""
     driver, collection = cursor.connection, table.mirror.collection
     if _is_fresh(context, driver, collection):
         return 0

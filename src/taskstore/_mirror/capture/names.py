@@ -1,4 +1,4 @@
-"""The ids that the numbers in keys of instances stand for."""
+"""The ids that belong to the numbers in keys of instances."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Names:
         self._known: dict[tuple[str, bool], dict[Any, str | None]] = {}
 
     def learn(self, keys: Iterable[tuple[Mirror, Sequence[Any]]]) -> None:
-        """Find what the numbers in some keys stand for."""
+        """Find the ids of the numbers in some keys."""
         self._learn(
             (field.translated, value)
             for mirror, values in keys
@@ -37,7 +37,7 @@ class Names:
         )
 
     def id_for(self, translated: Translated, value: Any) -> Any:
-        """Return the id that a number stands for; what has none is returned as it is."""
+        """Return the id of a number, or the value itself if it has none."""
         self._learn([(translated, value)])
         known = self._known.get((translated.collection, translated.own), {})
         return known.get(value) or value

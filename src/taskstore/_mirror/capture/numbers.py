@@ -40,7 +40,7 @@ class Named(NamedTuple):
 
     Attributes:
         before: What they were before it, by their keys then.
-        after: What they are now, by their keys; None where the keys say so.
+        after: What they are now, by their keys; None if the keys themselves tell.
     """
 
     before: dict[RawKey, str]

@@ -87,7 +87,7 @@ class Reconciler:
         context: The store.
         cursor: Of the driver, in a write transaction.
         unit: Of that transaction.
-        named: The ids of rows, and those that they had, where numbers stand in keys.
+        named: The ids of rows, and their former ids, if their keys have numbers.
         rewriting: Whether to write also lines that have not changed, for a log that is new.
         stamps: The keys of the rows that were stamped since they were last taken, by table.
         telling: Whether anybody is to learn of rows that were stamped.
@@ -271,7 +271,7 @@ class Reconciler:
         """The version of a changed row: that which it has, if it is newer, or a stamp.
 
         Args:
-            batch: Takes the row in if it is to be stamped.
+            batch: Receives the row if it must be stamped.
             mirror: Whose row it is.
             raw: Its key as it is stored.
             row: The row.

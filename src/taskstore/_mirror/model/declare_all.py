@@ -219,7 +219,7 @@ def _form(item: Any) -> Any:
 
 @attrs.define
 class _Found:
-    """What the attributes of a class are to be.
+    """How to treat the attributes of a class.
 
     Attributes:
         out, local: Those that `exclude` and `local` name.

@@ -27,7 +27,7 @@ class Refusal:
     Attributes:
         reason: why.
         option: The option of `mirror_all` that fixes it: "exclude" or "local".
-        value: What is to be listed there.
+        value: What to list there.
     """
 
     reason: str

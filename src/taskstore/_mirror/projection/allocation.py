@@ -63,7 +63,7 @@ class Allocation:
     _missed: dict[str, list[str]] = attrs.field(factory=dict)
 
     def begin(self) -> None:
-        """Give numbers to the rows that are to be, and to what they refer to."""
+        """Assign numbers to the wanted rows, and to the rows that they refer to."""
         counted = {
             mirror.collection: mirror
             for mirror in registry(self.context)

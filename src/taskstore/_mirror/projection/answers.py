@@ -82,7 +82,7 @@ class _Answers:
     keys: KeyRows
 
     def differing(self) -> Iterator[tuple[RawKey, Wish]]:
-        """Yield the rows that were touched and differ from their lines, as they are to be."""
+        """Yield what the touched rows that differ from their lines should be."""
         for table, known in self._touched():
             mirror = table.mirror
             ids = list(known)
@@ -122,7 +122,7 @@ class _Answers:
         return found
 
     def _touched(self) -> Iterator[tuple[StoredRows, dict[str, RawKey]]]:
-        """The rows that were touched, but for those that could not be brought along."""
+        """The rows that were touched, without those that could not be written."""
         for table, touched in self.notes.touched(self.cursor, self.since).items():
             problems = self.rows.problems(table.mirror.collection).keys()
             ids = table.ids_of(self.keys, touched.keys)

@@ -91,7 +91,7 @@ class Projector:
         return refused
 
     def _granted(self, wishes: list[Wish], looked_at: Set[str] = frozenset()) -> dict[Key, str]:
-        """Grant wishes; those for tables that are to be looked at not before the others."""
+        """Apply wanted rows; those of tables that must be checked first come last."""
         self.refused.clear()
         self._parking = Parking(self.connection, self._effects, self._attempt)
         held: list[Wish] = []
@@ -108,7 +108,7 @@ class Projector:
         return {wish.key: self.refused[wish.key] for wish in pending}
 
     def _batches(self, wishes: list[Wish]) -> list[Wish]:
-        """Write what is alike together; return what is left to be tried one by one."""
+        """Write similar rows together; return those to try one by one."""
         left: list[Wish] = []
         for (_, kind, _), group in groupby(wishes, key=_alike):
             some = list(group)
@@ -176,7 +176,7 @@ class Projector:
         return True
 
     def _deferred(self, pending: list[Wish]) -> list[Wish]:
-        """Try what is left together, with foreign keys deferred and unique values parked."""
+        """Try the remaining rows together, with foreign keys deferred and unique values parked."""
         left: list[Wish] = []
         while pending:
             bad: list[Wish] = []
@@ -255,7 +255,7 @@ class Projector:
 
 
 class _RefusedError(Exception):
-    """Ends an attempt whose savepoint is to be undone."""
+    """Ends an attempt; its savepoint is rolled back."""
 
 
 def _row_of(wish: Wish) -> Row:

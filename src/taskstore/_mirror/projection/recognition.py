@@ -105,7 +105,7 @@ class _Recognition:
                     row = self.mirror.decoded(id, raw_fields(stored.line))
                     found[id] = row.number, self._print(row)
                 except ValueError:
-                    # The projection says so.
+                    # The projection reports it.
                     continue
         return found
 

@@ -315,7 +315,7 @@ class MirrorSync:
 def late_mirrors(
     context: StoreContext, connection: Connection, rows: Rows, states: Mapping[str, str]
 ) -> list[str]:
-    """Return the collections whose tables, in some states, were not brought along as they are now.
+    """Return the collections whose tables were not compared since their models changed.
 
     Their models are new or have other attributes, or a store that does not mirror them has written
     to them; or the table is empty where there are records, as one that was dropped and rebuilt.
@@ -346,7 +346,7 @@ def check_synced(context: StoreContext, connection: Connection, report: SyncRepo
     """Say that logs are missing, when the rest is synced.
 
     Raises:
-        MissingLogError: Rows stand beside a log that is missing, empty, or another one.
+        MissingLogError: A table has rows, and its log is missing, empty, or another one.
     """
     for found in report:
         if found.action == "missing":

@@ -16,7 +16,7 @@ class Wish:
     Attributes:
         mirror: Whose row it is.
         id: Its id.
-        row: What it is to be; None for no row.
+        row: What it should be; None for no row.
         current: What it is; None for no row.
     """
 
@@ -32,7 +32,7 @@ class Wish:
 
     @property
     def shape(self) -> Shape:
-        """The shape of the row that is to be, or of the one that goes."""
+        """The shape of the wanted row, or of the one to delete."""
         row = self.row or self.current
         assert row is not None
         return row.shape

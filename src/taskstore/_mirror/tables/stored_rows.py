@@ -71,7 +71,7 @@ class StoredRows:
     has_references: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        # What a number stands for is an id, which is read and bound as it is.
+        # The id of a number is read and bound as it is.
         types = [
             field.column.type if field.translated is None else NullType()
             for field in self.mirror.key_fields
@@ -89,7 +89,7 @@ class StoredRows:
         self._is_plain = {*self._readers, *self._binders} == {None} and kinds <= {"str", "int"}
 
     def translated(self, keys: KeyRows, raws: Collection[RawKey]) -> dict[RawKey, RawKey]:
-        """Return keys with ids in place of numbers; None stands for a number that has no id.
+        """Return keys with ids in place of numbers; None means a number that has no id.
 
         Args:
             keys: In the transaction that is meant.
@@ -132,7 +132,7 @@ class StoredRows:
         return tuple(parts)
 
     def id_of(self, raw: RawKey) -> str:
-        """Return the id of a row by its key, in which ids stand for numbers.
+        """Return the id of a row by its key, with ids in place of numbers.
 
         Raises:
             ValueError: Its key makes none. The message is the reason alone.

@@ -87,7 +87,7 @@ def reinsert_row(
     Args:
         connection: To write to.
         mirror: Whose row it is.
-        row: What it is to be.
+        row: What it should be.
         removed: What it was, by the names of all columns; what `row` does not name is kept.
     """
     [source] = row.shape.tables
