@@ -23,7 +23,7 @@ class FieldBlame:
         field: The name of the field.
         value: Its value.
         updated_at: The version of the record that first had it.
-        commit: The id of the commit that brought this version; None where none did, as for a
+        commit: The id of the commit that brought this version; None if none did, as for a
             change that is not committed.
         author: The commit's author.
         time: The time of the commit, in RFC 3339.

@@ -31,7 +31,7 @@ _REMEDY_ASYNC = (
 
 
 def layout_of(path: str | os.PathLike[str]) -> Layout:
-    """The store directory of a path; absolute, for the working directory may change."""
+    """The store directory of a path; absolute, because the working directory may change."""
     name = os.fspath(path)
     try:
         if not name or "\0" in name:

@@ -54,7 +54,7 @@ class RecordChange:
     Attributes:
         id: The record.
         kind: "created", "changed" or "deleted".
-        updated_at: The version afterwards; None where the record is gone without a tombstone.
+        updated_at: The version afterwards; None if the record is gone without a tombstone.
         fields: What differs, `updated_at` left out; of a deleted record nothing.
     """
 
@@ -95,7 +95,7 @@ def compare_records(
 
     Args:
         id: The record.
-        old: The line before, None where there was none.
+        old: The line before, None if there was none.
         new: The line after.
         shape: In which shape they are compared.
     """

@@ -172,7 +172,7 @@ def _merged(repository: Repository, log: Unmerged, path: Path) -> Merged | None:
 
 
 def _read(path: Path) -> bytes | None:
-    """Return a log as it is; None where it is none, or has an overlong line: a person decides."""
+    """Return a log as it is; None if it is none, or has an overlong line: a person decides."""
     try:
         fd = open_log(path)
     except FileNotFoundError:

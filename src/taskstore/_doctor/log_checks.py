@@ -59,7 +59,7 @@ _TABLE = Path("/proc/locks")
 
 
 def holder(file: Path | int) -> str | None:
-    """Return the process that has a file locked, as text; None where that cannot be known.
+    """Return the process that has a file locked, as text; None if that cannot be known.
 
     Args:
         file: Its path, or its descriptor.

@@ -132,7 +132,7 @@ class Shape:
             signature: That of the other shape.
 
         Returns:
-            The line; None where it cannot be brought to this shape.
+            The line; None if it cannot be brought to this shape.
         """
         stamp = signature[_DIGEST + 1 :]
         if stamp:

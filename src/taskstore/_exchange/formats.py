@@ -47,7 +47,7 @@ class Item:
 
     Attributes:
         place: The number of its line, or of the element in a JSON array, from 1.
-        record: Its fields; None where it is none.
+        record: Its fields; None if it is none.
         reason: Why it is none.
     """
 

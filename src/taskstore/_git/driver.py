@@ -61,7 +61,7 @@ def take_out(repository: Repository, name: str, before: str | None = None) -> bo
     Args:
         repository: The clone.
         name: The setting.
-        before: What ours took the place of; None where it took none.
+        before: What ours took the place of; None if it took none.
 
     Returns:
         Whether there was one.

@@ -56,7 +56,7 @@ def peek(path: Path) -> bytes | None:
     """Return the bytes of a file, or of what a link leads to, to look for words in them.
 
     Returns:
-        None where there is nothing; no bytes where it cannot be read, is not a regular file, or has
+        None if there is nothing; no bytes where it cannot be read, is not a regular file, or has
         more than FILE_BYTES.
     """
     if not os.path.lexists(path):

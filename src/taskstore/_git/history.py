@@ -47,7 +47,7 @@ class Version:
         order_us: The same in microseconds since the epoch, by which a replay orders.
         deleted: Whether it is a tombstone.
         line: Its number in the log, from 1; None if the log does not have it any more.
-        commit: The commit that brought it; None where git knows of none.
+        commit: The commit that brought it; None if git knows of none.
         before: The line that it changed: the newest one that its commit could know.
         sources: Where in the list those are that it was made from: the one before it in the same
             commit, or the newest that each parent of its commit has.

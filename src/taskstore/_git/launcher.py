@@ -96,7 +96,7 @@ def write(common_dir: Path) -> bool:
 
 
 def interpreter(common_dir: Path) -> str | None:
-    """Return the Python interpreter that the script of a clone names; None where it has none."""
+    """Return the Python interpreter that the script of a clone names; None if it has none."""
     data = files.read(path_in(common_dir))
     found = None if data is None else re.search(rb"(?ms)^python=(.*?)^kind=", data)
     if found is None:

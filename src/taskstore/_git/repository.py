@@ -25,7 +25,7 @@ _HARMLESS = (stat.S_IFREG, stat.S_IFDIR)
 
 _GIT = ".git"
 _REFUSED_BARE = "safe.bareRepository"
-# A bare repository is refused as one, for it may have come with a clone.
+# A bare repository is refused, because it may have come with a clone.
 _NO_WORK_TREE = ("not a git repository", "a work tree", _REFUSED_BARE)
 
 
@@ -213,7 +213,7 @@ class Repository:
 
 
 def _real_place(path: Path) -> Path:
-    """Return a path without links, but for its last name: what that leads to is not meant."""
+    """Return a path without links, except in its last name, which is not followed."""
     if path.name in ("", ".."):
         return path.resolve()
     return path.parent.resolve() / path.name

@@ -31,9 +31,9 @@ class Status:
         store_lines: Our lines in the store's own file of attributes.
         clone_lines: Our lines in the clone's.
         settings: The settings that do not hold in this clone, with what holds instead.
-        python: The interpreter that git runs Taskstore with; None where none is named.
+        python: The interpreter that git runs Taskstore with; None if none is named.
         hooks: For each hook that we need, whether git runs our lines.
-        hooks_dir: The directory from which git takes hooks; None where hooks are switched off.
+        hooks_dir: The directory from which git takes hooks; None if hooks are switched off.
         owner: The tool that owns the hooks, if one does.
     """
 

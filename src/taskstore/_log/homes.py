@@ -105,7 +105,7 @@ def _state_home() -> Path | None:
 
 
 def _git_directory(directory: Path) -> tuple[Path | None, Path | None]:
-    """Return the git directory of the nearest work tree and its top; None where it is not ours."""
+    """Return the git directory of the nearest work tree and its top; None if it is not ours."""
     for top in directory.parents:
         name = os.path.join(top, ".git")
         try:

@@ -150,7 +150,7 @@ def is_live(path: Path) -> bool:
 
 
 def read_journal(path: Path, mark: Mark) -> tuple[JournalEntry, ...] | None:
-    """Return what was planned, or None where there is no journal, or a torn one.
+    """Return what was planned, or None if there is no journal, or a torn one.
 
     Args:
         path: The journal.

@@ -208,7 +208,7 @@ class Layout:
         self._complete_ignore()
 
     def check_version(self) -> int | None:
-        """Return the directory's version, None where it has no version file.
+        """Return the directory's version, None if it has no version file.
 
         Raises:
             StoreVersionError: It is greater than ours, or none that we know.

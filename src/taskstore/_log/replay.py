@@ -154,7 +154,7 @@ def replay(
         collection: Its collection.
         path: Its path, for the problems.
         start: Where to begin, in bytes: 0, or just after a newline.
-        digest: Of the bytes before `start`, to be carried forward; None where nobody asks for it.
+        digest: Of the bytes before `start`, to be carried forward; None if it is not needed.
         first_line: Lines before `start`.
         problems_before: Problems among those.
         limit: Where to stop, in bytes from the start of the file; None for its end.

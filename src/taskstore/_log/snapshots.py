@@ -141,7 +141,7 @@ def snapshot(store: Layout, key: str, fill: Fill, *, keep: bool) -> Snapshot:
 
 
 def _used(folder: Path) -> int | None:
-    """Return an open file that says that a copy is in use; None where there is no copy."""
+    """Return an open file that says that a copy is in use; None if there is no copy."""
     while True:
         try:
             fd = files.open_file(folder / _USED, os.O_RDWR)

@@ -130,7 +130,7 @@ class Mark:
 
 
 def _read(home: Home) -> bytes | None:
-    """Return the secret that a directory keeps; None where it has none, or one that was copied.
+    """Return the secret that a directory keeps; None if it has none, or one that was copied.
 
     The file states which one it is, so that the copy of a git directory, or one from an archive,
     has a mark of its own. The device is not stated: its number may change when the machine starts

@@ -146,7 +146,7 @@ Merge = Callable[[Three, Place, Notes], Value]
 
 
 def merge_lists(three: Three, place: Place, notes: Notes, merge: Merge) -> Value:
-    """Merge two lists as sets, or return None where an element is there twice.
+    """Merge two lists as sets, or return None if an element is there twice.
 
     What either side added stays, and what either removed is gone; under the policy `union`, what
     one side still has stays as well. Objects with an `id` are the same element when that is the

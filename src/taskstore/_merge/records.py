@@ -26,7 +26,7 @@ class Settled(NamedTuple):
     """A record after the merge.
 
     Attributes:
-        line: Its line; None where it is gone without a tombstone.
+        line: Its line; None if it is gone without a tombstone.
         clashes: The changes that could not both be kept.
         variants: The two lines between which a person is to choose, if one is to.
     """
@@ -47,8 +47,8 @@ def merge_record(
     """Settle one record.
 
     Args:
-        base: The line that counted before both changes; None where there was none.
-        first: One side's; None where it removed the line or never had one.
+        base: The line that counted before both changes; None if there was none.
+        first: One side's; None if it removed the line or never had one.
         second: The other's.
         policies: The policies of the fields.
         may_go_back: Whether a time that one side set back may stay so, which it may where no

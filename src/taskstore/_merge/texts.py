@@ -28,7 +28,7 @@ def merge_text(base: str, first: str, second: str, *, newer: int | None) -> tupl
         base: The text before both changes.
         first: One side's.
         second: The other's.
-        newer: Which side is newer, 0 or 1; None where neither is, and the lines themselves decide.
+        newer: Which side is newer, 0 or 1; None if neither is, and the lines themselves decide.
 
     Returns:
         The merged text, and whether each change is in it; None for a text of too many lines.

@@ -130,7 +130,7 @@ class Conflict:
     Attributes:
         id: The record's id.
         field: The field, such as `status` or `meta.owner`; empty for the whole line.
-        ours: Our value as JSON; None where it is missing.
+        ours: Our value as JSON; None if it is missing.
         theirs: Their value.
         taken: Whose is in the result: "ours" or "theirs".
         reason: Why.

@@ -164,7 +164,7 @@ class Place:
 
     @property
     def newer(self) -> int | None:
-        """The side that is newer, 0 or 1; None where neither is."""
+        """The side that is newer, 0 or 1; None if neither is."""
         first, second = self.ranks
         return None if first == second else int(second > first)
 

@@ -43,7 +43,7 @@ _LONG_INTEGER = re.compile(rb"[0-9]{309}")
 
 
 def native_decoder(hint: Hint) -> msgspec.json.Decoder[Any] | None:
-    """Return msgspec's decoder for a type, or None where it has none or means something else."""
+    """Return msgspec's decoder for a type, or None if it has none or means something else."""
     if not is_native(hint):
         return None
     try:

@@ -67,7 +67,7 @@ class IndexValue(NamedTuple):
 
 
 def index_type(hint: Hint) -> str | None:
-    """Return the index type of a declared type, or None where it cannot be indexed.
+    """Return the index type of a declared type, or None if it cannot be indexed.
 
     Enums and literals count as their values; `| None` may be added to all.
     """
@@ -97,7 +97,7 @@ def not_indexable(hint: Hint) -> str:
 
 
 def index_value(field: IndexField, present: bool, value: Any) -> IndexValue | None:
-    """Return the index row of a field, or None where it gets no row.
+    """Return the index row of a field, or None if it gets no row.
 
     The JSON value decides the column: text, integers of 64 bits, booleans, and other numbers as
     reals; null, arrays and objects have no row. Only "datetime" and "uuid" look further: a time is

@@ -58,7 +58,7 @@ class RecordCodec(Protocol[T]):
         ...
 
     def quick_line(self, record: T, updated_at: int | str) -> bytes | None:
-        """Return the line of a new record at once, None where `encode` has to look closer."""
+        """Return the line of a new record at once, None if `encode` has to look closer."""
         ...
 
     def id_of(self, record: T) -> str:

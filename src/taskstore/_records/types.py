@@ -229,7 +229,7 @@ class RecordType(Generic[T]):
             updated_at: What the line's `updated_at` is to say.
 
         Returns:
-            None where `encode` has to look closer, or has something to complain of.
+            None if `encode` has to look closer, or finds a fault.
         """
         return self._quick.of(record, updated_at)
 

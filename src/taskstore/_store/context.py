@@ -30,7 +30,7 @@ class StoreContext(LogContext):
         refresh: Whether a unit of work first looks whether the logs have changed.
         migrate: Whether the schema may be upgraded.
         create: Whether the directory may be made, also when it vanishes later.
-        seal: That of the store's own cache file; None where the cache is elsewhere.
+        seal: That of the store's own cache file; None if the cache is elsewhere.
         closed: Whether the store was closed.
         on_close: Called when the store is closed.
     """

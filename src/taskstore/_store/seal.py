@@ -57,7 +57,7 @@ class CacheSeal:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        # As text, for a Path takes longer than the stat.
+        # As text, because a Path takes longer than the stat.
         self._cache = os.fspath(layout.cache_path)
         self._noted: _Left | None = None
         self._wal: int | None = None
@@ -214,7 +214,7 @@ _USUAL = (None, stat.S_IFREG)
 
 
 def _kind(name: str) -> int | None:
-    """Return what has a name, as `stat.S_IFMT` tells; None where it is free."""
+    """Return what has a name, as `stat.S_IFMT` tells; None if it is free."""
     try:
         return stat.S_IFMT(os.lstat(name).st_mode)
     except (FileNotFoundError, NotADirectoryError):

@@ -125,7 +125,7 @@ class CacheFile:
         self.close()
 
     def rebuild(self) -> None:
-        """Rebuild the cache, for it turned out to be unusable while it was used."""
+        """Rebuild the cache, which turned out to be unusable while it was used."""
         if self._context.seal is None:
             raise CacheError(self._context.layout.cache_path, reason="it is damaged")
         self._context.gate.run(self._context.lock_timeout, self._remove_unless_replaced)

@@ -35,7 +35,7 @@ class Difference:
 
     Attributes:
         collection: The collection.
-        id: The record; None where the collection's fingerprint is meant.
+        id: The record; None if the collection's fingerprint is meant.
         kind: "missing" (in the log only), "extra" (in the cache only), "different", "index",
             "fingerprint" or "row" (a mirrored table says otherwise than the cache).
         log: What the log says.

@@ -64,7 +64,7 @@ class _Capturing(Protocol):
 
 
 def row_capture(context: StoreContext, engine: Engine) -> RowCapture | None:
-    """Return what captures mirrored rows on an engine; None where nothing is mirrored."""
+    """Return what captures mirrored rows on an engine; None if nothing is mirrored."""
     if not context.mirrors:
         return None
     return cast("_Capturing", context.mirrors).capture(context, engine)

@@ -46,7 +46,7 @@ class EngineCapture:
         engine: The engine.
 
     Attributes:
-        mirrors: What collects mirrored rows; None where nothing is mirrored.
+        mirrors: What collects mirrored rows; None if nothing is mirrored.
     """
 
     def __init__(self, context: StoreContext, engine: Engine) -> None:

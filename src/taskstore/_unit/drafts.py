@@ -103,7 +103,7 @@ class Decision(NamedTuple):
     """What becomes of a row.
 
     Attributes:
-        line: Its line; None where it asks for nothing that is not stored.
+        line: Its line; None if it asks for nothing that is not stored.
         version: The version of that line.
     """
 

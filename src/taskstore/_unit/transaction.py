@@ -86,7 +86,7 @@ class TransactionHook:
         for name in _WRAPPED:
             self._originals[name] = getattr(dialect, name)
             setattr(dialect, name, getattr(self, f"_{name}"))
-        # Who waits for the gate must not hold a database lock yet.
+        # Never wait for the gate while holding a database lock.
         before_begin(self.engine, self._begin)
         for name in _EVENTS[1:]:
             event.listen(self.engine, name, getattr(self, f"_{name}"))

@@ -46,7 +46,7 @@ class Unit:
         owner: Who began it through the gate.
         claim: What holds the gate for it.
         locked: Whether the database's write lock was taken.
-        notes: Of the rows that were changed; None where nothing is noted.
+        notes: Of the rows that were changed; None if nothing is noted.
         planned: The records that a flush is writing, as the log will have them: the line with the
             version in ms and in us, and whether nothing was known of the record before.
         seen: How many rows the connection had changed when its records were last collected.

@@ -34,7 +34,7 @@ class _Write(NamedTuple):
 
     Attributes:
         id: The record's.
-        line: The line; None where nothing changes.
+        line: The line; None if nothing changes.
         version: The record's from now on.
         born: Whether the cache had nothing of the id, no tombstone either.
     """

@@ -90,7 +90,7 @@ def new_option(command: F) -> F:
 
 
 def columns_of(store: Readable, collection: str, text: str | None) -> list[str] | None:
-    """Return the columns that --columns names; None where it was not given.
+    """Return the columns that --columns names; None if it was not given.
 
     Raises:
         UnknownFieldError: No record has one of them.
@@ -105,7 +105,7 @@ def columns_of(store: Readable, collection: str, text: str | None) -> list[str] 
 
 
 def sorts_of(store: Readable, collection: str, texts: Sequence[str]) -> list[str] | None:
-    """Return the order that --sort names; None where it was not given.
+    """Return the order that --sort names; None if it was not given.
 
     Raises:
         UnknownFieldError: No record has one of the fields.

@@ -29,7 +29,7 @@ FORMATS = ("table", "csv", "tsv", "json", "nl")
 def format_option(function: Callable[P, R]) -> Callable[..., R]:
     """Give a command --format, and --json for short, as its argument `format`.
 
-    It is None where none was given: a table on a terminal, and in a pipe lines with tabs.
+    It is None if none was given: a table on a terminal, and in a pipe lines with tabs.
     """
 
     @functools.wraps(function)

@@ -42,7 +42,7 @@ def waits_told(layout: Layout) -> Iterator[None]:
 def _holder(layout: Layout, fd: int) -> str:
     from taskstore._doctor.log_checks import holder
 
-    # Whoever has the turn waits as well, for the one who has the gate.
+    # The holder of the turn waits too, for the holder of the gate.
     at_gate = holder(layout.gate_path) if _is_file(fd, layout.turn_path) else None
     return at_gate or holder(fd) or "another process"
 

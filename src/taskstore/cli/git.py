@@ -297,7 +297,7 @@ def _refresh(repository: Repository) -> None:
     from taskstore.errors import TaskstoreError
 
     for directory in repository.stores():
-        # Who has no cache has no use for one; the first open makes it.
+        # Without a cache there is nothing to update; the first open makes one.
         if not Layout(directory).cache_path.exists():
             continue
         try:

@@ -78,7 +78,7 @@ class Notes:
     def renew(self, cursor: Any) -> bool:
         """Make the triggers that are not there, where the schema has changed; return whether.
 
-        Not in a transaction, but for the first time: it would fix what that can see of the
+        Not in a transaction, except the first time: it would fix what that can see of the
         database.
         """
         if self.is_current(cursor):

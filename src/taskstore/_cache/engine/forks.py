@@ -24,7 +24,7 @@ from taskstore.errors import TransactionOpenError
 
 
 class Releasable(Protocol):
-    """Who keeps connections of an engine out of its pool."""
+    """The owner of connections that stay out of an engine's pool."""
 
     def release(self) -> None:
         """Close those that are idle."""

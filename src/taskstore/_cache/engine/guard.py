@@ -184,7 +184,7 @@ class GuardedConnection(sqlite3.Connection):
             self._refuse_inherited()
         self._is_noted = False
         if self.permits:
-            # In front, for what stands behind a CREATE INDEX would be kept in the schema.
+            # In front, because text after a CREATE INDEX would be kept in the schema.
             sql = f"{_MARK} {sql}"
         else:
             # Taking one mark away may leave another, made of what stood on both sides of it.

@@ -35,7 +35,7 @@ class FingerprintRows(IndexRows):
     """The tables `sync_metadata` and `log_evolutions`."""
 
     def fingerprint(self, collection: str) -> Fingerprint | None:
-        """Return what was recorded of a collection's log; None where nothing can be relied on."""
+        """Return what was recorded of a collection's log; None if nothing can be relied on."""
         rows = self._read(
             f"SELECT {_FINGERPRINT} FROM {self._metadata} WHERE collection = ?", (collection,)
         )

@@ -15,7 +15,7 @@ CHUNK_ROWS = 1000
 """How many rows are held in memory at a time, at most."""
 
 CHUNK_BYTES = 8 * 1024 * 1024
-"""How many characters of lines are held in memory at a time, but for a single longer line."""
+"""How many characters of lines are held in memory at a time, except for a single longer line."""
 
 _IDS_PER_SELECT = 200
 

@@ -43,11 +43,11 @@ def scripts() -> Path:
 
 
 def read_revision(connection: Connection, version_table: str) -> str | None:
-    """Return the revision that the database says it has; None where it says nothing.
+    """Return the revision that the database says it has; None if it says nothing.
 
     Several rows, which we never write, are returned joined by commas.
     """
-    # As text, for a new engine would have to compile it first.
+    # As text, because a new engine would have to compile it first.
     table = connection.dialect.identifier_preparer.quote(version_table)
     if connection.dialect.name != "sqlite" and not sa.inspect(connection).has_table(version_table):
         # Elsewhere a failed SELECT would end the transaction.

@@ -20,7 +20,7 @@ _upgrading = threading.Lock()
 
 
 def current_revision(connection: Connection, models: Models = DEFAULT) -> str | None:
-    """Return the schema's revision with one SELECT; None where the database names none."""
+    """Return the schema's revision with one SELECT; None if the database names none."""
     return read_revision(connection, models.version_table)
 
 

@@ -44,7 +44,7 @@ class _Row(NamedTuple):
         mirror: Whose row it is.
         shape: Its class.
         old_id: Its id in the database; None for a new row.
-        new_id: The id that it will have; None where the database is to say.
+        new_id: The id that it will have; None if the database decides.
     """
 
     state: InstanceState[Any]
@@ -193,7 +193,7 @@ def _old_key(state: InstanceState[Any], mirror: Mirror) -> list[Any]:
 
 
 def _given_id(state: InstanceState[Any], table: StoredRows, names: Names) -> str | None:
-    """The id that a row will have; None where the database or a default is to say."""
+    """The id that a row will have; None if the database or a default decides."""
     mirror = table.mirror
     if mirror.is_counted:
         return None
@@ -261,7 +261,7 @@ def _stamp_plainly(
 
 
 def _is_changed(state: InstanceState[Any], mirror: Mirror, shape: Shape) -> bool | None:
-    """Whether a row that is there was changed in what its line has; None where the line tells."""
+    """Whether an existing row was changed in what its line has; None if the line tells."""
     known: bool | None = False
     values = state.dict
     for name, old in state.committed_state.items():

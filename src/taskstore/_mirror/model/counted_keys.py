@@ -36,7 +36,7 @@ def random_number() -> int:
 
 
 def counted_key(table: Any) -> Column[Any] | None:
-    """Return the primary key that the database numbers; None where it does not."""
+    """Return the primary key that the database numbers; None if it does not."""
     column: Column[Any] | None = next(iter(table.primary_key.columns), None)
     if column is None or len(table.primary_key.columns) > 1:
         return None
@@ -167,7 +167,7 @@ class Numbers:
         return None
 
     def own(self, column: Column[Any]) -> Translated | None:
-        """Return how a counted key becomes an id; None where no rows refer to it."""
+        """Return how a counted key becomes an id; None if no rows refer to it."""
         collection = self._collections.get(column)
         if collection not in self.referred:
             return None

@@ -131,7 +131,7 @@ class Row:
         shape: Its class.
         values: Its values by attribute, without the version.
         version: The value of its version column; None if there is none.
-        number: The key that its database counted, or that of its first one; None where none does.
+        number: The key that its database counted, or that of its first one; None if none does.
         flaw: Why it cannot be read, and has the values of its key alone; "" if it can.
     """
 
@@ -168,8 +168,8 @@ class Mirror:
         collection: The collection of its lines.
         shapes: Of the base first, then of its subclasses.
         key: The attributes whose values make the id.
-        version: The attribute that holds the version; None where only the log has it.
-        discriminator: The attribute that tells the subclasses apart; None where none are.
+        version: The attribute that holds the version; None if only the log has it.
+        discriminator: The attribute that tells the subclasses apart; None if none are.
         number: The counted key that stays out of its lines, where other rows refer to it.
         merge: Merge policies by attribute.
         local: The attributes whose foreign keys may lead out of the log.

@@ -163,7 +163,7 @@ def _fixed(one: Declared, error: InvalidDeclarationError) -> tuple[Refusal, Decl
 
 
 def line_keys(mirror: Mirror) -> list[str]:
-    """Return the keys of a model's lines, but for the id."""
+    """Return the keys of a model's lines, without the id."""
     fields = (field for shape in mirror.shapes for field in shape.fields.values())
     keys = [field.key for field in fields if field.key != "id" and not field.is_own]
     return list(dict.fromkeys([*keys, *([NUMBER] if mirror.is_counted else []), "updated_at"]))

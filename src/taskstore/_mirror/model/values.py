@@ -91,7 +91,7 @@ class Codec:
         plain: The type whose values, as a database gives them, need no further look; None for
             none.
         is_own: Whether the application's own type makes them.
-        spare: Encodes values that JSON lacks; None where there is no way.
+        spare: Encodes values that JSON lacks; None if there is no way.
     """
 
     encode: Callable[[Any], Any]
@@ -176,7 +176,7 @@ class Codec:
 
 
 def codec_for(type_: types.TypeEngine[Any], dialect: Dialect) -> Codec | None:
-    """Return how a type's values travel; None where they cannot."""
+    """Return how a type's values travel; None if they cannot."""
     type_ = variant_of(type_, dialect.name)
     for kind, make in _MAKERS:
         if isinstance(type_, kind):

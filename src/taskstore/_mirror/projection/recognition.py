@@ -34,7 +34,7 @@ from taskstore.errors import InvalidRecordError
 _AT_ONCE = 200
 
 Print = tuple[Any, ...]
-"""What a row holds, but for its key and its version."""
+"""What a row holds, without its key and its version."""
 
 
 def recognise(
