@@ -24,7 +24,7 @@ _SECTIONS: Mapping[str, Mapping[str, str]] = {
         "add": "Add a record.",
         "set": "Change fields of a record.",
         "delete": "Delete records.",
-        "history": "Show every version of a record.",
+        "history": "Show every version of a record, as a table.",
         "blame": "Show who last changed each field of a record.",
         "restore": "Bring a record back as it was.",
         "watch": "Print changes as they are committed.",

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import click
 
-from taskstore.cli._arguments import collection_argument, not_found
+from taskstore.cli._arguments import collection_argument
 from taskstore.cli._completion import complete_id
 from taskstore.cli._formats import format_option, is_json, write_items, write_rows
 from taskstore.cli._output import moment, to_terminal
-from taskstore.cli._store import check_collection, uses_store
-
-if TYPE_CHECKING:
-    from taskstore._api.store import Store
-
+from taskstore.cli._store import locate, store_option
 
 _LONG = 60
 
@@ -24,49 +21,50 @@ _LONG = 60
 @collection_argument
 @click.argument("id", shell_complete=complete_id)
 @format_option
-@uses_store()
-def command(store: Store, collection: str, id: str, *, format: str | None) -> None:
-    """Show every version of the record ID that the log of COLLECTION has, oldest first.
+@store_option
+def command(store_path: Path | None, collection: str, id: str, *, format: str | None) -> None:
+    """Show every version of the record ID of COLLECTION as a table, oldest first.
 
-    Each line of output names the fields that changed since the version before. Versions that lost
-    to a newer one are included. `compact` removes all but the newest version; `taskstore log` also
-    looks in git.
+    Each line names the fields that differ from the version before it. It is what
+    `taskstore log COLLECTION ID` shows.
 
-    Exit status: 0; 1 if the log has no line of that id.
+    Exit status: 0; 1 there is no such record, and never was.
 
     \b
     Examples:
       taskstore history plans plan-001
       taskstore history plans plan-001 --json | jq '.[-1].record'
     """
-    check_collection(store, collection)
-    versions = store.history(collection, id)
-    if not versions:
-        not_found(store, collection, id)
+    import attrs
+
+    from taskstore.cli.log import find_versions
+
     before: dict[str, Any] = {}
     found: list[dict[str, Any]] = []
-    for version in versions:
+    for version, _, data in find_versions(locate(store_path), id, collection)[collection]:
         found.append(
             {
                 "line": version.line,
                 "updated_at": version.updated_at,
                 "deleted": version.deleted,
-                "changed": [] if version.deleted else _changed(before, version.data),
-                "record": None if version.deleted else version.data,
+                "changed": [] if version.deleted else _changed(before, data),
+                "record": None if version.deleted else data,
+                "commit": None if version.commit is None else attrs.asdict(version.commit),
             }
         )
-        before = {} if version.deleted else version.data
+        before = {} if version.deleted else data
     if is_json(format):
         write_items(found, format, indent=True)
         return
     people = to_terminal() or format == "table"
     write_rows(
-        ("line", "time", "change"),
+        ("line", "time", "change", "commit"),
         [
             (
                 item["line"],
                 moment(item["updated_at"]) if people else item["updated_at"],
                 "deleted" if item["deleted"] else _said(item["changed"], item["record"]),
+                None if item["commit"] is None else item["commit"]["id"][:10],
             )
             for item in found
         ],

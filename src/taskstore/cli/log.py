@@ -23,31 +23,38 @@ Told = list[tuple["Version", "RecordChange | None", "dict[str, Any]"]]
 
 
 @click.command("log")
-@click.argument("id", shell_complete=complete_id)
+@click.argument(
+    "words", metavar="[COLLECTION] ID", nargs=-1, required=True, shell_complete=complete_id
+)
 @click.option(
     "--collection",
     metavar="NAME",
     shell_complete=complete_collection,
-    help="Look in this collection only.",
+    help="The same as COLLECTION.",
 )
 @json_option
 @store_option
-def command(store_path: Path | None, id: str, collection: str | None, as_json: bool) -> None:
+def command(
+    store_path: Path | None, words: tuple[str, ...], collection: str | None, as_json: bool
+) -> None:
     """Show every version of a record, oldest first: when, what changed, and which commit.
 
     Versions that the log no longer has, because it was compacted or rewritten, come from git's
-    history.
+    history. Without COLLECTION, all collections are searched. `taskstore history` shows the same
+    as a table.
 
     Exit status: 0; 1 there is no such record, and never was; 3 no store.
 
     \b
-    Example:
+    Examples:
       taskstore log plan-001
+      taskstore log plans plan-001
     """
+    *named, id = words
+    if len(named) + (collection is not None) > 1:
+        raise click.UsageError("Give one COLLECTION at most, and one ID.")
     directory = locate(store_path)
-    found = _found(directory, id, collection)
-    if not found:
-        raise Failure(_missing(directory, id, collection))
+    found = find_versions(directory, id, named[0] if named else collection)
     if as_json:
         write_json([_as_json(name, told) for name, told in found.items()])
         return
@@ -58,7 +65,17 @@ def command(store_path: Path | None, id: str, collection: str | None, as_json: b
         note("git knows no commit of it")
 
 
-def _found(directory: Path, id: str, collection: str | None) -> dict[str, Told]:
+def find_versions(directory: Path, id: str, collection: str | None) -> dict[str, Told]:
+    """Return the versions of a record, with what each changed, by collection.
+
+    Args:
+        directory: The store.
+        id: The record.
+        collection: Where to look; None for everywhere.
+
+    Raises:
+        Failure: There is none.
+    """
     from taskstore._evolution.shape import NO_SHAPE
     from taskstore._format.names import check_collection_name
     from taskstore._git.history import versions
@@ -82,11 +99,14 @@ def _found(directory: Path, id: str, collection: str | None) -> dict[str, Told]:
     else:
         tracked = {} if repository is None else logs_at(repository, "HEAD", directory)
         names = sorted({*layout.collections()[0], *tracked})
-    found = {name: versions(layout.log_path(name), id, repository) for name in names}
+    found = {name: versions(layout.log_path(name), id, repository, quick=True) for name in names}
     shapes = newest_shapes(layout)
-    return {
+    told = {
         name: _told(id, items, shapes.get(name, NO_SHAPE)) for name, items in found.items() if items
     }
+    if not told:
+        raise Failure(_missing(directory, id, collection))
+    return told
 
 
 def _missing(directory: Path, id: str, collection: str | None) -> str:
