@@ -36,6 +36,12 @@ CASES: dict[str, tuple[list[str], str]] = {
     "add": (["add", "plans", "id=plan-009", "title=5", "priority=5", "due=2024-01-01"], ""),
     "add-stdin": (["add", "plans", "-"], '[{"id": "a", "title": "x"}, {"id": "b"}]'),
     "set": (["set", "plans", "plan-001", "status=done", "priority=8", "--unset", "labels"], ""),
+    "set-where": (["set", "plans", "-w", "priority>0", "status=done", "--yes"], ""),
+    "set-where-dry": (["set", "plans", "-w", "status=open", "x=1", "--dry-run", "--json"], ""),
+    "schema": (["schema", "plans"], ""),
+    "schema-json": (["schema", "plans", "--json"], ""),
+    "search": (["search", "SHIP"], ""),
+    "search-nl": (["search", "open", "plans", "-n", "1", "-f", "nl"], ""),
     "set-nothing": (["set", "plans", "plan-001", "status=open"], ""),
     "set-refused": (["set", "plans", "plan-002", "status=done", "--if", "!assignee"], ""),
     "delete": (["delete", "plans", "plan-001", "plan-003"], ""),
@@ -127,7 +133,7 @@ def test_colour_can_be_turned_off(place: Path) -> None:
 
 
 def test_every_command_is_tried() -> None:
-    """Each command has a case here or in tests/git; `merge` and `completion` have their own."""
+    """Each command has a case here or in tests/git; the others have tests of their own."""
     tried = {arguments[0] for arguments, _ in CASES.values()} | {call[0] for call in GIT.values()}
-    elsewhere = {"merge", "completion"}
+    elsewhere = {"merge", "completion", "edit", "blame", "restore", "revert"}
     assert set(main.list_commands(None)) == tried | elsewhere  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ EXCEPTIONS = {
     "taskstore._git.attributes": "a temporary folder",
     "taskstore._git.objects": "a temporary folder",
     "taskstore.cli._output": "a descriptor that is open",
+    "taskstore.cli._programs": "a temporary file for an editor",
     "taskstore.cli._streams": "the null device",
     "taskstore.cli.diff": "what git names as the argument of a textconv",
     "taskstore.cli.export": "what the user names as output",

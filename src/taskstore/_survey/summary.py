@@ -97,3 +97,46 @@ def indexes(store: Store | DriverStore) -> list[Index]:
         Index(collection, field, type, "config.toml" if type == "any" else "record type", count)
         for collection, field, type, count in rows
     ]
+
+
+@attrs.frozen
+class FieldSummary:
+    """A field of a collection at a glance.
+
+    Attributes:
+        field: Its name.
+        types: The JSON types of its values ("string", "number", "boolean", "array", "object",
+            "null"), each with the number of records.
+        records: How many records have the field.
+        indexed: Whether it is indexed.
+    """
+
+    field: str
+    types: dict[str, int]
+    records: int
+    indexed: bool
+
+
+_JSON_TYPES = {
+    "text": "string",
+    "integer": "number",
+    "real": "number",
+    "true": "boolean",
+    "false": "boolean",
+}
+"""The JSON types by the names that SQLite has for them, where these differ."""
+
+
+def field_summaries(store: Store | DriverStore, collection: str) -> list[FieldSummary]:
+    """Return the fields that the records of a collection have, those of most records first."""
+    indexed = set(ask(store, survey.indexed_fields, collection))
+    found: dict[str, dict[str, int]] = {}
+    for name, kind, count in ask(store, survey.fields, collection):
+        types = found.setdefault(name, {})
+        type = _JSON_TYPES.get(kind, kind)
+        types[type] = types.get(type, 0) + count
+    fields = [
+        FieldSummary(name, types, sum(types.values()), name in indexed)
+        for name, types in found.items()
+    ]
+    return sorted(fields, key=lambda each: (-each.records, each.field))

@@ -21,8 +21,10 @@ _SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Records": {
         "list": "List the records of a collection.",
         "get": "Show records.",
+        "search": "Find records by words in their text.",
         "add": "Add a record.",
         "set": "Change fields of a record.",
+        "edit": "Edit a record in an editor.",
         "delete": "Delete records.",
         "history": "Show every version of a record, as a table.",
         "blame": "Show who last changed each field of a record.",
@@ -36,6 +38,7 @@ _SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Store": {
         "status": "Show the store at a glance.",
         "collections": "List the collections.",
+        "schema": "Show the fields of a collection, and their types.",
         "indexes": "Show, add and drop indexes.",
         "sql": "Run a query on the cache.",
         "sync": "Update the cache from the logs.",

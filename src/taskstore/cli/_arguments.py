@@ -56,8 +56,12 @@ def where_option(command: F) -> F:
     )(command)
 
 
-def sort_option(command: F) -> F:
-    """Give a command the repeatable option --sort, as its argument `sorts`."""
+def sort_option(default: str) -> Callable[[F], F]:
+    """Give a command the repeatable option --sort, as its argument `sorts`.
+
+    Args:
+        default: The order without it, for the help.
+    """
     return click.option(
         "-s",
         "--sort",
@@ -65,8 +69,8 @@ def sort_option(command: F) -> F:
         metavar="FIELD",
         multiple=True,
         shell_complete=complete_fields,
-        help="Sort by a field, with - before it from the greatest. Newest first by default.",
-    )(command)
+        help=f"Sort by a field, with - before it from the greatest. {default} by default.",
+    )
 
 
 def columns_option(command: F) -> F:

@@ -196,6 +196,13 @@ def moment(value: int | str | None) -> str:
     return value if isinstance(value, str) else format_rfc3339(value)
 
 
+def with_moment(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a record with its version as people read it."""
+    if not isinstance(record.get("updated_at"), int):
+        return record
+    return {**record, "updated_at": moment(record["updated_at"])}
+
+
 def write_table(
     columns: Sequence[str],
     rows: Iterable[Sequence[Any]],

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taskstore.cli._formats import write_rows
+from taskstore.cli._output import to_terminal, with_moment
 
 _SAMPLE = 200
 _MOST = 7
@@ -35,6 +36,8 @@ def write_records(
         for name in columns
         if all(_is_number(record.get(name)) for record in records[:_SAMPLE])
     ]
+    if format == "table" or (format is None and to_terminal()):
+        records = [with_moment(record) for record in records]
     rows = ([record.get(name) for name in columns] for record in records)
     write_rows(columns, rows, format, header=header, numbers=numbers)
 

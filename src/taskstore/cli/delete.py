@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from taskstore.cli._arguments import collection_argument, ids_argument, not_found, where_option
-from taskstore.cli._errors import Failure, Status, reporting
-from taskstore.cli._output import confirmed, json_option, note, to_terminal, write, write_json
+from taskstore.cli._bulk import passing_ids
+from taskstore.cli._errors import reporting
+from taskstore.cli._output import json_option, note, to_terminal, write, write_json
 from taskstore.cli._store import check_collection, uses_store
 
 if TYPE_CHECKING:
     from taskstore._api.store import Store
-    from taskstore._query.conditions import Condition
 
 
 @click.command("delete")
@@ -51,7 +50,8 @@ def command(
         raise click.UsageError("Give either ids or --where.")
     check_collection(store, collection)
     if filters:
-        ids = _passing(store, collection, filters, ask=not (yes or dry_run))
+        ask = not (yes or dry_run)
+        ids = tuple(passing_ids(store, collection, filters, verb="delete", done="deleted", ask=ask))
     with store.transaction():
         for id in dict.fromkeys(ids):
             exists = store.get(collection, id) is not None if dry_run else None
@@ -66,22 +66,3 @@ def command(
             write(id)
     if to_terminal():
         note(f"{len(ids)} {'would be ' if dry_run else ''}deleted")
-
-
-def _passing(
-    store: Store, collection: str, filters: tuple[str, ...], *, ask: bool
-) -> tuple[str, ...]:
-    from taskstore._survey.fields import parse_filters
-
-    conditions: list[Condition] = parse_filters(store, collection, filters)
-    ids = tuple(record["id"] for record in store.iterate(collection, *conditions))
-    if ids and ask:
-        if sys.stdin is None or not to_terminal(sys.stdin):
-            raise Failure(
-                f"{len(ids)} records would be deleted: pass --yes to delete them, "
-                "or --dry-run to see them first",
-                Status.USAGE,
-            )
-        if not confirmed(f"Delete {len(ids)} records of {collection}?"):
-            raise Failure("nothing was deleted")
-    return ids

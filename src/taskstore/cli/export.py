@@ -42,10 +42,11 @@ _BOM = "\ufeff"
     "-f",
     "--format",
     type=click.Choice(["jsonl", "json", "csv"]),
-    help="By default what the file's name says; jsonl for stdout, and for a name without a dot.",
+    help="By default the one that the file's name ends with; jsonl for stdout, and for a name "
+    "without a dot.",
 )
 @where_option
-@sort_option
+@sort_option("By id")
 @columns_option
 @uses_store(past=True)
 def command(
@@ -57,7 +58,7 @@ def command(
     sorts: tuple[str, ...],
     columns: str | None,
 ) -> None:
-    """Export the records of COLLECTION, ordered by id.
+    """Export the records of COLLECTION.
 
     CSV has a column for each field and opens in spreadsheets, and `import` restores every value
     from it. An apostrophe marks a text that looks like a number, a date or a formula. Lists and

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from taskstore.cli._arguments import collection_argument, ids_argument, not_found
-from taskstore.cli._output import json_option, write, write_facts, write_json
+from taskstore.cli._output import (
+    json_option,
+    to_terminal,
+    with_moment,
+    write,
+    write_facts,
+    write_json,
+)
 from taskstore.cli._store import check_collection, reads_store
 
 if TYPE_CHECKING:
@@ -41,4 +48,4 @@ def command(store: Readable, collection: str, ids: tuple[str, ...], *, as_json: 
     for position, record in enumerate(records):
         if position:
             write("")
-        write_facts(record)
+        write_facts(with_moment(record) if to_terminal() else record)

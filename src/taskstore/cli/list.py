@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.command("list")
 @collection_argument
 @where_option
-@sort_option
+@sort_option("Newest first")
 @click.option("-n", "--limit", type=click.IntRange(min=0), help="At most this many records.")
 @click.option("--offset", type=click.IntRange(min=0), help="How many records to skip first.")
 @columns_option

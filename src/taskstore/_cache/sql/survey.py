@@ -17,6 +17,10 @@ _KINDS = """
 _NAMES = """
     SELECT DISTINCT key FROM records, json_each(data_json) WHERE collection = ? ORDER BY key
 """
+_FIELDS = """
+    SELECT key, type, count(*) FROM records, json_each(data_json)
+    WHERE collection = ? GROUP BY key, type ORDER BY key, type
+"""
 _VALUES = """
     SELECT DISTINCT value FROM (
         SELECT CASE json_type(data_json, ?1)
@@ -46,6 +50,7 @@ _INDEXES = """
     )
     FROM record_index_fields AS fields ORDER BY 1, 2
 """
+_INDEXED = "SELECT field_name FROM record_index_fields WHERE collection = ?"
 _TOMBSTONES = "SELECT id, updated_at, updated_at_text FROM tombstones WHERE collection = ?"
 
 
@@ -63,6 +68,16 @@ def field_kinds(execute: Execute, collection: str, name: str, sample: int) -> fr
 def field_names(execute: Execute, collection: str) -> list[str]:
     """Return the names of all fields that any record of a collection has, sorted."""
     return _column(execute, _NAMES, collection)
+
+
+def fields(execute: Execute, collection: str) -> Sequence[tuple[str, str, int]]:
+    """Return each field with each JSON type that it has, and how many records have it."""
+    return [tuple(row) for row in execute(_FIELDS, (collection,))]
+
+
+def indexed_fields(execute: Execute, collection: str) -> list[str]:
+    """Return the names of the indexed fields of a collection."""
+    return _column(execute, _INDEXED, collection)
 
 
 def values_from(

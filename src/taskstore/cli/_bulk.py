@@ -1,0 +1,45 @@
+"""Commands that write every record that passes --where."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from taskstore.cli._errors import Failure, Status
+from taskstore.cli._output import confirmed, to_terminal
+
+if TYPE_CHECKING:
+    from taskstore._api.store import Store
+
+
+def passing_ids(
+    store: Store, collection: str, filters: tuple[str, ...], *, verb: str, done: str, ask: bool
+) -> list[str]:
+    """Return the ids of the records that pass filters, after asking whether they are meant.
+
+    Args:
+        store: Where the collection is.
+        collection: Its name.
+        filters: What --where says.
+        verb: What is to be done, such as "delete".
+        done: The same as a participle, such as "deleted".
+        ask: Whether to ask.
+
+    Raises:
+        Failure: The answer is no, or nobody is there to ask.
+    """
+    from taskstore._survey.fields import parse_filters
+
+    conditions = parse_filters(store, collection, filters)
+    ids = [record["id"] for record in store.iterate(collection, *conditions)]
+    if ids and ask:
+        count = f"{len(ids)} record{'' if len(ids) == 1 else 's'}"
+        if sys.stdin is None or not to_terminal(sys.stdin):
+            raise Failure(
+                f"{count} would be {done}: pass --yes to {verb} them, "
+                "or --dry-run to see them first",
+                Status.USAGE,
+            )
+        if not confirmed(f"{verb.capitalize()} {count} of {collection}?"):
+            raise Failure(f"nothing was {done}")
+    return ids
