@@ -18,6 +18,8 @@ Name the revision rather than `HEAD`, so that the step stays the same when the l
 
 A revision that changes the shape of mirrored rows states that next to its DDL, with
 `op.evolve_log`. In `env.py`, `logged` writes to the log what a revision wrote to the rows.
+
+On PostgreSQL a revision also creates the outbox and the triggers that fill it, with `capture`.
 """
 
 from __future__ import annotations
@@ -36,7 +38,16 @@ from taskstore._cache.schema.names import HEAD, REVISIONS
 from taskstore._cache.schema.revisions import MIRRORED, move, read_revision
 from taskstore.errors import TransactionOpenError
 
-__all__ = ["HEAD", "REVISIONS", "downgrade", "include_name", "logged", "upgrade"]
+__all__ = [
+    "HEAD",
+    "REVISIONS",
+    "capture",
+    "downgrade",
+    "include_name",
+    "logged",
+    "release",
+    "upgrade",
+]
 
 
 def upgrade(op: Any, revision: str, *, prefix: str = "", since: str | None = None) -> None:
@@ -74,6 +85,50 @@ def downgrade(op: Any, revision: str, *, prefix: str = "", since: str | None = N
         SchemaVersionError: A revision that this library does not know.
     """
     move(op, revision, models=_models(prefix), since=since, down=True)
+
+
+def capture(op: Any, mirrors: Iterable[Any], *, prefix: str = "", schema: str = "public") -> None:
+    """Make the outbox, and the triggers of mirrored tables that fill it; elsewhere do nothing.
+
+    Call it again in a later revision where the key or the version of a model changes, or a model is
+    mirrored: the triggers of the models are made in place of those that are there.
+
+    Args:
+        op: The `alembic.op` of the running migration, online or with `--sql`. The tables are there.
+        mirrors: The mirrored models, as for `Store.open`.
+        prefix: What the names of our tables begin with.
+        schema: Only for `--sql`: the schema of our tables, and of models that state none.
+
+    Raises:
+        InvalidDeclarationError: A model cannot be mirrored.
+    """
+    if op.get_context().dialect.name == "postgresql":
+        from taskstore._postgres.migrating import capture_tables  # most databases are SQLite's
+
+        capture_tables(op, mirrors, _models(prefix), schema)
+
+
+def release(
+    op: Any,
+    mirrors: Iterable[Any],
+    *,
+    prefix: str = "",
+    schema: str = "public",
+    outbox: bool = False,
+) -> None:
+    """Remove the triggers of mirrored tables; what is written then does not reach the log.
+
+    Args:
+        op: The `alembic.op` of the running migration, online or with `--sql`.
+        mirrors: The mirrored models, as for `Store.open`.
+        prefix: What the names of our tables begin with.
+        schema: Only for `--sql`: the schema of our tables, and of models that state none.
+        outbox: Whether to remove the outbox as well, with what is not in the log yet.
+    """
+    if op.get_context().dialect.name == "postgresql":
+        from taskstore._postgres.migrating import release_tables  # as above
+
+        release_tables(op, mirrors, _models(prefix), schema, outbox=outbox)
 
 
 @contextmanager
@@ -138,7 +193,8 @@ def include_name(
     Tables with a prefix need `functools.partial(include_name, prefix=...)`.
     """
     models = _models(prefix)
-    return type_ != "table" or name not in {*models.table_names, models.version_table}
+    outbox = {f"{prefix}taskstore_outbox", f"{prefix}taskstore_scribe"}
+    return type_ != "table" or name not in {*models.table_names, models.version_table, *outbox}
 
 
 # In a run of Alembic it is there already; who only asks for a revision need not wait for it.

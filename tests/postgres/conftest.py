@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, Engine, create_engine, make_url
 from sqlalchemy.pool import NullPool
 
 from taskstore._cache.schema.schema import ensure_schema
+from tests.postgres.clones import Clone, cloned
 from tests.postgres.server import Server
 
 _TEMPLATE = f"taskstore_template_{os.getpid()}"
@@ -61,6 +63,20 @@ def engine(new_database: Callable[[], URL]) -> Iterator[Engine]:
     engine = create_engine(new_database())
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def one(new_database: Callable[[], URL], tmp_path: Path) -> Iterator[Clone]:
+    """A clone of the application."""
+    with cloned(new_database(), tmp_path / "one") as clone:
+        yield clone
+
+
+@pytest.fixture
+def two(new_database: Callable[[], URL], tmp_path: Path) -> Iterator[Clone]:
+    """Another."""
+    with cloned(new_database(), tmp_path / "two") as clone:
+        yield clone
 
 
 def _administer(url: URL, sql: str) -> None:

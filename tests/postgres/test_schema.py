@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
 from alembic.autogenerate import compare_metadata
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 
+from taskstore import Store, migrations
+from taskstore._api.opening import mirrors_of
 from taskstore._cache.schema.models import DEFAULT
 from taskstore._cache.schema.names import HEAD
 from taskstore._cache.schema.revisions import BASE, move, read_revision
+from taskstore._postgres.names import outbox_of
+from taskstore._postgres.triggers import missing_triggers, triggers_of
+from tests.postgres.models import MIRRORS, Base
 
 
 def test_the_migrations_make_the_tables_of_the_models(engine: Engine) -> None:
@@ -38,3 +46,52 @@ def test_the_way_down_and_up_keeps_records(engine: Engine) -> None:
         assert [True] == bools.all()
         move(Operations(context), BASE, models=DEFAULT, since=None, down=True)
         assert [] == inspect(connection).get_table_names()
+
+
+def _operations(connection: Connection) -> Operations:
+    return Operations(MigrationContext.configure(connection))
+
+
+def test_a_revision_of_the_application_makes_the_triggers(engine: Engine, tmp_path: Path) -> None:
+    """With `capture` in a migration, a store opens without migrate=True; `release` undoes it."""
+    Base.metadata.create_all(engine)
+    for _ in range(2):
+        with engine.begin() as connection:
+            migrations.capture(_operations(connection), MIRRORS)
+    with Store.open(tmp_path / "one", engine=engine, mirrors=MIRRORS, ack="log"):
+        with engine.begin() as connection:
+            connection.execute(text("INSERT INTO tasks (id, title) VALUES ('a', '')"))
+        assert '"id":"a"' in (tmp_path / "one" / "tasks.jsonl").read_text()
+    with engine.begin() as connection:
+        migrations.release(_operations(connection), MIRRORS, outbox=True)
+        connection.execute(text("INSERT INTO tasks (id, title) VALUES ('b', '')"))
+        names = set(inspect(connection).get_table_names())
+        assert set() == {"taskstore_outbox", "taskstore_scribe"} & names
+        found = connection.execute(
+            text("SELECT proname FROM pg_proc WHERE proname LIKE 'taskstore%'")
+        )
+        assert [] == found.all()
+
+
+def test_the_script_is_what_runs_online(engine: Engine) -> None:
+    """The statements of `--sql` make the same triggers."""
+    Base.metadata.create_all(engine)
+    buffer = io.StringIO()
+    options = {"as_sql": True, "output_buffer": buffer}
+    context = MigrationContext.configure(dialect=engine.dialect, opts=options)
+    migrations.capture(Operations(context), MIRRORS)
+    driver = engine.raw_connection()
+    driver.cursor().execute(buffer.getvalue())
+    driver.commit()
+    driver.close()
+    with engine.connect() as connection:
+        mirrors = mirrors_of(MIRRORS, engine, DEFAULT)
+        outbox = outbox_of(connection, DEFAULT)
+        assert [] == missing_triggers(connection, triggers_of(connection, outbox, mirrors))
+
+
+def test_autogenerate_leaves_the_outbox_alone() -> None:
+    """Its tables are ours, with and without a prefix."""
+    for name in ("taskstore_outbox", "taskstore_scribe"):
+        assert not migrations.include_name(name, "table", {})
+        assert not migrations.include_name(f"ts_{name}", "table", {}, prefix="ts_")

@@ -21,7 +21,8 @@ STORE = CACHE | {"_log", "_store"}
 UNIT = STORE | {"_unit"}
 SYNC = UNIT | {"_sync"}
 MIRROR = SYNC | {"_mirror"}
-API = MIRROR | {"_api"}
+POSTGRES = MIRROR | {"_postgres"}
+API = POSTGRES | {"_api"}
 LAYERS: dict[str, set[str]] = {
     "_text": set(),
     "errors": {"_text"},
@@ -40,6 +41,7 @@ LAYERS: dict[str, set[str]] = {
     "_unit": UNIT,
     "_sync": SYNC,
     "_mirror": MIRROR,
+    "_postgres": POSTGRES,
     "_api": API | {"_git", "_diff", "_merge"},
     "_aio": API,
     "_doctor": API | {"_merge", "_git"},
@@ -63,6 +65,7 @@ CONFINED = {
         "_unit",
         "_sync",
         "_mirror",
+        "_postgres",
         "_api",
         "_aio",
         "cli",

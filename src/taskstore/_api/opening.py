@@ -21,6 +21,7 @@ from taskstore.errors import (
     InvalidDeclarationError,
     StoreAccessError,
     StoreNotFoundError,
+    UnsupportedError,
     UntrackedWriteError,
 )
 
@@ -74,16 +75,44 @@ def _is_directory(path: Path) -> bool:
         ) from error
 
 
-def check_engine(engine: Any) -> None:
-    """Refuse an engine on which transactions cannot be followed."""
+def check_engine(engine: Any, *, types: object = (), read_only: bool = False) -> None:
+    """Refuse an engine on which transactions cannot be followed, and what it has not.
+
+    Raises:
+        UntrackedWriteError: Its database, or its driver, is not supported.
+        UnsupportedError: It is of PostgreSQL, and something is asked that is not possible there.
+    """
     dialect = getattr(engine, "dialect", None)
     if dialect is not None and dialect.is_async:
         raise UntrackedWriteError(statement=f"a store on {engine!r}", remedy=_REMEDY_ASYNC)
-    if dialect is None or dialect.name != "sqlite":
+    if dialect is not None and dialect.name == "postgresql" and dialect.driver != "psycopg":
         raise UntrackedWriteError(
             statement=f"a store on {engine!r}",
-            remedy="give it a SQLite engine, or none: then it makes a cache of its own",
+            remedy="use psycopg 3: pip install 'taskstore[postgresql]', and a URL that begins with "
+            "postgresql+psycopg://",
         )
+    if dialect is None or dialect.name not in ("sqlite", "postgresql"):
+        raise UntrackedWriteError(
+            statement=f"a store on {engine!r}",
+            remedy="give it an engine for SQLite or PostgreSQL, or none: then it makes a cache of "
+            "its own",
+        )
+    if dialect.name == "postgresql":
+        _check_options(types, read_only=read_only)
+
+
+def _check_options(types: object, *, read_only: bool) -> None:
+    """Refuse what is not possible on PostgreSQL."""
+    if read_only:
+        raise UnsupportedError(
+            operation="read_only=True", remedy="leave out the engine: the logs are read then"
+        )
+    if isinstance(types, Iterable) and any(True for _ in types):
+        raise UnsupportedError(
+            operation="a record class", remedy="mirror a model, or use a store on SQLite"
+        )
+    # How its column types travel, before any model is looked at.
+    import taskstore._postgres.codecs  # noqa: F401
 
 
 def check_bind(target: Any, engine: Engine) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeVar
 
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
@@ -43,11 +43,22 @@ from taskstore._sync.sync import Progress
 from taskstore._unit.session_hook import SessionHook
 from taskstore._unit.transaction import TransactionHook
 
+T = TypeVar("T")
+
 
 def _is_safe(directory: Path) -> bool:
     from taskstore._git.safety import is_safe  # needed for the stores of other users alone
 
     return is_safe(directory)
+
+
+def _on_postgres(kind: type[T], context: StoreContext, ack: str) -> T:
+    """A store whose calls are those of PostgreSQL."""
+    from taskstore._api.postgres_calls import PostgresCalls  # most stores are on SQLite
+
+    made: Any = type(kind.__name__, (PostgresCalls, kind), {"__module__": kind.__module__})
+    store: T = made(context, ack)
+    return store
 
 
 class Store(UndoCalls, UpkeepCalls, MirrorCalls):
@@ -88,17 +99,18 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls):
         lock_timeout: float = LOCK_TIMEOUT,
         clock: Callable[[], int] = now_ms,
         on_progress: Progress | None = None,
+        ack: Literal["database", "log"] = "database",
     ) -> Self:
         """Open a store: upgrade its cache, recover from a crash, and sync stale collections.
 
         Args:
             path: The store directory.
             types: Record classes to index in the cache; others are added at first use.
-            engine: A SQLite engine of the application, whose database is to be the cache; by
-                default the cache is a file in the directory. While the store is open, what is
-                written there to `StoredRecord` and to mirrored tables is logged, and the other
-                tables of the store may not be written. After a fork, dispose of it in the child
-                (close=False).
+            engine: An engine of the application, for SQLite or for PostgreSQL with psycopg, whose
+                database is to be the cache; by default the cache is a file in the directory. While
+                the store is open, what is written there to `StoredRecord` and to mirrored tables is
+                logged, and the other tables of the store may not be written. After a fork, dispose
+                of it in the child (close=False).
             mirrors: Models of the application, and association tables, that are declared with
                 `mirrored`; needs `engine`.
             models: The models of the store's own tables in `engine`, as `build_models` gives them
@@ -113,6 +125,8 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls):
             clock: The time in milliseconds since the epoch, for stamps.
             on_progress: Called while logs are read, here and later, with a collection, the bytes
                 read and the bytes to read.
+            ack: On PostgreSQL, whether a commit returns when the database has the transaction, and
+                the log follows, or when the log has it. On SQLite it is always the log.
 
         Raises:
             StoreNotFoundError: There is no such directory, and `create` is false.
@@ -121,12 +135,16 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls):
             SchemaVersionError: A newer version of the library upgraded the cache.
             MigrationRequiredError: The schema of `engine` is not current.
             InvalidDeclarationError: Something in `mirrors` cannot be mirrored.
-            UntrackedWriteError: `engine` is for asyncio, or not of SQLite, or another open store
-                writes the log of its tables.
+            UntrackedWriteError: `engine` is for asyncio or of another database, or another open
+                store writes the log of its tables.
+            UnsupportedError: It is of PostgreSQL, and something is asked that is not possible
+                there.
+            TriggersRequiredError: Mirrored tables in PostgreSQL lack their triggers.
+            OutboxOwnerError: Another clone writes the logs of that database.
             RecoveryError: A crash left what cannot be recovered.
         """
         if engine is not None:
-            check_engine(engine)
+            check_engine(engine, types=types, read_only=read_only)
         mirrored = mirrors_of(mirrors, None if read_only else engine, models)
         layout = layout_of(path)
         prepare(layout, create=create and not read_only, read_only=read_only)
@@ -134,26 +152,27 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls):
         seal = CacheSeal(layout) if own_engine and not read_only else None
         if engine is None:
             engine = own_engine_of(layout, models, seal=seal, lock_timeout=lock_timeout)
-        store = cls(
-            StoreContext(
-                layout=layout,
-                engine=engine,
-                models=models,
-                gate=LocalGate(layout.directory) if read_only else Gate(layout),
-                log_lock=directory_lock(layout),
-                writer=LogWriter(layout, lock_timeout=lock_timeout),
-                clock=clock,
-                lock_timeout=lock_timeout,
-                read_only=read_only,
-                own_engine=own_engine,
-                refresh=refresh,
-                migrate=own_engine or bool(migrate),
-                create=create and not read_only,
-                on_progress=on_progress,
-                mirrors=mirrored,
-                seal=seal,
-            )
+        context = StoreContext(
+            layout=layout,
+            engine=engine,
+            models=models,
+            gate=LocalGate(layout.directory) if read_only else Gate(layout),
+            log_lock=directory_lock(layout),
+            writer=LogWriter(layout, lock_timeout=lock_timeout),
+            clock=clock,
+            lock_timeout=lock_timeout,
+            read_only=read_only,
+            own_engine=own_engine,
+            refresh=refresh,
+            migrate=own_engine or bool(migrate),
+            create=create and not read_only,
+            on_progress=on_progress,
+            mirrors=mirrored,
+            seal=seal,
         )
+        if engine.dialect.name == "postgresql":
+            return _on_postgres(cls, context, ack)
+        store = cls(context)
         store._start(types)
         return store
 

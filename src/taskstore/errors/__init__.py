@@ -5,6 +5,12 @@ and what to do next.
 """
 
 from taskstore.errors._base import TaskstoreError
+from taskstore.errors._databases import (
+    LogPendingError,
+    OutboxOwnerError,
+    TriggersRequiredError,
+    UnsupportedError,
+)
 from taskstore.errors._directory import (
     CacheError,
     ConfigError,
@@ -65,9 +71,11 @@ __all__ = [
     "InvalidNameError",
     "InvalidRecordError",
     "LockTimeoutError",
+    "LogPendingError",
     "LogWriteError",
     "MigrationRequiredError",
     "MissingLogError",
+    "OutboxOwnerError",
     "RecordExistsError",
     "RecordNotFoundError",
     "RecordSkippedWarning",
@@ -83,7 +91,9 @@ __all__ = [
     "StoreVersionError",
     "TaskstoreError",
     "TransactionOpenError",
+    "TriggersRequiredError",
     "UnknownFieldError",
     "UnknownRevisionError",
+    "UnsupportedError",
     "UntrackedWriteError",
 ]

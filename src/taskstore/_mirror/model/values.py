@@ -175,13 +175,24 @@ class Codec:
             return None
 
 
+Makers = tuple[tuple[type[Any], Callable[[Any, Dialect], Codec | None]], ...]
+"""Types, and what makes the codec of each; the first that fits is taken."""
+
+_of_dialects: dict[str, Makers] = {}
+
+
 def codec_for(type_: types.TypeEngine[Any], dialect: Dialect) -> Codec | None:
     """Return how a type's values travel; None if they cannot."""
     type_ = variant_of(type_, dialect.name)
-    for kind, make in _MAKERS:
+    for kind, make in (*_of_dialects.get(dialect.name, ()), *_MAKERS):
         if isinstance(type_, kind):
             return make(type_, dialect)
     return None
+
+
+def register_codecs(dialect: str, makers: Makers) -> None:
+    """State how some types travel where a dialect differs from SQLite."""
+    _of_dialects[dialect] = makers
 
 
 def variant_of(type_: types.TypeEngine[Any], dialect: str) -> types.TypeEngine[Any]:
@@ -305,7 +316,8 @@ def _date(type_: Any, dialect: Dialect) -> Codec:
     )
 
 
-def _interval(type_: Any, dialect: Dialect) -> Codec:
+def interval_codec(type_: Any, dialect: Dialect) -> Codec:
+    """Return how intervals travel."""
     return Codec(
         msgspec.to_builtins, lambda value: msgspec.convert(_text(value), datetime.timedelta)
     )
@@ -376,9 +388,9 @@ def _pickled(type_: Any, dialect: Dialect) -> None:
     return None
 
 
-_MAKERS: tuple[tuple[type[Any], Callable[[Any, Dialect], Codec | None]], ...] = (
+_MAKERS: Makers = (
     (types.PickleType, _pickled),
-    (types.Interval, _interval),
+    (types.Interval, interval_codec),
     (types.TypeDecorator, _decorated),
     (types.Enum, _enum),
     (types.Boolean, lambda *_: Codec(_expect(bool), _expect(bool), "bool", plain=bool)),

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
 
 from taskstore._cache.engine.bridge import driver_cursor
 from taskstore._mirror.model.counted_keys import Translated
@@ -147,10 +147,10 @@ def _all(connection: Connection, mirror: Mirror, statement: Any) -> Sequence[Any
     result = _executed(connection, mirror, statement)
     try:
         found: Sequence[Any] = result.all()
-    except SQLAlchemyError:
-        raise
     except Exception as error:
         # A type of the application's own raises what it likes.
+        if isinstance(error, SQLAlchemyError) and not isinstance(error, DataError):
+            raise
         raise InvalidRecordError(
             collection=mirror.collection, id=None, reason=unreadable(mirror, error)
         ) from error

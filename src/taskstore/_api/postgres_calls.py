@@ -1,0 +1,251 @@
+"""The calls of a store whose rows are in PostgreSQL.
+
+They take the place of those of `Store`. What such a store cannot do yet is refused.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+
+import attrs
+
+from taskstore._api.opening import check_bind
+from taskstore._cache.schema.schema import ensure_schema
+from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
+from taskstore._mirror.model.registry import registry
+from taskstore._postgres.checks import check_mirrors, check_tables
+from taskstore._postgres.context import PostgresContext, own_engine
+from taskstore._postgres.flush import FlushHook
+from taskstore._postgres.names import outbox_of
+from taskstore._postgres.scribe import CommitHook, Scribe
+from taskstore._postgres.triggers import check_triggers, ensure_triggers, triggers_of
+from taskstore._postgres.work import Work
+from taskstore._store.context import StoreContext
+from taskstore._sync.freshness import stat_log
+from taskstore._sync.report import SyncReport
+from taskstore.errors import InvalidDeclarationError, UnsupportedError
+
+if TYPE_CHECKING:
+    from taskstore._mirror.model.shape import Mirror
+    from taskstore._sync.verification import VerifyReport
+
+Ack = Literal["database", "log"]
+
+_RECORDS = "its rows are those of mirrored models: query and write them with SQLAlchemy"
+_LATER = "use a store on SQLite for it"
+
+REFUSED = {
+    "as_of": "use a store on SQLite that mirrors the same models",
+    "blame": "run `taskstore blame` in the directory",
+    "compact": "run `taskstore compact` in the directory",
+    "count": _RECORDS,
+    "create": _RECORDS,
+    "create_many": _RECORDS,
+    "delete": _RECORDS,
+    "delete_where": _RECORDS,
+    "exists": _RECORDS,
+    "first": _RECORDS,
+    "get": _RECORDS,
+    "get_one": _RECORDS,
+    "history": "run `taskstore history` in the directory",
+    "iterate": _RECORDS,
+    "list": _RECORDS,
+    "list_tolerant": "run `taskstore verify` in the directory",
+    "page": _RECORDS,
+    "patch": _RECORDS,
+    "rebuild_indexes": _RECORDS,
+    "restore": _RECORDS,
+    "revert": _RECORDS,
+    "save": _RECORDS,
+    "save_many": _RECORDS,
+    "select": _RECORDS,
+    "session": "use a session of the application, on Store.engine",
+    "transaction": "use a session of the application, on Store.engine",
+    "update": _RECORDS,
+}
+"""The calls that such a store does not have, and what to do instead."""
+
+
+class PostgresCalls:
+    """What a store on PostgreSQL can do."""
+
+    _context: StoreContext
+
+    def __init__(self, context: StoreContext, ack: Ack) -> None:
+        """Assemble a store; use `Store.open`."""
+        self._context = context
+        self._attached: list[Any] = []
+        self._is_closed = False
+        check_mirrors(registry(context))
+        _check_evolutions(context)
+        self._own = own_engine(context.engine)
+        try:
+            self._work = Work(self._prepared())
+            self._scribe = Scribe(self._work)
+            self._flush = FlushHook(registry(context), context.engine)
+            self._hook = CommitHook(context.engine, self._scribe, context.lock_timeout)
+            self._bring_up(ack)
+        except BaseException:
+            self._own.dispose()
+            raise
+
+    def _prepared(self) -> PostgresContext:
+        context = self._context
+        mirrors = list(registry(context))
+        ensure_schema(context.engine, context.models, migrate=context.migrate)
+        with self._own.begin() as connection:
+            check_tables(connection, mirrors)
+            outbox = outbox_of(connection, context.models)
+            triggers = triggers_of(connection, outbox, mirrors)
+            if context.migrate:
+                ensure_triggers(connection, outbox, triggers)
+            check_triggers(connection, triggers)
+        place = f"{socket.gethostname()}:{context.path}"
+        return PostgresContext(context, self._own, outbox, place)
+
+    def _bring_up(self, ack: Ack) -> None:
+        if self._context.refresh:
+            self._work.drain()
+            if self._work.is_stale():
+                # As on SQLite, rows beside a missing log are no reason not to open: export follows.
+                self._work.sync(strict=False)
+        self._scribe.start()
+        if ack == "log":
+            self._hook.install()
+
+    def close(self) -> None:
+        """Close the store, after what is committed is in the log. Closing twice is fine.
+
+        Raises:
+            TaskstoreError: That could not be written; it stays in the database.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._context.closed = True
+        for target in list(self._attached):
+            self.detach(target)
+        self._hook.remove()
+        try:
+            self._scribe.stop()
+        finally:
+            self._own.dispose()
+            self._context.log_lock.close()
+            self._context.gate.close()
+
+    def __enter__(self) -> Self:
+        """Return the store."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the store."""
+        self.close()
+
+    def attach(self, target: Any) -> None:
+        """Have sessions refuse stale rows, and their instances read the stamps of the database.
+
+        What sessions write is captured in any case, whoever writes it.
+
+        Raises:
+            UntrackedWriteError: It is bound to another engine than the store's, or for asyncio.
+        """
+        self._context.check_open()
+        check_bind(target, self._context.engine)
+        self._flush.attach(target)
+        if not any(target is known for known in self._attached):
+            self._attached.append(target)
+
+    def detach(self, target: Any) -> None:
+        """Take the hook off again."""
+        self._flush.detach(target)
+        self._attached = [known for known in self._attached if known is not target]
+
+    def is_stale(self) -> bool:
+        """Whether any log says something that the database does not know."""
+        self._context.check_open()
+        return self._work.is_stale()
+
+    def sync(
+        self, *, force: bool = False, prune: bool = False, on_progress: Any = None
+    ) -> SyncReport:
+        """Bring the mirrored tables to what the logs say; see `Store.sync`."""
+        self._context.check_open()
+        with self._progress(on_progress):
+            return self._work.sync(force=force, prune=prune)
+
+    @contextmanager
+    def _progress(self, on_progress: Any) -> Iterator[None]:
+        context, before = self._context, self._context.on_progress
+        context.on_progress = on_progress or before
+        try:
+            yield
+        finally:
+            context.on_progress = before
+
+    def verify(self, *, repair: bool = False) -> VerifyReport:
+        """Compare the mirrored tables with the logs, while nobody writes them.
+
+        Args:
+            repair: Bring the tables to what the logs say where they differ.
+        """
+        self._context.check_open()
+        report = self._work.verify()
+        if report.ok or not repair:
+            return report
+        self._work.sync(force=True)
+        return attrs.evolve(report, repaired=True)
+
+    def export(self, type: Any = None, /, *, refused: bool = False) -> int:
+        """Write the rows of a mirrored model that its log does not have; see `Store.export`.
+
+        A row becomes the newest line of its record also where a sync could not bring its line into
+        the table, with and without `refused`.
+        """
+        self._context.check_open()
+        mirrors = registry(self._context)
+        if type is None:
+            return sum(self._work.export(one) for one in mirrors)
+        mirror: Mirror | None = mirrors.named(type)
+        if mirror is None:
+            raise InvalidDeclarationError(
+                getattr(type, "__qualname__", repr(type)),
+                reason="this store does not mirror it: Store.open(..., mirrors=[...])",
+            )
+        return self._work.export(mirror)
+
+    def __repr__(self) -> str:
+        """Say where the store is."""
+        state = ", closed" if self._context.closed else ""
+        return f"<Store {str(self._context.path)!r} on PostgreSQL{state}>"
+
+
+def _refused(name: str, remedy: str) -> Any:
+    def call(self: Any, *arguments: Any, **options: Any) -> NoReturn:
+        raise UnsupportedError(operation=f"Store.{name}", remedy=remedy)
+
+    call.__name__ = name
+    call.__doc__ = f"Raise UnsupportedError: {remedy}."
+    return call
+
+
+for _name, _remedy in REFUSED.items():
+    setattr(PostgresCalls, _name, _refused(_name, _remedy))
+
+
+def _check_evolutions(context: StoreContext) -> None:
+    """Refuse logs whose older lines have another shape than rows of today.
+
+    Raises:
+        UnsupportedError: There are evolutions.
+    """
+    if stat_log(context, EVOLUTIONS) is not None:
+        raise UnsupportedError(operation="a log with evolutions", remedy=_LATER)

@@ -1,0 +1,177 @@
+"""What the database has of the logs: the last line of each record, and the fingerprints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+from sqlalchemy import BigInteger, Text, cast, delete, func, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.engine import Connection
+
+from taskstore._cache.rows.records import Stored
+from taskstore._cache.schema.models import Models
+from taskstore._format.fingerprint import Fingerprint
+
+_UNSIGNED, _SIGNED = 2**64, 2**63
+_FACTS = ("size", "mtime_ns", "ctime_ns", "inode", "digest", "lines", "problems", "ended", "racy")
+
+
+@attrs.frozen
+class CacheTables:
+    """Reads and writes our tables on a connection, in its transaction."""
+
+    connection: Connection
+    models: Models
+
+    @property
+    def records(self) -> Any:
+        """The table of live records."""
+        return self.models.StoredRecord.__table__
+
+    @property
+    def tombstones(self) -> Any:
+        """The table of dead ones."""
+        return self.models.Tombstone.__table__
+
+    def stored(self, collection: str, ids: Sequence[str]) -> dict[str, Stored]:
+        """Return what is stored of some records, by id."""
+        found: dict[str, Stored] = {}
+        for table in (self.tombstones, self.records):
+            is_live = table is self.records
+            shown = table.c.data_json if is_live else table.c.updated_at_text
+            rows = self.connection.execute(
+                select(table.c.id, shown, table.c.updated_at_us).where(
+                    table.c.collection == collection, table.c.id == func.any(_texts(ids))
+                )
+            )
+            for id, told, order_us in rows:
+                found[id] = Stored(told, order_us) if is_live else Stored(None, order_us, told)
+        return found
+
+    def put(self, collection: str, stored: Mapping[str, Stored]) -> None:
+        """Record the last lines of some records."""
+        live = {id: one for id, one in stored.items() if one.line is not None}
+        dead = {id: one for id, one in stored.items() if one.line is None}
+        if live:
+            self._upsert(
+                self.records, collection, live, "data_json", [one.line for one in live.values()]
+            )
+            self._delete(self.tombstones, collection, live)
+        if dead:
+            told = [one.updated_at_text for one in dead.values()]
+            self._upsert(self.tombstones, collection, dead, "updated_at_text", told)
+            self._delete(self.records, collection, dead)
+
+    def _upsert(
+        self,
+        table: Any,
+        collection: str,
+        stored: Mapping[str, Stored],
+        name: str,
+        told: Sequence[str | None],
+    ) -> None:
+        orders = [one.order_us for one in stored.values()]
+        # One statement for any number of rows.
+        source = select(
+            literal(collection, Text),
+            func.unnest(_texts(stored)),
+            func.unnest(_texts(told)),
+            func.unnest(_numbers([order // 1000 for order in orders])),
+            func.unnest(_numbers(orders)),
+        )
+        columns = ["collection", "id", name, "updated_at", "updated_at_us"]
+        statement = insert(table).from_select(columns, source, include_defaults=False)
+        self.connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["collection", "id"],
+                set_={column: statement.excluded[column] for column in columns[2:]},
+            )
+        )
+
+    def _delete(self, table: Any, collection: str, ids: Iterable[str]) -> None:
+        self.connection.execute(
+            delete(table).where(
+                table.c.collection == collection, table.c.id == func.any(_texts(ids))
+            )
+        )
+
+    def lines(self, collection: str) -> dict[str, tuple[str, int]]:
+        """Return line and order, in microseconds, of each live record of a collection."""
+        table = self.records
+        rows = self.connection.execute(
+            select(table.c.id, table.c.data_json, table.c.updated_at_us).where(
+                table.c.collection == collection
+            )
+        )
+        return {id: (line, order_us) for id, line, order_us in rows}
+
+    def count(self, collection: str) -> tuple[int, int]:
+        """Return how many live and dead records are stored of a collection."""
+        live, dead = (
+            self.connection.execute(
+                select(func.count()).select_from(table).where(table.c.collection == collection)
+            ).scalar_one()
+            for table in (self.records, self.tombstones)
+        )
+        return live, dead
+
+    def forget(self, collection: str) -> None:
+        """Drop everything that is stored of a collection, its fingerprint too."""
+        metadata: Any = self.models.SyncMetadata.__table__
+        for table in (self.records, self.tombstones, metadata):
+            self.connection.execute(delete(table).where(table.c.collection == collection))
+
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        """Return what was recorded of every log that was read or written."""
+        table: Any = self.models.SyncMetadata.__table__
+        columns = [table.c.collection, *(table.c[name] for name in _FACTS)]
+        found = {}
+        for collection, *facts in self.connection.execute(select(*columns)):
+            if None not in facts:
+                known = dict(zip(_FACTS, facts, strict=True))
+                found[collection] = Fingerprint(**known | {"inode": known["inode"] % _UNSIGNED})
+        return found
+
+    def put_fingerprint(self, collection: str, fingerprint: Fingerprint, now_ms: int) -> None:
+        """Record what was read of a collection's log, and when (ms since the epoch)."""
+        values = {name: getattr(fingerprint, name) for name in _FACTS}
+        inode = fingerprint.inode
+        values["inode"] = inode if inode < _SIGNED else inode - _UNSIGNED
+        values |= {
+            "last_sync_time": now_ms,
+            "file_mtime": fingerprint.mtime_ns // 1_000_000_000,
+            "shape": fingerprint.shape,
+        }
+        statement = insert(self.models.SyncMetadata).values(collection=collection, **values)
+        self.connection.execute(
+            statement.on_conflict_do_update(index_elements=["collection"], set_=values)
+        )
+
+    def refusals(self, collection: str) -> dict[str, str]:
+        """Return why records of a collection are not in their table as the log has them."""
+        table: Any = self.models.MirrorProblem.__table__
+        rows = self.connection.execute(
+            select(table.c.id, table.c.reason).where(table.c.collection == collection)
+        )
+        return {row[0]: row[1] for row in rows}
+
+    def put_refusals(self, collection: str, reasons: Mapping[str, str]) -> None:
+        """Record that, in place of what was recorded before."""
+        table: Any = self.models.MirrorProblem.__table__
+        self.connection.execute(delete(table).where(table.c.collection == collection))
+        rows = [
+            {"collection": collection, "id": id, "reason": reason, "never_logged": False}
+            for id, reason in reasons.items()
+        ]
+        if rows:
+            self.connection.execute(insert(table), rows)
+
+
+def _texts(values: Iterable[str | None]) -> Any:
+    return cast(list(values), ARRAY(Text))
+
+
+def _numbers(values: Iterable[int]) -> Any:
+    return cast(list(values), ARRAY(BigInteger))

@@ -1,0 +1,103 @@
+"""What cannot be mirrored on PostgreSQL yet, refused before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import BigInteger, DateTime, Integer, UniqueConstraint
+from sqlalchemy.engine import Connection
+from sqlalchemy.sql import text
+
+from taskstore._mirror.model.shape import Mirror
+from taskstore._postgres.names import quoted_table
+from taskstore.errors import InvalidDeclarationError
+
+_LOCAL = (
+    'on PostgreSQL a key that the database numbers cannot have ids="local" yet: use ids="random" '
+    "with a BigInteger key, or key= with a unique column"
+)
+
+
+def check_mirrors(mirrors: Iterable[Mirror]) -> None:
+    """Refuse models that work on SQLite alone.
+
+    Raises:
+        InvalidDeclarationError: There is one; says what to do.
+    """
+    for mirror in mirrors:
+        _check_keys(mirror)
+        if any(len(shape.tables) > 1 for shape in mirror.shapes):
+            raise _error(mirror, "joined inheritance cannot be mirrored on PostgreSQL yet")
+        if not _is_unique(mirror):
+            raise _error(mirror, "on PostgreSQL its key needs a primary key or unique constraint")
+        if mirror.version is not None:
+            _check_version(mirror)
+
+
+def _check_keys(mirror: Mirror) -> None:
+    for shape in mirror.shapes:
+        for field in (*shape.fields.values(), *([mirror.number] if mirror.number else [])):
+            if field.translated is not None:
+                raise _error(mirror, _LOCAL, field.name)
+    for field in mirror.key_fields:
+        column = field.column
+        is_small = isinstance(column.type, Integer) and not isinstance(column.type, BigInteger)
+        if is_small and column.default is not None and mirror.table.autoincrement_column is column:
+            raise _error(mirror, "random numbers need a BigInteger column", field.name)
+
+
+def _check_version(mirror: Mirror) -> None:
+    assert mirror.version is not None
+    type_ = mirror.version.column.type
+    is_wide = isinstance(type_, BigInteger) or (
+        isinstance(type_, Integer) and type(type_).__name__ == "BIGINT"
+    )
+    if not (is_wide or isinstance(type_, DateTime)):
+        raise _error(
+            mirror,
+            "on PostgreSQL a version is a BigInteger (milliseconds) or a DateTime: change the "
+            "column, or use updated_at=None to keep the version in the log alone",
+            mirror.version.name,
+        )
+
+
+def _is_unique(mirror: Mirror) -> bool:
+    columns = {field.column for field in mirror.key_fields}
+    table = mirror.table
+    unique = [set(table.primary_key.columns)]
+    unique += [set(one.columns) for one in table.constraints if isinstance(one, UniqueConstraint)]
+    unique += [set(index.columns) for index in table.indexes if index.unique]
+    unique += [{column} for column in table.columns if column.unique]
+    return columns in unique
+
+
+def check_tables(connection: Connection, mirrors: Iterable[Mirror]) -> None:
+    """Refuse tables that are not there, or whose rows other tables hold.
+
+    Raises:
+        InvalidDeclarationError: There is one; says what to do.
+    """
+    for mirror in mirrors:
+        name = quoted_table(mirror.table, connection.dialect)
+        found = connection.execute(_KIND, {"name": name}).one_or_none()
+        if found is None:
+            raise _error(mirror, f"there is no table {name}: create it with your migrations")
+        kind, is_inherited = found
+        if kind != "r" or is_inherited:
+            raise _error(
+                mirror,
+                f"{name} is partitioned, inherited or no table, whose writes PostgreSQL does not "
+                "report in one place: it cannot be mirrored",
+            )
+
+
+_KIND: Any = text(
+    "SELECT c.relkind, EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i "
+    "WHERE c.oid IN (i.inhrelid, i.inhparent)) FROM pg_catalog.pg_class c "
+    "WHERE c.oid = pg_catalog.to_regclass(:name)"
+)
+
+
+def _error(mirror: Mirror, reason: str, field: str | None = None) -> InvalidDeclarationError:
+    return InvalidDeclarationError(mirror.name, field=field, reason=reason)

@@ -1,0 +1,97 @@
+"""What the parts of a store on PostgreSQL share."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.sql import text
+
+from taskstore._mirror.model.registry import registry
+from taskstore._mirror.model.shape import Mirror
+from taskstore._postgres.names import SCHEMA_VERSION, Outbox
+from taskstore._postgres.triggers import PROJECTING
+from taskstore._store.context import StoreContext
+from taskstore.errors import OutboxOwnerError, SchemaVersionError
+
+
+@attrs.define(eq=False)
+class PostgresContext:
+    """The facts and resources of one open store on PostgreSQL.
+
+    Attributes:
+        store: What it has in common with stores on SQLite.
+        engine: Of our own connections, which the application's pool does not count.
+        outbox: The names of its tables.
+        place: How other clones are told where this one is.
+    """
+
+    store: StoreContext
+    engine: Engine
+    outbox: Outbox
+    place: str
+
+    @property
+    def mirrors(self) -> Mapping[str, Mirror]:
+        """The mirrored models by collection."""
+        return registry(self.store).by_collection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A transaction with one snapshot, on a connection of our own."""
+        with self.engine.connect() as connection:
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield connection
+
+    def claim(self, connection: Connection, *, take_over: bool = False) -> None:
+        """Wait for the other scribes, and see that this clone has the logs.
+
+        Args:
+            connection: In the transaction that is to write them.
+            take_over: Whether to have the logs from now on, whoever had them.
+
+        Raises:
+            OutboxOwnerError: Another clone has them.
+            SchemaVersionError: A newer library made the outbox.
+        """
+        scribe, mark = self.outbox.scribe, self.store.mark.id
+        version, clone, place = connection.exec_driver_sql(
+            f"SELECT version, clone, place FROM {scribe} FOR UPDATE"
+        ).one()
+        if version > SCHEMA_VERSION:
+            raise SchemaVersionError(found=f"outbox {version}", expected=f"outbox {SCHEMA_VERSION}")
+        if clone == mark:
+            return
+        if clone is not None and not take_over:
+            raise OutboxOwnerError(place=place or "unknown")
+        connection.execute(
+            text(f"UPDATE {scribe} SET clone = :clone, place = :place"),
+            {"clone": mark, "place": self.place},
+        )
+
+    def begin_projecting(self, connection: Connection) -> None:
+        """Allow a transaction to write tables from the log; `projecting` says which."""
+        connection.exec_driver_sql(
+            f"UPDATE {self.outbox.scribe} SET projecting = pg_current_xact_id()"
+        )
+
+
+def projecting(connection: Connection, mirror: Mirror) -> None:
+    """Have the statements that follow not captured in the table of one model, nor stamped."""
+    connection.execute(_PROJECTING, {"name": PROJECTING, "value": mirror.collection})
+
+
+_PROJECTING: Any = text("SELECT pg_catalog.set_config(:name, :value, true)")
+
+
+def own_engine(engine: Engine) -> Engine:
+    """Return an engine on the same database, with a pool and a dialect of its own."""
+    with engine.connect():
+        # Asks the server what it can do, once.
+        pass
+    return Engine(engine.pool.recreate(), copy.copy(engine.dialect), engine.url)

@@ -1,0 +1,168 @@
+"""From the outbox into the logs, one batch after the other.
+
+A batch is appended and on the disk before the transaction that deletes its rows commits. Where a
+crash comes in between, its rows are still there, and the same lines are made of them again. Then
+the log does not look as the database knows it, so it is searched for them, and those that it has
+are not appended once more.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+import attrs
+from sqlalchemy import update
+from sqlalchemy.engine import Connection
+
+from taskstore._format.fingerprint import NOTHING_READ, Fingerprint
+from taskstore._log import files
+from taskstore._log.files import access
+from taskstore._log.lines import read_lines
+from taskstore._mirror.capture.missing_logs import missing_error
+from taskstore._mirror.model.shape import Mirror
+from taskstore._postgres.cache import CacheTables
+from taskstore._postgres.context import PostgresContext, projecting
+from taskstore._postgres.lines import LineMaker
+from taskstore._postgres.outbox import (
+    ChangeReader,
+    batch_end,
+    collections_in,
+    delete_batch,
+    mirror_of,
+    put_problems,
+)
+from taskstore._sync.freshness import looks_fresh, stat_log
+
+
+@attrs.frozen
+class Drained:
+    """What a drain did.
+
+    Attributes:
+        lines: How many lines were appended.
+        more: Whether there was a batch at all, and so perhaps another one.
+    """
+
+    lines: int
+    more: bool
+
+
+@attrs.define
+class Drain:
+    """One batch, in a transaction and under the log lock.
+
+    Attributes:
+        context: The store.
+        connection: In the transaction.
+        tables: Our tables there.
+    """
+
+    context: PostgresContext
+    connection: Connection
+    tables: CacheTables = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.tables = CacheTables(self.connection, self.context.store.models)
+
+    def run(self) -> Drained:
+        """Append the next batch, and delete its rows from the outbox.
+
+        Raises:
+            LogWriteError, CommitUncertainError: The lines could not be written.
+            MissingLogError: A log that had lines is gone.
+            InvalidDeclarationError: The outbox has rows of a model that the store does not know.
+        """
+        outbox = self.context.outbox
+        end = batch_end(self.connection, outbox)
+        if end is None:
+            return Drained(0, more=False)
+        makers = []
+        for collection in collections_in(self.connection, outbox, end):
+            mirror = mirror_of(self.context.mirrors, collection)
+            makers.append(self._made(mirror, end))
+        batch = {maker.mirror.collection: list(maker.lines.values()) for maker in makers}
+        written = self._append({name: lines for name, lines in batch.items() if lines})
+        for maker in makers:
+            collection = maker.mirror.collection
+            changed = {id: maker.stored[id] for id in maker.touched if id in maker.stored}
+            self.tables.put(collection, changed)
+            self._restamp(maker)
+        refused = [change for maker in makers for change in maker.refused]
+        touched = {maker.mirror.collection: maker.touched for maker in makers if maker.touched}
+        put_problems(self.connection, outbox, refused, self._solved(touched))
+        delete_batch(self.connection, outbox, end)
+        return Drained(written, more=True)
+
+    def _solved(self, touched: Mapping[str, set[str]]) -> Mapping[str, set[str]]:
+        """The records of a batch, where any row is kept that no line can carry."""
+        sql = f"SELECT 1 FROM {self.context.outbox.table} WHERE problem IS NOT NULL LIMIT 1"
+        has_any = self.connection.exec_driver_sql(sql).first() is not None
+        return touched if has_any else {}
+
+    def _made(self, mirror: Mirror, end: int) -> LineMaker:
+        changes = ChangeReader(self.connection, self.context.outbox, mirror).read(end)
+        ids = list({change.id for change in changes if change.id})
+        maker = LineMaker(mirror, self.tables.stored(mirror.collection, ids))
+        maker.add(changes)
+        return maker
+
+    def _append(self, batch: Mapping[str, Sequence[bytes]]) -> int:
+        if not batch:
+            return 0
+        store = self.context.store
+        known = self.tables.fingerprints()
+        missing = {
+            name: self._missing(name, lines, known.get(name)) for name, lines in batch.items()
+        }
+        appended = store.writer.append(missing, known)
+        # Nothing is ever taken back: if the commit fails, the next drain finds the lines there.
+        appended.retire()
+        store.recovered += appended.problems
+        for name, fingerprint in appended.fingerprints.items():
+            if fingerprint is None and known.get(name) is None:
+                # Rows without a trace of their log would outlive it.
+                fingerprint = NOTHING_READ
+            if fingerprint is not None:
+                self.tables.put_fingerprint(name, fingerprint, store.clock())
+        return sum(map(len, missing.values()))
+
+    def _missing(
+        self, collection: str, lines: Sequence[bytes], known: Fingerprint | None
+    ) -> list[bytes]:
+        """The lines that a log does not have yet."""
+        found = stat_log(self.context.store, collection)
+        if known is not None and known.size and (found is None or not found.st_size):
+            rows = self.tables.count(collection)[0]
+            if rows:
+                mirror = self.context.mirrors[collection]
+                raise missing_error(self.context.store, mirror, rows)
+        if found is None or looks_fresh(known, found):
+            return list(lines)
+        there = self._there(collection, frozenset(lines))
+        return [line for line in lines if line not in there]
+
+    def _there(self, collection: str, lines: frozenset[bytes]) -> set[bytes]:
+        path = self.context.store.layout.log_path(collection)
+        with access(path):
+            fd = files.open_log(path)
+            try:
+                return {line.raw for line in read_lines(fd) if line.raw in lines}
+            finally:
+                os.close(fd)
+
+    def _restamp(self, maker: LineMaker) -> None:
+        """Write versions that lines had to have otherwise, where the rows are still the same."""
+        mirror = maker.mirror
+        if mirror.version is None or not maker.restamps:
+            return
+        self.context.begin_projecting(self.connection)
+        projecting(self.connection, mirror)
+        version = mirror.version.column
+        for one in maker.restamps.values():
+            keys = [field.column == one.row.values[field.name] for field in mirror.key_fields]
+            self.connection.execute(
+                update(mirror.table)
+                .where(*keys, version.is_not_distinct_from(one.row.version))
+                .values({version: mirror.version_value(one.version)})
+            )

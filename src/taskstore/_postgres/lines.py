@@ -1,0 +1,130 @@
+"""Makes the lines of a batch: of each transaction one line for each record, with its net state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+
+from taskstore._cache.rows.records import Stored
+from taskstore._format.lines import raw_fields, tombstone_line
+from taskstore._mirror.capture.versions import stamp_for
+from taskstore._mirror.model.shape import Mirror, Row
+from taskstore._mirror.tables.encoding import encoded_row, next_fields
+from taskstore._postgres.outbox import Change
+from taskstore._records.reasons import StructureError
+from taskstore._records.versions import Claim
+from taskstore._unit.drafts import checked_line, line_of
+from taskstore._unit.versions import Version
+from taskstore.errors import InvalidRecordError
+
+
+@attrs.frozen
+class Restamp:
+    """A row whose line has another version than its column.
+
+    Attributes:
+        row: The row as it was written.
+        version: What its column is to have.
+    """
+
+    row: Row
+    version: int | str
+
+
+@attrs.define
+class LineMaker:
+    """Makes the lines of one mirrored model.
+
+    The lines follow from the changes and from what was stored alone. So when a batch is drained
+    again, because a crash has kept the database from learning that it is in the log, its lines
+    are the same, byte by byte.
+
+    Attributes:
+        mirror: The model.
+        stored: The last line of each record that changes; grows with the lines that are made.
+        lines: By number of the change that each is made of.
+        refused: The changes that no line can carry, with the reasons.
+        restamps: The last rows whose versions had to be others.
+        touched: The records that lines were made for.
+    """
+
+    mirror: Mirror
+    stored: dict[str, Stored]
+    lines: dict[int, bytes] = attrs.field(factory=dict)
+    refused: list[Change] = attrs.field(factory=list)
+    restamps: dict[str, Restamp] = attrs.field(factory=dict)
+    touched: set[str] = attrs.field(factory=set)
+
+    def add(self, changes: Iterable[Change]) -> None:
+        """Make the lines of some changes, oldest first."""
+        for change in net_changes(changes):
+            if change.problem:
+                self.refused.append(change)
+                continue
+            try:
+                line = self._line(change)
+            except (ValueError, InvalidRecordError, StructureError) as error:
+                self.refused.append(attrs.evolve(change, problem=str(error)))
+                continue
+            self.touched.add(change.id)
+            if line is not None:
+                self.lines[change.seq] = line
+
+    def _line(self, change: Change) -> bytes | None:
+        before = self.stored.get(change.id)
+        if change.row is None:
+            return self._tombstone(change, before)
+        row = change.row
+        like = before.line if before is not None else None
+        previous = None if like is None else raw_fields(like)
+        fields = {} if previous is None else next_fields(row, previous)
+        claim = self._claim(row, before)
+        if previous is not None and fields == previous and claim is None:
+            return None
+        version = stamp_for(self.mirror, row.id, before, claim, change.written_ms)
+        if previous is None:
+            line = encoded_row(row, version.value)
+        else:
+            fields.pop("updated_at", None)
+            line = line_of(fields, version, like)
+        checked_line(line, self.mirror.collection, row.id)
+        self._put(row.id, Stored(line.decode(), version.order_us))
+        self._restamp(row, version)
+        return line
+
+    def _tombstone(self, change: Change, before: Stored | None) -> bytes | None:
+        self.restamps.pop(change.id, None)
+        if before is None or before.deleted:
+            return None
+        version = stamp_for(self.mirror, change.id, before, None, change.written_ms)
+        text = version.value if isinstance(version.value, str) else None
+        self._put(change.id, Stored(None, version.order_us, text))
+        return tombstone_line(change.id, version.value)
+
+    def _put(self, id: str, stored: Stored) -> None:
+        self.stored[id] = stored
+
+    def _claim(self, row: Row, before: Stored | None) -> Claim | None:
+        if self.mirror.version is None:
+            return None
+        claim = self.mirror.claim(row.version)
+        if claim is None or before is None:
+            return claim
+        known = before.order_us - before.order_us % claim.precision_us
+        return claim if claim.order_us > known else None
+
+    def _restamp(self, row: Row, version: Version) -> None:
+        self.restamps.pop(row.id, None)
+        if self.mirror.version is not None and self.mirror.order_of(row.version) != (
+            version.order_us
+        ):
+            self.restamps[row.id] = Restamp(row, version.value)
+
+
+def net_changes(changes: Iterable[Change]) -> list[Change]:
+    """Return the last change of each record in each transaction, oldest first."""
+    some = list(changes)
+    last = {(one.transaction, one.id or str(one.seq)): one.seq for one in some}
+    kept = set(last.values())
+    return [one for one in some if one.seq in kept]

@@ -1,0 +1,304 @@
+"""Reads what the triggers have put into the outbox, and deletes what is in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+from sqlalchemy import Column, column, func, literal_column, select, table, true
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DataError, SQLAlchemyError
+from sqlalchemy.sql import text
+from sqlalchemy.types import JSON, BigInteger, Boolean, DateTime, Text
+
+from taskstore._mirror.model.shape import Mirror, Row
+from taskstore._postgres.names import Outbox, quoted_table
+from taskstore.errors import InvalidDeclarationError, InvalidIdError
+
+BATCH = 20_000
+"""How many rows a batch has at most; more where one transaction has more."""
+
+
+@attrs.frozen
+class Change:
+    """A row of the outbox.
+
+    Attributes:
+        seq: Its number. Of two rows for one record, the one with the greater number is newer.
+        transaction: What wrote it.
+        id: The record; "" where the row could not be read.
+        row: The row that was written; None where it was deleted.
+        written_ms: When, in milliseconds since the epoch, by the database's clock.
+        problem: Why it cannot be read; "" if it can.
+    """
+
+    seq: int
+    transaction: str
+    id: str
+    row: Row | None
+    written_ms: int
+    problem: str = ""
+
+
+def is_empty(connection: Connection, outbox: Outbox) -> bool:
+    """Whether nothing waits for the log."""
+    sql = f"SELECT 1 FROM {outbox.table} WHERE problem IS NULL LIMIT 1"
+    return connection.exec_driver_sql(sql).first() is None
+
+
+def waiting(connection: Connection, outbox: Outbox) -> tuple[int, float, list[str]]:
+    """Return how many rows wait, for how many seconds, and the problems of those that cannot go."""
+    count, seconds = connection.exec_driver_sql(
+        "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(written)), 0) "
+        f"FROM {outbox.table} WHERE problem IS NULL"
+    ).one()
+    problems = connection.exec_driver_sql(
+        f"SELECT collection || coalesce('/' || id, '') || ': ' || problem FROM {outbox.table} "
+        "WHERE problem IS NOT NULL ORDER BY seq"
+    ).scalars()
+    return count, max(float(seconds), 0.0), list(problems)
+
+
+def batch_end(connection: Connection, outbox: Outbox, limit: int = BATCH) -> int | None:
+    """Return the last number of the next batch; None where nothing waits.
+
+    A batch has transactions as a whole, and whatever they have seen of others: a row that another
+    transaction has written before has a lower number.
+
+    Args:
+        connection: In a transaction with one snapshot, which is that of the batch.
+        outbox: Where to look.
+        limit: How many rows to take, where transactions are that small.
+    """
+    there = f"FROM {outbox.table} WHERE problem IS NULL"
+    end, count = connection.exec_driver_sql(
+        f"SELECT max(seq), count(*) FROM (SELECT seq {there} ORDER BY seq LIMIT {limit}) batch"
+    ).one()
+    if count < limit:
+        return None if end is None else int(end)
+    while True:
+        reached = connection.exec_driver_sql(
+            f"SELECT max(seq) {there} AND xid IN (SELECT xid {there} AND seq <= {end})"
+        ).scalar_one()
+        if reached == end:
+            return int(end)
+        end = reached
+
+
+def collections_in(connection: Connection, outbox: Outbox, end: int) -> list[str]:
+    """Return the collections that a batch has rows of."""
+    sql = (
+        f"SELECT DISTINCT collection FROM {outbox.table} WHERE problem IS NULL AND seq <= {end} "
+        "ORDER BY 1"
+    )
+    return list(connection.exec_driver_sql(sql).scalars())
+
+
+def delete_batch(connection: Connection, outbox: Outbox, end: int) -> None:
+    """Delete the rows of a batch: those that the transaction's snapshot has up to a number."""
+    connection.exec_driver_sql(f"DELETE FROM {outbox.table} WHERE problem IS NULL AND seq <= {end}")
+
+
+def note_all(connection: Connection, outbox: Outbox, mirror: Mirror) -> None:
+    """Put every row of a mirrored table into the outbox, as if it had just been written."""
+    connection.exec_driver_sql(
+        f"INSERT INTO {outbox.table} (collection, deleted, content) "
+        f"SELECT '{mirror.collection}', false, row_to_json(t) "
+        f"FROM {quoted_table(mirror.table, connection.dialect)} t"
+    )
+
+
+def put_problems(
+    connection: Connection, outbox: Outbox, changes: Iterable[Change], solved: Mapping[str, Any]
+) -> None:
+    """Keep rows that no line can carry, and drop those that a newer row has put right.
+
+    Args:
+        connection: In the transaction of the batch.
+        outbox: Where they are.
+        changes: The rows, with their problems.
+        solved: For each collection, the records that this batch has lines for.
+    """
+    for change in changes:
+        connection.execute(
+            text(f"UPDATE {outbox.table} SET problem = :problem, id = :id WHERE seq = :seq"),
+            {"problem": change.problem, "id": change.id or None, "seq": change.seq},
+        )
+    for collection, ids in solved.items():
+        connection.execute(
+            text(
+                f"DELETE FROM {outbox.table} WHERE problem IS NOT NULL "
+                "AND collection = :collection AND id = ANY(:ids)"
+            ),
+            {"collection": collection, "ids": list(ids)},
+        )
+
+
+@attrs.frozen
+class ChangeReader:
+    """Reads the rows of a batch that belong to one mirrored model.
+
+    PostgreSQL makes a row of its table out of the JSON again, so the column types of the model
+    read the same values that they would read from the table.
+    """
+
+    connection: Connection
+    outbox: Outbox
+    mirror: Mirror
+    source: Any = attrs.field(init=False)
+
+    @source.default
+    def _source(self) -> Any:
+        return table(
+            f"{self.outbox.prefix}taskstore_outbox",
+            column("seq", BigInteger),
+            column("xid", Text),
+            column("written", DateTime(timezone=True)),
+            column("collection", Text),
+            column("deleted", Boolean),
+            column("content", JSON),
+            column("problem", Text),
+            schema=self.outbox.schema,
+        ).alias("o")
+
+    def read(self, end: int) -> list[Change]:
+        """Return the changes up to a number, oldest first; unreadable ones with their problem."""
+        numbers = self.source.c.seq <= end
+        try:
+            with self.connection.begin_nested():
+                return list(self._changes(numbers))
+        except Exception as error:  # noqa: BLE001 - a type of the application's own raises anything
+            _check_data(error)
+        return [self._one(seq) for seq in self._numbers(end)]
+
+    def _numbers(self, end: int) -> list[int]:
+        source = self.source
+        statement = (
+            select(source.c.seq)
+            .where(
+                source.c.collection == self.mirror.collection,
+                source.c.problem.is_(None),
+                source.c.seq <= end,
+            )
+            .order_by(source.c.seq)
+        )
+        return list(self.connection.execute(statement).scalars())
+
+    def _one(self, seq: int) -> Change:
+        number = self.source.c.seq == seq
+        try:
+            with self.connection.begin_nested():
+                [found] = self._changes(number)
+        except Exception as error:  # noqa: BLE001 - as above
+            _check_data(error)
+            reason = f"it cannot be read: {getattr(error, 'orig', None) or error}"
+            return Change(seq, "", self._id_of(number), None, 0, reason)
+        return found
+
+    def _id_of(self, number: Any) -> str:
+        """The record of a row that cannot be read; "" where not even its key can."""
+        try:
+            with self.connection.begin_nested():
+                [found] = self._changes(number, only_key=True)
+        except Exception as error:  # noqa: BLE001 - as above
+            _check_data(error)
+            return ""
+        return found.id
+
+    def _changes(self, condition: Any, *, only_key: bool = False) -> Iterator[Change]:
+        keys = tuple(field.column for field in self.mirror.key_fields)
+        columns = keys if only_key else _columns_of(self.mirror)
+        source = self.source
+        shape: Any = literal_column(
+            f"NULL::{quoted_table(self.mirror.table, self.connection.dialect)}"
+        )
+        made = (
+            func.json_populate_record(shape, source.c.content)
+            .table_valued(*(column(one.name, one.type) for one in columns))
+            .lateral("made")
+        )
+        statement = (
+            select(
+                source.c.seq,
+                literal_column("o.xid::text"),
+                source.c.written,
+                source.c.deleted,
+                *(made.c[one.name] for one in columns),
+            )
+            .select_from(source.join(made, true()))
+            .where(
+                source.c.collection == self.mirror.collection,
+                source.c.problem.is_(None),
+                condition,
+            )
+            .order_by(source.c.seq)
+        )
+        for seq, xid, written, deleted, *values in self.connection.execute(statement):
+            named = dict(zip((one.name for one in columns), values, strict=True))
+            yield self._change(seq, xid, written, named, is_deleted=deleted or only_key)
+
+    def _change(
+        self, seq: int, xid: str, written: datetime, named: dict[str, Any], *, is_deleted: bool
+    ) -> Change:
+        mirror = self.mirror
+        ms = int(written.timestamp() * 1000)
+        try:
+            id = mirror.id_of([named[field.column.name] for field in mirror.key_fields])
+            row = None if is_deleted else row_of(mirror, id, named)
+        except (ValueError, InvalidIdError) as error:
+            return Change(seq, xid, "", None, ms, str(error))
+        return Change(seq, xid, id, row, ms)
+
+
+def _check_data(error: Exception) -> None:
+    """Raise an error again that is not about the data of a row."""
+    if isinstance(error, SQLAlchemyError) and not isinstance(error, DataError):
+        raise error
+
+
+def _columns_of(mirror: Mirror) -> Sequence[Column[Any]]:
+    """The columns that the lines of a model need."""
+    found: dict[str, Column[Any]] = {}
+    for shape in mirror.shapes:
+        for field in shape.fields.values():
+            found[field.column.name] = field.column
+    if mirror.version is not None:
+        found[mirror.version.column.name] = mirror.version.column
+    return tuple(found.values())
+
+
+def row_of(mirror: Mirror, id: str, named: Mapping[str, Any]) -> Row:
+    """Return a row by the values of its columns.
+
+    Raises:
+        ValueError: No class has its discriminator.
+    """
+    shape = mirror.base
+    if mirror.discriminator is not None:
+        told = mirror.base.fields[mirror.discriminator]
+        shape = mirror.shape_of(named[told.column.name])
+    values = {name: named[field.column.name] for name, field in shape.fields.items()}
+    version = None if mirror.version is None else named[mirror.version.column.name]
+    if isinstance(version, datetime) and version.tzinfo is not None:
+        # As lines have it, in whichever zone the session is.
+        version = version.astimezone(UTC)
+    return Row(id, shape, values, version)
+
+
+def mirror_of(mirrors: Mapping[str, Mirror], collection: str) -> Mirror:
+    """Return the model of a collection that the outbox has rows of.
+
+    Raises:
+        InvalidDeclarationError: There is none.
+    """
+    found = mirrors.get(collection)
+    if found is None:
+        raise InvalidDeclarationError(
+            collection,
+            reason="the outbox has rows of this collection, and the store has no model for it: "
+            "open the store with all models that were captured, "
+            "or remove the triggers with taskstore.migrations.release(op, mirrors)",
+        )
+    return found

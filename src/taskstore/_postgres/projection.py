@@ -1,0 +1,293 @@
+"""From the logs into the tables, after git has changed them.
+
+All is done in one transaction. It first locks the mirrored tables against writers, then drains
+what waits in the outbox, so that nothing is overwritten that the log does not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import attrs
+from sqlalchemy import literal, select
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError, StatementError
+from sqlalchemy.sql.ddl import sort_tables_and_constraints
+
+from taskstore._format.lines import raw_fields
+from taskstore._format.problems import Problem
+from taskstore._mirror.capture.missing_logs import count_rows
+from taskstore._mirror.model.shape import Mirror, Row
+from taskstore._mirror.projection.wanted_rows import equals
+from taskstore._mirror.tables.reading import read_rows
+from taskstore._postgres.cache import CacheTables
+from taskstore._postgres.context import PostgresContext
+from taskstore._postgres.incoming import Incoming, LogRead
+from taskstore._postgres.names import quoted_table
+from taskstore._postgres.writing import TableWriter
+from taskstore._sync.freshness import looks_fresh, stat_log
+from taskstore._sync.report import CollectionReport
+
+_PASSES = 3
+"""How often rows are tried that refer to others, which may come first."""
+
+
+@attrs.define
+class Plan:
+    """What one table is to become.
+
+    Attributes:
+        mirror: The model.
+        rows: To be written, by id.
+        gone: The keys of those to be deleted, by id.
+        refused: Why records are not in the table as the log has them.
+    """
+
+    mirror: Mirror
+    rows: dict[str, Row] = attrs.field(factory=dict)
+    gone: dict[str, tuple[Any, ...]] = attrs.field(factory=dict)
+    refused: dict[str, str] = attrs.field(factory=dict)
+
+
+def lock_tables(connection: Connection, mirrors: Iterable[Mirror]) -> None:
+    """Keep writers out of mirrored tables until the transaction ends; readers go on.
+
+    It waits for a moment only, for a writer may wait for us in turn.
+    """
+    names = [quoted_table(mirror.table, connection.dialect) for mirror in mirrors]
+    if names:
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '300ms'")
+        connection.exec_driver_sql(
+            f"LOCK TABLE {', '.join(sorted(names))} IN SHARE ROW EXCLUSIVE MODE"
+        )
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+
+
+@attrs.define
+class Projection:
+    """One sync, in a transaction that holds the tables.
+
+    Attributes:
+        context: The store.
+        connection: In the transaction.
+        force: Whether to read also the logs that look as they did.
+        prune: Whether to take what the logs say also for rows that they never had.
+        missing: The models whose log is missing, with how many rows there are.
+    """
+
+    context: PostgresContext
+    connection: Connection
+    force: bool = False
+    prune: bool = False
+    missing: list[tuple[Mirror, int]] = attrs.field(factory=list)
+    _plans: list[Plan] = attrs.field(factory=list)
+
+    def run(self) -> dict[str, CollectionReport]:
+        """Bring the tables to what the logs say; return what was read of each log."""
+        tables = CacheTables(self.connection, self.context.store.models)
+        known = tables.fingerprints()
+        reports = {}
+        for name, mirror in self.context.mirrors.items():
+            is_fresh = looks_fresh(known.get(name), stat_log(self.context.store, name))
+            if is_fresh and not self.force and (name in known or not self._has_rows(mirror)):
+                reports[name] = CollectionReport(name, "fresh", 0, *tables.count(name))
+                continue
+            incoming = Incoming(self.context.store, self.connection, name)
+            with incoming.loaded() as read:
+                reports[name] = self._collection(mirror, incoming, read, tables)
+        self._apply(self._plans)
+        for plan in self._plans:
+            tables.put_refusals(plan.mirror.collection, plan.refused)
+        return reports
+
+    def _has_rows(self, mirror: Mirror) -> bool:
+        found = self.connection.execute(select(literal(1)).select_from(mirror.table).limit(1))
+        return found.first() is not None
+
+    def _collection(
+        self, mirror: Mirror, incoming: Incoming, read: LogRead, tables: CacheTables
+    ) -> CollectionReport:
+        name = mirror.collection
+        rows = self._unvouched(mirror, incoming, read, tables)
+        if rows:
+            self.missing.append((mirror, rows))
+            return CollectionReport(name, "missing", 0, None, None)
+        plan = self._planned(mirror, incoming, tables)
+        plan.refused |= dict.fromkeys(read.unusable, "PostgreSQL has no NUL in text")
+        self._plans.append(plan)
+        incoming.store_all(read)
+        if read.replay is None:
+            return CollectionReport(name, "removed" if plan.gone else "fresh", 0, 0, 0)
+        problems = tuple(read.replay.problems)
+        return CollectionReport(
+            name, "replayed", read.replay.lines, *tables.count(name), problems, len(problems)
+        )
+
+    def _unvouched(
+        self, mirror: Mirror, incoming: Incoming, read: LogRead, tables: CacheTables
+    ) -> int:
+        """How many rows stand beside a log that is not theirs."""
+        if self.prune or incoming.vouches():
+            return 0
+        has_any = read.replay is not None and len(read.replay) > 0
+        if has_any and not tables.count(mirror.collection)[0]:
+            return 0
+        return count_rows(self.connection, mirror)
+
+    def _planned(self, mirror: Mirror, incoming: Incoming, tables: CacheTables) -> Plan:
+        plan = Plan(mirror)
+        again = list(tables.refusals(mirror.collection))
+        strange = []
+        for id, line, is_known in incoming.changed(again, everything=self.force):
+            try:
+                plan.rows[id] = mirror.decoded(id, raw_fields(line))
+            except ValueError as error:
+                plan.refused[id] = str(error)
+                continue
+            if not is_known:
+                strange.append(id)
+        for id in incoming.gone():
+            try:
+                plan.gone[id] = mirror.key_of(id)
+            except ValueError as error:
+                plan.refused[id] = str(error)
+        if strange and not self.prune:
+            self._spare(plan, strange)
+        if self.prune:
+            self._prune(plan, incoming)
+        return plan
+
+    def _spare(self, plan: Plan, strange: Sequence[str]) -> None:
+        """Keep rows that were never logged and differ from the lines that come."""
+        mirror = plan.mirror
+        if not self._has_rows(mirror):
+            return
+        for id, current in read_rows(self.connection, mirror, strange, lenient=True).items():
+            row = plan.rows.pop(id)
+            if current.shape is not row.shape or not equals(mirror, row, current):
+                plan.refused[id] = (
+                    "the row that is there was never logged here, differs from its line, and is "
+                    f"kept: store.export({mirror.name}) writes it, store.sync(prune=True) takes "
+                    "what the logs say"
+                )
+
+    def _prune(self, plan: Plan, incoming: Incoming) -> None:
+        mirror = plan.mirror
+        live = incoming.live()
+        columns = [field.column for field in mirror.key_fields]
+        for key in self.connection.execute(select(*columns)):
+            id = mirror.id_of(key)
+            if id not in live:
+                plan.gone[id] = tuple(key)
+
+    def _apply(self, plans: Sequence[Plan]) -> None:
+        """Write and delete, all at once if the constraints let it pass, else row by row."""
+        ordered = _parents_first([plan for plan in plans if plan.rows or plan.gone])
+        if not ordered:
+            return
+        self.context.begin_projecting(self.connection)
+        for steps in (_puts_first, _deletes_first):
+            if self._attempt(partial(self._run, steps, ordered)) is None:
+                return
+        pending = _singly(ordered)
+        for _ in range(_PASSES):
+            pending = [step for step in pending if not self._one(step)]
+
+    def _run(
+        self, steps: Callable[[Sequence[Plan]], Iterator[_Step]], plans: Sequence[Plan]
+    ) -> None:
+        for step in steps(plans):
+            step.run(self.connection)
+
+    def _one(self, step: _Step) -> bool:
+        reason = self._attempt(partial(step.run, self.connection))
+        refused = step.plan.refused
+        for id in step.ids:
+            if reason is None:
+                refused.pop(id, None)
+            else:
+                refused[id] = reason
+        return reason is None
+
+    def _attempt(self, work: Callable[[], None]) -> str | None:
+        """Do something in a savepoint; return why the database refused it, None if it did not."""
+        try:
+            with self.connection.begin_nested():
+                work()
+        except StatementError as error:
+            if isinstance(error, DBAPIError) and not _is_refusal(error):
+                raise
+            return str(error.orig).strip()
+        except Exception as error:
+            # COPY raises what the driver raises.
+            if not str(getattr(error, "sqlstate", None) or "").startswith(("22", "23", "P0")):
+                raise
+            return str(error).strip()
+        return None
+
+
+@attrs.frozen
+class _Step:
+    """Rows of one table to be written, or to be deleted."""
+
+    plan: Plan
+    ids: tuple[str, ...]
+    deletes: bool
+
+    def run(self, connection: Connection) -> None:
+        writer = TableWriter(connection, self.plan.mirror)
+        if self.deletes:
+            writer.delete([self.plan.gone[id] for id in self.ids])
+        else:
+            writer.put([self.plan.rows[id] for id in self.ids])
+
+
+def _puts(plans: Sequence[Plan]) -> Iterator[_Step]:
+    for plan in plans:
+        if plan.rows:
+            yield _Step(plan, tuple(plan.rows), deletes=False)
+
+
+def _deletes(plans: Sequence[Plan]) -> Iterator[_Step]:
+    for plan in reversed(plans):
+        if plan.gone:
+            yield _Step(plan, tuple(plan.gone), deletes=True)
+
+
+def _puts_first(plans: Sequence[Plan]) -> Iterator[_Step]:
+    yield from _puts(plans)
+    yield from _deletes(plans)
+
+
+def _deletes_first(plans: Sequence[Plan]) -> Iterator[_Step]:
+    yield from _deletes(plans)
+    yield from _puts(plans)
+
+
+def _singly(plans: Sequence[Plan]) -> list[_Step]:
+    return [_Step(step.plan, (id,), step.deletes) for step in _puts_first(plans) for id in step.ids]
+
+
+def _parents_first(plans: Sequence[Plan]) -> list[Plan]:
+    tables = [plan.mirror.table for plan in plans]
+    found: Any = sort_tables_and_constraints(tables)  # type: ignore[no-untyped-call]
+    places = {table: place for place, (table, _) in enumerate(found) if table is not None}
+    return sorted(plans, key=lambda plan: places[plan.mirror.table])
+
+
+def _is_refusal(error: DBAPIError) -> bool:
+    """Whether the database refused the data: a constraint, a value, or a trigger that raised."""
+    return str(getattr(error.orig, "sqlstate", None) or "").startswith(("22", "23", "P0"))
+
+
+def refusals_of(
+    context: PostgresContext, tables: CacheTables, mirrors: Mapping[str, Mirror]
+) -> tuple[Problem, ...]:
+    """Return the records that tables do not hold as the log has them."""
+    return tuple(
+        Problem(name, str(context.store.layout.log_path(name)), None, reason, id)
+        for name in mirrors
+        for id, reason in sorted(tables.refusals(name).items())
+    )

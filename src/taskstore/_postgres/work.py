@@ -1,0 +1,241 @@
+"""What is done under the log lock: drain the outbox, sync, verify, export."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar, cast
+
+import attrs
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+
+from taskstore._cache.rows.records import Stored
+from taskstore._format.problems import Problem
+from taskstore._mirror.capture.missing_logs import missing_error
+from taskstore._mirror.model.shape import Mirror
+from taskstore._mirror.projection.verification import MirrorVerification
+from taskstore._postgres.cache import CacheTables
+from taskstore._postgres.context import PostgresContext
+from taskstore._postgres.drain import Drain
+from taskstore._postgres.incoming import Incoming
+from taskstore._postgres.outbox import is_empty, note_all, waiting
+from taskstore._postgres.projection import Projection, lock_tables, refusals_of
+from taskstore._sync.freshness import looks_fresh, stat_log
+from taskstore._sync.report import SyncReport
+from taskstore._sync.verification import Difference, VerifyReport
+from taskstore.errors import LockTimeoutError
+
+T = TypeVar("T")
+
+_IN_THE_WAY = {"40001", "40P01", "55P03"}
+"""SQLSTATEs that say that another transaction was in the way: serialization, deadlock, lock."""
+
+
+@attrs.frozen
+class Lag:
+    """What waits for the log.
+
+    Attributes:
+        rows: How many rows of the outbox wait.
+        seconds: For how long the oldest of them does.
+        problems: The rows that no line can carry, and why.
+    """
+
+    rows: int
+    seconds: float
+    problems: tuple[str, ...]
+
+
+@attrs.frozen
+class Work:
+    """The work on the logs of one store."""
+
+    context: PostgresContext
+
+    def drain(self) -> int:
+        """Bring everything that is committed into the log; return how many lines were written.
+
+        Raises:
+            OutboxOwnerError: Another clone has the logs.
+            LogWriteError, LockTimeoutError, MissingLogError: The log cannot be written.
+        """
+        written = 0
+        while self._is_waiting():
+            drained = self._alone(lambda connection: Drain(self.context, connection).run())
+            written += drained.lines
+            if not drained.more:
+                break
+        return written
+
+    def _is_waiting(self) -> bool:
+        with self.context.engine.connect() as connection:
+            return not is_empty(connection, self.context.outbox)
+
+    def lag(self) -> Lag:
+        """Return what waits for the log."""
+        with self.context.engine.connect() as connection:
+            rows, seconds, problems = waiting(connection, self.context.outbox)
+        return Lag(rows, seconds, tuple(problems))
+
+    def take_over(self) -> None:
+        """Have this clone write the logs of the database from now on."""
+        with self.context.transaction() as connection:
+            self.context.claim(connection, take_over=True)
+
+    def is_stale(self) -> bool:
+        """Whether a log does not look as the database knows it."""
+        store = self.context.store
+        with self.context.engine.connect() as connection:
+            known = CacheTables(connection, store.models).fingerprints()
+        return not all(
+            looks_fresh(known.get(name), stat_log(store, name)) for name in self.context.mirrors
+        )
+
+    def sync(self, *, force: bool = False, prune: bool = False, strict: bool = True) -> SyncReport:
+        """Bring the tables to what the logs say.
+
+        Args:
+            force: Read every log, also one that looks as it did.
+            prune: Take what the logs say also for rows that they never had.
+            strict: Whether to raise where a log is missing.
+
+        Raises:
+            MissingLogError: Rows stand beside a log that is missing; the rest is synced.
+        """
+        missing: list[tuple[Mirror, int]] = []
+
+        def work(connection: Connection) -> SyncReport:
+            missing.clear()
+            run = Projection(self.context, connection, force=force, prune=prune)
+            reports = run.run()
+            missing.extend(run.missing)
+            # What the database has changed in turn.
+            self._drained(connection)
+            tables = CacheTables(connection, self.context.store.models)
+            unfit = refusals_of(self.context, tables, self.context.mirrors)
+            _, strays = self.context.store.layout.collections()
+            recovered = tuple(self.context.store.recovered)
+            return SyncReport(reports, tuple(strays), recovered, unfit)
+
+        report = self._holding_tables(work)
+        if missing and strict:
+            mirror, rows = missing[0]
+            raise missing_error(self.context.store, mirror, rows)
+        return report
+
+    def export(self, mirror: Mirror) -> int:
+        """Write the rows of a table that the log does not have; return how many lines."""
+
+        def work(connection: Connection) -> int:
+            tables = CacheTables(connection, self.context.store.models)
+            incoming = Incoming(self.context.store, connection, mirror.collection)
+            with incoming.loaded():
+                if not incoming.vouches():
+                    # Another log, or none: nothing that it had is in it.
+                    tables.forget(mirror.collection)
+            tables.put_refusals(mirror.collection, {})
+            note_all(connection, self.context.outbox, mirror)
+            return self._drained(connection)
+
+        return self._holding_tables(work)
+
+    def verify(self) -> VerifyReport:
+        """Compare logs, what is stored of them, and the mirrored tables."""
+        return self._holding_tables(self._verified)
+
+    def _verified(self, connection: Connection) -> VerifyReport:
+        store = self.context.store
+        tables = CacheTables(connection, store.models)
+        _, strays = store.layout.collections()
+        problems: list[Problem] = [*strays, *store.recovered]
+        differences: list[Difference] = []
+        counts: dict[str, int] = {}
+        for name in self.context.mirrors:
+            counts[name], _ = tables.count(name)
+            incoming = Incoming(store, connection, name)
+            with incoming.loaded() as read:
+                if read.replay is not None:
+                    problems += read.replay.problems
+                differences += _log_differences(incoming, tables)
+        rows = cast("Any", _VerifiedRows(tables))
+        differences += MirrorVerification(store, connection, rows, problems).run()
+        _, _, unlogged = waiting(connection, self.context.outbox)
+        problems += [
+            Problem(None, str(store.path), None, f"a row that no line can carry: {one}")
+            for one in unlogged
+        ]
+        return VerifyReport(counts, tuple(differences), tuple(problems))
+
+    def _drained(self, connection: Connection) -> int:
+        written = 0
+        while (drained := Drain(self.context, connection).run()).more:
+            written += drained.lines
+        return written
+
+    def _holding_tables(self, work: Callable[[Connection], T]) -> T:
+        """Do something while nobody writes mirrored tables, and nothing waits for the log."""
+
+        def run(connection: Connection) -> T:
+            self._drained(connection)
+            return work(connection)
+
+        return self._alone(run, locked=self.context.mirrors.values())
+
+    def _alone(self, work: Callable[[Connection], T], locked: Iterable[Mirror] = ()) -> T:
+        """Do something in a transaction and under the log lock, and again if others are in the way.
+
+        Raises:
+            LockTimeoutError: They were for longer than the store's `lock_timeout`.
+        """
+        store = self.context.store
+        started = time.monotonic()
+        while True:
+            try:
+                return store.log_lock.run(store.lock_timeout, lambda: self._once(work, locked))
+            except DBAPIError as error:
+                state = getattr(error.orig, "sqlstate", None)
+                if state not in _IN_THE_WAY:
+                    raise
+                if time.monotonic() - started > store.lock_timeout:
+                    raise LockTimeoutError(
+                        store.path, timeout=store.lock_timeout, lock="lock of mirrored tables"
+                    ) from error
+            # Not in step with the transaction that was in the way.
+            time.sleep(random.uniform(0.005, 0.05))  # noqa: S311
+
+    def _once(self, work: Callable[[Connection], T], locked: Iterable[Mirror]) -> T:
+        self.context.store.recover()
+        with self.context.transaction() as connection:
+            # Before the first SELECT, so that the snapshot has all that writers have committed.
+            lock_tables(connection, locked)
+            self.context.claim(connection)
+            return work(connection)
+
+
+@attrs.frozen
+class _VerifiedRows:
+    """What the verification of mirrored tables asks of the cache."""
+
+    tables: CacheTables
+
+    def problems(self, collection: str) -> dict[str, str]:
+        return self.tables.refusals(collection)
+
+    def stored(self, collection: str, ids: list[str]) -> dict[str, Stored]:
+        return self.tables.stored(collection, ids)
+
+    def lines(self, collection: str) -> Iterator[tuple[str, str]]:
+        for id, (line, _) in self.tables.lines(collection).items():
+            yield id, line
+
+
+def _log_differences(incoming: Incoming, tables: CacheTables) -> Iterator[Difference]:
+    name = incoming.collection
+    lines = tables.lines(name)
+    for id, line, is_known in incoming.changed():
+        stored = lines[id][0] if is_known else None
+        yield Difference(name, id, "different" if is_known else "missing", line, stored)
+    for id in incoming.gone():
+        yield Difference(name, id, "extra", None, lines[id][0])
