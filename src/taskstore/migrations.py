@@ -35,8 +35,8 @@ from sqlalchemy.engine import Connection
 from taskstore._cache.engine.sqlite import begin_as_writer
 from taskstore._cache.schema.models import DEFAULT, Models, build_models
 from taskstore._cache.schema.names import HEAD, REVISIONS
-from taskstore._cache.schema.revisions import MIRRORED, move, read_revision
-from taskstore.errors import TransactionOpenError
+from taskstore._cache.schema.revisions import MIRRORED, move
+from taskstore.errors import TransactionOpenError, UntrackedWriteError
 
 __all__ = [
     "HEAD",
@@ -150,7 +150,8 @@ def logged(
 
     The block begins a transaction and commits it; an exception leaves tables and log as they were.
     Rows that the revisions inserted, changed or deleted are logged after the commit. Should the
-    process end in between, the next open of the store reports the rows.
+    process end in between, the next open of the store with these models logs them. Nothing is
+    logged of a table that had rows which no store has ever logged: `Store.export` does that.
 
     Args:
         connection: That of the migrations, without a transaction.
@@ -160,29 +161,36 @@ def logged(
 
     Raises:
         TransactionOpenError: A transaction has begun on the connection.
+        UntrackedWriteError: The connection is one for asyncio.
         TaskstoreError: As for `Store.open` and `Store.export`; the upgrade is committed then.
     """
     if connection.in_transaction():
         raise TransactionOpenError(operation="log what migrations write")
-    models = _models(prefix)
     connection.info[MIRRORED] = mirrors = list(mirrors)
+    if connection.dialect.name == "sqlite" and connection.dialect.is_async:
+        raise UntrackedWriteError(
+            statement="migrations on an engine for asyncio",
+            remedy="run them on a synchronous one (sqlite:///... in env.py)",
+        )
+    upgrade, is_noted = None, False
     try:
         with connection.begin():
             if connection.dialect.name == "sqlite":
                 # Or the driver would begin with the first row, and keep DDL out of it.
                 begin_as_writer(connection.connection.driver_connection)
-            before = _changes(connection)
+                if os.path.isdir(path):
+                    from taskstore._api.upgrading import Upgrade  # most uses are without a store
+
+                    upgrade = Upgrade(connection, path, mirrors, _models(prefix))
             yield
             # Commands that only look, as autogenerate, come this way as well.
-            is_changed = _changes(connection) != before
+            is_noted = upgrade is not None and upgrade.note()
     finally:
         connection.info.pop(MIRRORED, None)
-    is_ours = read_revision(connection, models.version_table) == HEAD
-    connection.rollback()
-    if is_changed and is_ours and os.path.isdir(path):
-        from taskstore._api.upgrading import log_upgrade  # most uses are without a store
-
-        log_upgrade(path, connection.engine, mirrors, models)
+        if upgrade is not None:
+            upgrade.end()
+    if upgrade is not None and is_noted:
+        upgrade.log()
 
 
 def include_name(
@@ -201,11 +209,6 @@ def include_name(
 if "alembic" in sys.modules:
     import taskstore._api.autogenerate
     import taskstore._cache.evolution.operations  # noqa: F401
-
-
-def _changes(connection: Connection) -> int:
-    """Return how many rows a connection has changed: of a migration one, the version, at least."""
-    return int(getattr(connection.connection.driver_connection, "total_changes", 0))
 
 
 def _models(prefix: str) -> Models:

@@ -142,9 +142,10 @@ class Application(Clone):
         text = SCRIPT.format(revision=revision, down=down, upgrade=up, downgrade=back)
         (self.path / "alembic" / "versions" / f"{revision}.py").write_text(text)
 
-    def alembic(self, *call: str, status: int = 0) -> str:
-        """Run Alembic in the clone; return what it printed."""
+    def alembic(self, *call: str, status: int = 0, first: str = "") -> str:
+        """Run Alembic in the clone, after some lines of a program; return what it printed."""
         program = (
+            f"{first}\n"
             "import sys; from alembic.config import Config, CommandLine; "
             "c = Config(); c.set_main_option('script_location', 'alembic'); "
             "c.set_main_option('path_separator', 'os'); cli = CommandLine(); "

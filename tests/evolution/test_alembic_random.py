@@ -26,7 +26,7 @@ def evolve(side: Side, own: tuple[int, ...], chance: Random) -> Edits:
     name, type_ = side.fields()[field]
     some = side.heads_with(field)
     down = (chance.choice(some),) if some and chance.random() < 0.5 else side.heads
-    kind = chance.choice(["rename", "rename", "convert", "map", "write"])
+    kind = chance.choice(["rename", "rename", "convert", "map", "write", "insert"])
     fields: dict[int, tuple[str, type]] = {}
     maps: dict[int, dict[int, int]] = {}
     edits: Edits = {}
@@ -53,13 +53,17 @@ def evolve(side: Side, own: tuple[int, ...], chance: Random) -> Edits:
             op.execute("UPDATE tasks SET {name} = {type_(number)!r} WHERE {name} = {type_(0)!r}")
             op.evolve_log("tasks", map={{{name!r}: {{{type_(0)!r}: {type_(number)!r}}}}})
         """
+    elif kind == "insert":
+        edits = {(f"m{number}", field): number for field in range(FIELDS)}
+        values = f"'m{number}', {f'{number}, ' * FIELDS}0"
+        body = f"""op.execute("INSERT INTO tasks VALUES ({values})")"""
     else:
         id = chance.choice(IDS)
         edits[id, field] = number
         body = f"""op.execute("UPDATE tasks SET {name} = {type_(number)!r} WHERE id = '{id}'")"""
     side.add(Revision(f"r{number}", down, fields, (field,), maps, body))
     # What a revision writes to rows needs the line in env.py.
-    side.upgrade(logged=kind == "write" or chance.random() < 0.7)
+    side.upgrade(logged=kind in ("write", "insert") or chance.random() < 0.7)
     return edits
 
 
@@ -68,8 +72,9 @@ def edit(side: Side, chance: Random) -> Edits:
     edits: Edits = {}
     fields = side.fields()
     with side.session() as (session, model, _):
+        ids = sorted(row.id for row in session.query(model))
         for _ in range(chance.randrange(4)):
-            id, field, value = chance.choice(IDS), chance.randrange(FIELDS), next(side.times)
+            id, field, value = chance.choice(ids), chance.randrange(FIELDS), next(side.times)
             name, type_ = fields[field]
             setattr(session.get(model, id), name, type_(value))
             edits[id, field] = value

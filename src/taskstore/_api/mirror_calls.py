@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from taskstore._api.sessions import Sessions
@@ -59,14 +60,27 @@ class MirrorCalls:
             )
         return self._export(mirror, refused=refused)
 
+    def _log_migrated(self) -> None:
+        """Log the rows that migrations have written, in one transaction."""
+        if not self._context.mirrors:
+            return
+        from taskstore._mirror.capture.export import written_mirrors  # most stores mirror nothing
+
+        written = written_mirrors(self._context)
+        if written:
+            self._sessions.run(lambda: self._cache.retried(lambda: self._exported(written)))
+
     def _export(self, mirror: Mirror, *, refused: bool) -> int:
         return self._sessions.run(
-            lambda: self._cache.retried(lambda: self._exported(mirror, refused=refused))
+            lambda: self._cache.retried(lambda: self._exported([mirror], refused=refused))
         )
 
-    def _exported(self, mirror: Mirror, *, refused: bool) -> int:
+    def _exported(self, mirrors: Sequence[Mirror], *, refused: bool = False) -> int:
         from taskstore._mirror.capture.export import export_rows  # most stores mirror nothing
 
-        with self._sessions.writing(mirror.collection, "export rows") as connection:
+        with self._sessions.writing(mirrors[0].collection, "export rows") as connection:
             unit = self._transactions.locked(connection)
-            return export_rows(self._context, connection, unit, mirror, refused=refused)
+            return sum(
+                export_rows(self._context, connection, unit, mirror, refused=refused)
+                for mirror in mirrors
+            )

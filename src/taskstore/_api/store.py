@@ -206,6 +206,7 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls):
             self._refresher.teach(self._catalog, codec)
         self._refresher.state_evolutions()
         self._refresher.catch_up()
+        self._log_migrated()
         # That the cache was another clone's is no reason to find nothing.
         if self._context.refresh or self._cache.is_remade:
             self._refresher.before_read(None)

@@ -6,33 +6,74 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection
 
+from taskstore._api.opening import mirrors_of
 from taskstore._api.store import Store
+from taskstore._cache.evolution.migrated import ChangeWatch, note_migrated
 from taskstore._cache.schema.models import Models
-from taskstore._mirror.model.registry import registry
-from taskstore._store.context import StoreContext
+from taskstore._cache.schema.names import HEAD
+from taskstore._cache.schema.revisions import read_revision
+from taskstore._mirror.tables.reading import any_row
+from taskstore.errors import InvalidDeclarationError
 
 
-class _UpgradedStore(Store):
-    """A store on tables that migrations have just written."""
+class Upgrade:
+    """A transaction of migrations on the tables of a store.
 
-    def __init__(self, context: StoreContext) -> None:
-        context.rows_count = True
-        super().__init__(context)
-
-
-def log_upgrade(
-    path: str | os.PathLike[str], engine: Engine, mirrors: Iterable[Any], models: Models
-) -> int:
-    """Log the rows that migrations have written, after their commit; return how many lines.
-
-    A row that differs from a line which has come since the table was last synced gives way.
+    Args:
+        connection: In that transaction, in which nothing has been done yet.
+        path: The store directory.
+        targets: The mirrored models, as for `Store.open`.
+        models: Of our tables.
 
     Raises:
-        TaskstoreError: As for `Store.open` and `Store.export`.
+        InvalidDeclarationError: A model cannot be mirrored.
     """
-    with _UpgradedStore.open(path, engine=engine, mirrors=mirrors, models=models) as store:
-        store._refresher.sync(())
-        targets = [mirror.target for mirror in registry(store._context)]
-        return sum(store.export(target) for target in targets)
+
+    def __init__(
+        self,
+        connection: Connection,
+        path: str | os.PathLike[str],
+        targets: Iterable[Any],
+        models: Models,
+    ) -> None:
+        self._connection = connection
+        self._path = path
+        self._targets = targets
+        self._models = models
+        self._filled = {
+            mirror.collection: _has_rows(connection, mirror)
+            for mirror in mirrors_of(targets, connection.engine, models)
+        }
+        self._watch = ChangeWatch(connection)
+
+    def note(self) -> bool:
+        """At the end of the transaction, note in it what is to be logged; False for nothing."""
+        if not self._watch.has_changes():
+            return False
+        if read_revision(self._connection, self._models.version_table) != HEAD:
+            return False
+        note_migrated(self._connection, self._models, self._filled)
+        return True
+
+    def end(self) -> None:
+        """Leave the connection as it was, whatever has become of the transaction."""
+        self._watch.end()
+
+    def log(self) -> None:
+        """After the commit, log what was noted: any store that mirrors the tables does.
+
+        Raises:
+            TaskstoreError: As for `Store.open` and `Store.export`.
+        """
+        engine = self._connection.engine
+        Store.open(self._path, engine=engine, mirrors=self._targets, models=self._models).close()
+
+
+def _has_rows(connection: Connection, mirror: Any) -> bool:
+    try:
+        return any_row(connection, mirror)
+    except InvalidDeclarationError:
+        # The migrations are about to create it.
+        return False

@@ -32,8 +32,6 @@ class LogContext:
         known: The fingerprint of each log as the cache last committed it; a hint that saves a
             query, never more than the cache itself says.
         shapes: In which shape lines are read and written.
-        rows_count: Whether rows of mirrored tables were just written by migrations: where one
-            differs from a line that has not changed since it was last read, the row counts.
         recovered: What recovery could not settle since the store was opened, and journals that it
             set aside.
         on_progress: Called while a log is read, with its collection and the bytes read and to
@@ -48,7 +46,6 @@ class LogContext:
     mirrors: MirroredModels
     known: dict[str, Fingerprint] = attrs.field(factory=dict)
     shapes: Shapes = attrs.field(factory=Shapes)
-    rows_count: bool = False
     recovered: list[Problem] = attrs.field(factory=list)
     on_progress: Callable[[str, int, int], None] | None = None
     past: str | None = None

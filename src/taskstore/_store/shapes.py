@@ -13,6 +13,7 @@ import attrs
 
 from taskstore._cache.evolution.fingerprint_rows import State
 from taskstore._cache.rows.rows import Rows
+from taskstore._cache.schema.names import CREATED
 from taskstore._evolution.decoding import COLLECTION, decode_evolution
 from taskstore._evolution.graph import Graph, Position, graphs_of
 from taskstore._evolution.shape import NO_SHAPE, Shape
@@ -73,7 +74,11 @@ def load_shapes(rows: Rows, mirrored: Mapping[str, object]) -> Shapes:
     graphs, faults = graphs_of(sorted((own | stated).items()))
     known = rows.mirror_states()
     shapes = {
-        name: _shape(graph, recorded.get(name), is_old=name in mirrored and name in known)
+        name: _shape(
+            graph,
+            recorded.get(name),
+            is_old=name in mirrored and known.get(name, CREATED) != CREATED,
+        )
         for name, graph in graphs.items()
     }
     faults |= {

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 
 from taskstore._cache.rows.rows import Rows
+from taskstore._cache.schema.names import WRITTEN
 from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
 from taskstore._format.fingerprint import Fingerprint
 from taskstore._format.lines import content_digest
@@ -133,13 +134,12 @@ class Sync:
             reports[EVOLUTIONS] = self._collection(EVOLUTIONS, limits.get(EVOLUTIONS))
             recorded = self.rows.fingerprints()
         before: dict[str, dict[str, bytes]] = {}
-        if context.rows_count or not context.shapes.are_current(recorded):
+        migrated = self._migrated()
+        if migrated or not context.shapes.are_current(recorded):
             self.unit.changes.on_undo(partial(setattr, context, "shapes", context.shapes))
             context.shapes = load_shapes(self.rows, context.mirrors.by_collection)
             mirrored, self.mirrored = self.mirrored, None
-            names = set(context.shapes.differ_from(recorded))
-            if context.rows_count:
-                names |= context.mirrors.by_collection.keys() & recorded.keys()
+            names = {*context.shapes.differ_from(recorded), *migrated & recorded.keys()}
             for name in sorted(names):
                 if stat_log(context, name) is not None:
                     if name in context.mirrors.by_collection:
@@ -149,6 +149,14 @@ class Sync:
         if self.mirrored is not None:
             self.mirrored.catch_up(before)
         return reports
+
+    def _migrated(self) -> set[str]:
+        """Return the mirrored collections whose rows migrations may have written."""
+        if self.mirrored is None:
+            return set()
+        states = self.rows.mirror_states()
+        written = {name for name, state in states.items() if state in WRITTEN}
+        return written & self.context.mirrors.by_collection.keys()
 
     def _expected(self, collection: str, known: Fingerprint) -> dict[str, bytes]:
         """Return a digest of what each record's line says in today's shape, if it is the same.

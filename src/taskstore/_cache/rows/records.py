@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from taskstore._cache.evolution.fingerprint_rows import FingerprintRows
+from taskstore._cache.schema.names import WRITTEN
 from taskstore.errors import UnknownRevisionError
 
 _FEW = 200
@@ -334,8 +335,9 @@ class RecordRows(FingerprintRows):
             digest: Of the attributes; empty where the store does not mirror it.
         """
         self._write(
-            f"UPDATE {self._mirror_states} SET digest = '' WHERE collection = ? AND digest <> ?",
-            (collection, digest),
+            f"UPDATE {self._mirror_states} SET digest = '' "
+            "WHERE collection = ? AND digest NOT IN (?, ?, ?, ?)",
+            (collection, digest, *WRITTEN),
         )
 
     def _remove(self, collection: str, ids: Sequence[str]) -> None:

@@ -222,7 +222,8 @@ class MirrorState(_Mapped):
     Attributes:
         collection: The collection's name.
         digest: Of the attributes that the table had then; empty where the collection was written
-            since by a store that does not mirror it, or has other attributes.
+            since by a store that does not mirror it, or has other attributes. One of `WRITTEN`
+            where migrations have written the table since.
     """
 
     collection: Mapped[str] = mapped_column(Text, primary_key=True)

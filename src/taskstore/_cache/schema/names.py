@@ -25,6 +25,17 @@ TABLES = (
 )
 """The tables, without a prefix."""
 
+MIGRATED = "migrated"
+"""The state of a mirrored table that migrations may have written, and that nothing has logged."""
+
+BEHIND = "migrated, behind"
+"""The same, where the table lacked what its log said before the migrations."""
+
+CREATED = "migrated, created"
+"""The same, where the table had no rows before the migrations."""
+
+WRITTEN = (MIGRATED, BEHIND, CREATED)
+
 
 @attrs.frozen(eq=False)
 class TableNames:

@@ -12,9 +12,11 @@ from taskstore._cache.capture.triggers import RawKey, Touched
 from taskstore._cache.engine.bridge import away, closing
 from taskstore._cache.rows.keys import KeyRows
 from taskstore._cache.rows.rows import Rows
+from taskstore._cache.schema.names import MIGRATED, WRITTEN
 from taskstore._mirror.capture.missing_logs import vouches
 from taskstore._mirror.capture.numbers import Numbering, adopt, name_references
 from taskstore._mirror.capture.rows import Reconciler
+from taskstore._mirror.model.registry import registry
 from taskstore._mirror.model.shape import Mirror, Row
 from taskstore._mirror.projection.wanted_rows import REMOVED
 from taskstore._mirror.tables.reading import ids_in, read_rows
@@ -23,6 +25,16 @@ from taskstore._store.context import StoreContext
 from taskstore._text import visible
 from taskstore._unit.unit import Unit
 from taskstore.errors import RecordSkippedWarning
+
+
+def written_mirrors(context: StoreContext) -> list[Mirror]:
+    """Return the mirrored models whose rows migrations have written, and nothing has logged."""
+    with (
+        context.engine.connect() as connection,
+        closing(connection.connection.cursor()) as cursor,
+    ):
+        states = Rows(cursor, context.models).mirror_states()
+    return [mirror for mirror in registry(context) if states.get(mirror.collection) in WRITTEN]
 
 
 def export_rows(
@@ -43,12 +55,17 @@ def export_rows(
     count = 0
     flaws: list[str] = []
     adopt(context, connection, mirror)
+    state = _state(context, connection, mirror)
     for page in ids_in(connection, mirror, flaws):
         cursor = connection.connection.cursor()
         rows = Rows(cursor, context.models)
         stored, kept = rows.stored(mirror.collection, page), rows.never_logged(mirror.collection)
         if refused:
             kept |= rows.problems(mirror.collection).keys()
+        if state in WRITTEN:
+            # Rows that a migration has inserted for records that were deleted before.
+            dead = {id for id, known in stored.items() if known.line is known.revision is None}
+            kept |= dead - rows.problems(mirror.collection).keys()
         some = [id for id in page if id not in stored or id in kept or not has_log]
         good = _good(context, connection, mirror, some, flaws)
         pairs = KeyRows(cursor, context.models)
@@ -56,12 +73,21 @@ def export_rows(
         cursor.close()
         write = partial(_written, context, unit, table, keys, rewriting=not has_log)
         count += away(connection, write)
-    if context.rows_count:
+    if state == MIGRATED:
         count += _removed(context, connection, unit, table)
+    if state in WRITTEN:
+        with closing(connection.connection.cursor()) as cursor:
+            digest = registry(context).digests[mirror.collection]
+            Rows(cursor, context.models).set_mirror_state(mirror.collection, digest)
     for flaw in flaws:
         message = visible(f"left out of the export: {flaw}")
         warnings.warn(message, RecordSkippedWarning, stacklevel=5)
     return count
+
+
+def _state(context: StoreContext, connection: Connection, mirror: Mirror) -> str | None:
+    with closing(connection.connection.cursor()) as cursor:
+        return Rows(cursor, context.models).mirror_states().get(mirror.collection)
 
 
 def _removed(context: StoreContext, connection: Connection, unit: Unit, table: StoredRows) -> int:

@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 
 from taskstore._cache.rows.records import Stored
 from taskstore._cache.rows.rows import Rows
+from taskstore._cache.schema.names import BEHIND, CREATED, MIGRATED, WRITTEN
 from taskstore._format.lines import content_digest
 from taskstore._format.problems import Problem
 from taskstore._mirror.capture.missing_logs import count_rows, has_line_of, missing_error
@@ -41,6 +42,7 @@ class _Touched:
         new: The ids among those changed that it had not.
         before: The orders of live records before they were changed.
         doubtful: Whether a row that is newer than its line counts as one that was never logged.
+        behind: The ids of which that is true of a row as new as its line, too.
         digests: What the lines say of what is looked at because its shape has changed.
     """
 
@@ -51,6 +53,7 @@ class _Touched:
     new: set[str] = attrs.field(factory=set)
     before: dict[str, int] = attrs.field(factory=dict)
     doubtful: bool = False
+    behind: set[str] = attrs.field(factory=set)
     digests: dict[str, bytes] = attrs.field(factory=dict)
 
     def unchanged(self, before: Mapping[str, bytes]) -> set[str]:
@@ -99,21 +102,23 @@ class MirrorSync:
         if not late:
             return
         for collection in late:
-            touched = self._all_of(
-                collection, states.get(collection), digested=collection in reshaped
-            )
-            self._touched[collection] = touched
-            if states.get(collection) is not None:
-                # Their lines are the same. Where rows differ, the upgrade has written them.
-                same = touched.unchanged(reshaped.get(collection, {}))
+            state, before = states.get(collection), reshaped.get(collection)
+            touched = self._touched[collection] = self._all_of(collection, state, before)
+            # Their lines are the same. Where rows differ, the upgrade has written them.
+            same = touched.unchanged(before or {})
+            if state in ("", BEHIND):
+                touched.behind = same
+            elif state not in (None, CREATED):
                 touched.new |= same
+            if state == MIGRATED:
                 self._note_removable(collection, same)
         prune, self.prune = self.prune, False
         self.project()
         self.prune = prune
         self._touched.clear()
         for collection in late:
-            self.rows.set_mirror_state(collection, digests[collection])
+            if states.get(collection) not in WRITTEN:
+                self.rows.set_mirror_state(collection, digests[collection])
 
     def _note_removable(self, collection: str, same: set[str]) -> None:
         """Note which rows, if they are gone, migrations have removed.
@@ -121,20 +126,29 @@ class MirrorSync:
         Not those that never came into the table; and an empty one was rebuilt.
         """
         mirror = registry(self.context).by_collection[collection]
-        if self.context.rows_count and any_row(self.connection, mirror):
+        if any_row(self.connection, mirror):
             unfit = self.rows.problems(collection).items()
             never_came = {id for id, reason in unfit if reason != REMOVED}
             self._removable[collection] = same - never_came
 
-    def _all_of(self, collection: str, state: str | None, *, digested: bool) -> _Touched:
-        """All that the cache has, for a table that was in some state; None for never looked at."""
+    def _all_of(
+        self, collection: str, state: str | None, before: Mapping[str, bytes] | None
+    ) -> _Touched:
+        """Return all that the cache has, for a table that was in some state.
+
+        Args:
+            collection: The collection.
+            state: The state; None for never looked at.
+            before: What records said that were there before the log was read; None if it was not.
+        """
         touched = _Touched(doubtful=True)
         for id, known in self.rows.in_order(collection):
             # Where only the model has changed, each deletion has reached the table: a row that is
             # there has come since.
-            if not known.deleted or not state:
+            is_settled = state not in (None, "", BEHIND, CREATED) and id not in (before or ())
+            if not known.deleted or not is_settled:
                 touched.changed[id] = None
-                if digested and known.line is not None:
+                if before is not None and known.line is not None:
                     touched.digests[id] = content_digest(known.line)
         if state is None:
             touched.new = touched.changed.keys() - self.rows.problems(collection).keys()
@@ -266,7 +280,10 @@ class MirrorSync:
 
     def _wishes(self, mirror: Mirror, unfit: dict[tuple[str, str], str]) -> Iterator[Wish]:
         touched = self._touched.get(mirror.collection) or _Touched()
-        strange = set() if self.prune else touched.new | self.rows.never_logged(mirror.collection)
+        strange = touched.new | self.rows.never_logged(mirror.collection)
+        if self.prune or self.rows.mirror_states().get(mirror.collection) == CREATED:
+            # Migrations that run on an empty table repeat what others have logged since.
+            strange = set()
         self._strange[mirror.collection] = strange
         removable = self._removable.get(mirror.collection, set())
         ids, given_up = self._ids(mirror, touched)
@@ -278,7 +295,9 @@ class MirrorSync:
                 if known is not None and known.revision is not None:
                     unfit[mirror.collection, id] = f"its line is of the revision {known.revision!r}"
                     continue
-                is_strange = id in strange or (touched.doubtful and is_newer(mirror, known, row))
+                is_strange = id in strange or (
+                    touched.doubtful and is_newer(mirror, known, row, or_equal=id in touched.behind)
+                )
                 if is_strange:
                     strange.add(id)
                 if row is None and id in removable and known and known.line:

@@ -84,15 +84,17 @@ def _is_older(mirror: Mirror, row: Row, current: Row) -> bool:
     return there is None or (asked is not None and there < asked)
 
 
-def is_newer(mirror: Mirror, stored: Stored | None, current: Row | None) -> bool:
-    """Whether a row is newer than what the log says of it."""
+def is_newer(
+    mirror: Mirror, stored: Stored | None, current: Row | None, *, or_equal: bool = False
+) -> bool:
+    """Whether a row is newer than what the log says of it, or as new."""
     if stored is None or current is None or mirror.version is None:
         return False
     try:
         there = mirror.order_of(current.version)
     except ValueError:
         return True
-    return there is not None and there > stored.order_us
+    return there is not None and there + or_equal > stored.order_us
 
 
 def _kept(mirror: Mirror, what: str) -> str:
