@@ -50,6 +50,7 @@ class AsyncUpkeepCalls(Calls):
         /,
         *,
         keep_tombstones_ms: int = KEEP_TOMBSTONES_MS,
+        rewrite: bool = False,
         on_progress: Progress | None = None,
     ) -> CompactReport:
         """Rewrite a log with the newest line of each record only; see `Store.compact`."""
@@ -57,7 +58,10 @@ class AsyncUpkeepCalls(Calls):
         return await self._write(
             "compact a log",
             lambda: self._store.compact(
-                type, keep_tombstones_ms=keep_tombstones_ms, on_progress=told
+                type,
+                keep_tombstones_ms=keep_tombstones_ms,
+                rewrite=rewrite,
+                on_progress=told,
             ),
         )
 

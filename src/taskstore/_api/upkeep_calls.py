@@ -121,16 +121,20 @@ class UpkeepCalls:
         /,
         *,
         keep_tombstones_ms: int = KEEP_TOMBSTONES_MS,
+        rewrite: bool = False,
         on_progress: Progress | None = None,
     ) -> CompactReport:
         """Rewrite a log with the newest line of each record only.
 
         Lines that stay keep their bytes and order. Lines that are not records stay too.
+        With `rewrite`, those of live records are written in today's shape instead.
 
         Args:
             type: A record class, or a collection's name.
             keep_tombstones_ms: How long tombstones are kept, in milliseconds. As long as a branch
                 or a clone may bring an older line of a dead record, its tombstone is needed.
+            rewrite: Write lines of older shapes in today's. Programs that have not reached it
+                keep them, and do not serve their records.
             on_progress: Called with the collection, the bytes read and the bytes to read.
 
         Raises:
@@ -143,7 +147,9 @@ class UpkeepCalls:
             raise self._context.read_only_error("compact a log")
         self._check_alone("compact a log")
         progress = None if on_progress is None else partial(on_progress, collection)
-        done = self._retried(lambda: self._compacted(collection, keep_tombstones_ms, progress))
+        done = self._retried(
+            lambda: self._compacted(collection, keep_tombstones_ms, rewrite, progress)
+        )
         return CompactReport(
             collection,
             done.bytes_before,
@@ -213,6 +219,7 @@ class UpkeepCalls:
         self,
         collection: str,
         keep_tombstones_ms: int,
+        rewrite: bool,
         on_progress: Callable[[int, int], None] | None,
     ) -> Compacted:
         from taskstore._log.compaction import compact_log
@@ -220,13 +227,15 @@ class UpkeepCalls:
         context = self._context
         with self._refresher.rewriting([collection]) as (_, rows, unit, _):
             known = rows.fingerprint(collection)
+            shape = context.shapes.of(collection)
             try:
                 done = compact_log(
                     context.layout,
                     collection,
                     dead_before_us=(context.clock() - keep_tombstones_ms) * 1000,
                     lock_timeout=context.lock_timeout,
-                    lacks=context.shapes.of(collection).lacks,
+                    lacks=shape.lacks,
+                    reshape=shape.rewritten if rewrite else None,
                     on_progress=on_progress,
                 )
             except FileNotFoundError:

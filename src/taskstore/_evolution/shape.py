@@ -124,6 +124,18 @@ class Shape:
         )
         return read.decode() if len(read) <= MAX_LINE_BYTES else None
 
+    def rewritten(self, raw: bytes) -> bytes:
+        """Return a live record's line as it would be written today.
+
+        A line of a newer shape, or one that would become too long, stays as it is.
+        """
+        line = raw.decode().strip(" \t\r")
+        read = self.read(line)
+        if read is None or not self.stamp or line.endswith(self._end):
+            return raw
+        stamped = f"{read.rstrip()[:-1]}{self._end}".encode()
+        return stamped if len(stamped) <= MAX_LINE_BYTES else raw
+
     def moved(self, line: str, signature: str) -> str | None:
         """Return a record's line without the reserved key, read by another shape, in this one.
 

@@ -1,8 +1,8 @@
-"""Compaction: a log rewritten with the newest line of each record only.
+"""Compaction: a log rewritten with the newest line of each record only, in today's shape if asked.
 
 The new file is whole and on the disk before it takes the name of the old one, so that a crash or a
-full disk at any moment leaves one of the two. Lines keep their bytes and their order; what is no
-record is kept as it is.
+full disk at any moment leaves one of the two. Lines keep their bytes, unless their shape is to
+change, and their order; what is no record is kept as it is.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ def compact_log(
     dead_before_us: int,
     lock_timeout: float,
     lacks: Callable[[Any], str | None] | None = None,
+    reshape: Callable[[bytes], bytes] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Compacted:
     """Compact a log; the caller holds the log lock and has called `recover`.
@@ -70,6 +71,7 @@ def compact_log(
         dead_before_us: Tombstones older than this, in microseconds since the epoch, are dropped.
         lock_timeout: How long to wait, in seconds, for another program that locks the log.
         lacks: As for `replay`; lines of revisions that are not known stay.
+        reshape: Returns the bytes to write for the line of a live record.
         on_progress: Called with the bytes of the old log that are done, and its length.
 
     Raises:
@@ -87,7 +89,14 @@ def compact_log(
             done = None
             with contextlib.suppress(LogChangedError, EOFError):
                 done = _Rewrite(
-                    path, collection, old.fd, dead_before_us, layout.digester, lacks, on_progress
+                    path,
+                    collection,
+                    old.fd,
+                    dead_before_us,
+                    layout.digester,
+                    lacks,
+                    reshape,
+                    on_progress,
                 ).run()
             old.close()
             if done is not None:
@@ -122,6 +131,7 @@ class _Rewrite:
         dead_before_us: int,
         digester: Digester,
         lacks: Callable[[Any], str | None] | None,
+        reshape: Callable[[bytes], bytes] | None,
         on_progress: Callable[[int, int], None] | None,
     ) -> None:
         self._path = path
@@ -132,6 +142,7 @@ class _Rewrite:
         self._dead_before_us = dead_before_us
         self._on_progress = on_progress
         self._lacks = lacks
+        self._reshape = reshape
         self._digester = digester
         self._digest = digester.begin()
         self._lines = 0
@@ -147,12 +158,12 @@ class _Rewrite:
             lacks=self._lacks,
         )
         forgotten: list[str] = []
-        kept: set[int] = set()
+        kept: dict[int, bool] = {}
         for id, offset, order_us, deleted in found.places():
             if deleted and order_us < self._dead_before_us:
                 forgotten.append(id)
             else:
-                kept.add(offset)
+                kept[offset] = deleted
         self._remove_drafts()
         draft = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}.tmp")
         # Never more readable than the old one, not even while it is written.
@@ -183,8 +194,14 @@ class _Rewrite:
             with contextlib.suppress(FileNotFoundError):
                 files.unlink(path)
 
-    def _copy(self, new: int, found: Replay, kept: set[int]) -> None:
-        """Write the lines that stay, each ended by a newline."""
+    def _copy(self, new: int, found: Replay, kept: dict[int, bool]) -> None:
+        """Write the lines that stay, each ended by a newline.
+
+        Args:
+            new: Where to.
+            found: In the old log.
+            kept: Where the lines of records begin that stay, and whether they are tombstones.
+        """
         problems = {problem.line for problem in found.problems}
         pending = bytearray()
         for line in read_lines(self._old):
@@ -195,8 +212,10 @@ class _Rewrite:
                 for data in read_bytes(self._old, line.start, line.start + line.length):
                     self._flush(new, pending)
                     pending += data
-            else:
+            elif self._reshape is None or kept.get(line.start, True):
                 pending += line.raw
+            else:
+                pending += self._reshape(line.raw)
             pending += b"\n"
             if len(pending) >= _BUFFER:
                 self._flush(new, pending)

@@ -32,6 +32,12 @@ _DAY_MS = 24 * 60 * 60 * 1000
     show_default=True,
     help="How long tombstones are kept: until no branch or clone can bring older lines.",
 )
+@click.option(
+    "--rewrite",
+    is_flag=True,
+    help="Write lines of older revisions in today's shape. Programs that have not been upgraded "
+    "do not serve these records.",
+)
 @json_option
 @uses_store(write=True)
 def command(
@@ -39,18 +45,20 @@ def command(
     collections: tuple[str, ...],
     keep_tombstones: float,
     *,
+    rewrite: bool,
     all_: bool,
     as_json: bool,
 ) -> None:
     """Rewrite the logs of COLLECTIONS with the newest line of each record only.
 
-    Lines that stay keep their bytes and their order. Lines that are not records stay too. After
-    that, `history` shows only the newest versions; git still has the others.
+    Lines that stay keep their order and, without --rewrite, their bytes. Lines that are not records
+    stay too. After that, `history` shows only the newest versions; git still has the others.
 
     \b
     Examples:
       taskstore compact plans
       taskstore compact --all --keep-tombstones 365
+      taskstore compact plans --rewrite
     """
     from taskstore._log.layout import Layout
 
@@ -66,6 +74,7 @@ def command(
                 store.compact(
                     name,
                     keep_tombstones_ms=round(keep_tombstones * _DAY_MS),
+                    rewrite=rewrite,
                     on_progress=lambda _, done, total, update=update: update(done, total),  # type: ignore[misc]
                 )
             )
