@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from taskstore._evolution.decoding import MAX_NAMES, decode_evolution
-from taskstore._evolution.graph import clashes, graphs_of
+from taskstore._evolution.graph import Clash, clashes, graphs_of
 
 GOOD: dict[str, Any] = {
     "id": "tasks@r1",
@@ -99,4 +99,14 @@ def test_the_order_is_that_of_the_graph() -> None:
 def test_branches_that_touch_one_field() -> None:
     """Two branches that change one field are named; revisions of one line are not."""
     graphs, _ = graphs_of(lines(a=[], b=["a"], c=["a"]))
-    assert [("b", "c", ("name", "title"))] == clashes(graphs["tasks"])
+    assert [Clash("b", "c", ("name", "title"))] == clashes(graphs["tasks"])
+    graphs, _ = graphs_of(lines(a=[], b=["a"], c=["b"], d=["c"]))
+    assert [] == clashes(graphs["tasks"])
+
+
+def test_a_later_revision_settles_a_clash() -> None:
+    """A revision that follows both branches and touches the field says what is meant."""
+    graphs, _ = graphs_of(lines(b=[], c=[], d=["b", "c"], e=["d"]))
+    assert [] == clashes(graphs["tasks"])
+    graphs, _ = graphs_of(lines(b=[], c=[], d=["b"]))
+    assert {("b", "c"), ("c", "d")} == {(one.first, one.second) for one in clashes(graphs["tasks"])}

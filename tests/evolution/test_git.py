@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from taskstore import EvolutionClashWarning
 from taskstore._log.layout import Layout
 from taskstore._watch.cursor import Cursor
 from taskstore._watch.follow import Follower
@@ -122,3 +123,41 @@ def test_doctor_names_the_remedy(clone: Clone) -> None:
     findings = clone.json("doctor", status=1)
     [line] = [found for found in json.dumps(findings).split("{") if "r9" in found]
     assert "pull evolutions.jsonl" in line
+
+
+def test_git_shows_todays_shape(clone: Clone) -> None:
+    """`git diff` compares an old line with a new one field by field, under the new names."""
+    plans_evolve(clone)
+    clone.put("a", name="AA")
+    found = clone.git("diff", "--", ".taskstore/plans.jsonl").stdout.splitlines()
+    changed = [line for line in found if line[0] in "+-" and "updated_at" not in line]
+    assert ['-a: name: "A"', '+a: name: "AA"'] == changed[2:]
+
+
+def test_a_branch_that_has_evolved_is_compared_in_its_shape(clone: Clone) -> None:
+    """`diff` of two branches knows the evolutions of both, whatever the work tree has."""
+    clone.git("checkout", "-q", "-b", "feature")
+    plans_evolve(clone)
+    clone.put("a", name="AA")
+    clone.commit("evolved")
+    clone.git("checkout", "-q", "main")
+    changes = {(one["collection"], one["id"]): one for one in clone.json("diff", "main..feature")}
+    assert [{"field": "name", "old": "A", "new": "AA"}] == changes["plans", "a"]["fields"]
+
+
+def test_clashing_branches_are_reported(clone: Clone) -> None:
+    """Two branches that change one field are named by doctor, evolve and an open."""
+    plans_evolve(clone)
+    other = STATED | {"id": "plans@r0", "revision": "r0", "steps": [{"drop": ["title"]}]}
+    append(clone.directory, "evolutions", other)
+    with pytest.warns(EvolutionClashWarning, match="'r0' and 'r1' both change 'title'"):
+        clone.plans()
+    [finding] = [
+        one for one in clone.json("doctor", status=1)["findings"] if one["code"] == "clash"
+    ]
+    assert "plans: the revisions 'r0' and 'r1' both change 'title'" in finding["message"]
+    assert "'r0' and 'r1'" in clone.run("evolve").stderr
+    assert "" == clone.run("list", "plans").stderr
+    settled = STATED | {"id": "plans@r2", "revision": "r2", "parents": ["r0", "r1"]}
+    append(clone.directory, "evolutions", settled | {"steps": [{"default": {"title": ""}}]})
+    assert "clash" not in {one["code"] for one in clone.json("doctor")["findings"]}

@@ -210,6 +210,7 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls):
         # That the cache was another clone's is no reason to find nothing.
         if self._context.refresh or self._cache.is_remade:
             self._refresher.before_read(None)
+        self._refresher.warn_of_clashes()
 
     def close(self) -> None:
         """Close the store and detach its sessions. You may close it twice."""

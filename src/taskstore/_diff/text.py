@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from taskstore._diff.changes import MISSING, FieldChange
+from taskstore._evolution.shape import NO_SHAPE, Shape
 from taskstore._format.lines import decode_object
 from taskstore._merge.logs import read_log
 
@@ -34,11 +35,15 @@ def describe(change: FieldChange) -> Iterator[tuple[str, str]]:
         yield " ", f"{field}: {as_json(old)} -> {as_json(new)}"
 
 
-def render_log(data: bytes) -> Iterator[str]:
+def render_log(data: bytes, shape: Shape = NO_SHAPE) -> Iterator[str]:
     """Yield a log as text in which every line says of which record and field it is.
 
     So that git's line diff of two such texts is one of records and fields. Records stand in the
     order of their ids, with their latest version; problem lines after them.
+
+    Args:
+        data: The log.
+        shape: In which shape to show the records.
     """
     log = read_log(data, {})
     for id in sorted(log.winners):
@@ -48,7 +53,7 @@ def render_log(data: bytes) -> Iterator[str]:
             yield f"{name}: deleted"
             continue
         yield name
-        for key, value in decode_object(line.raw).items():
+        for key, value in decode_object(shape.shown(line.raw)).items():
             if key != "id":
                 yield from _rendered(f"{name}: {key}", value)
     for line in log.lines:

@@ -11,12 +11,12 @@ from typing import Any
 import attrs
 
 from taskstore._evolution.decoding import COLLECTION, Evolution, decode_steps
-from taskstore._evolution.graph import Graph
+from taskstore._evolution.graph import Graph, clashes
 from taskstore._evolution.shape import NO_SHAPE, Shape
 from taskstore._evolution.steps import Convert, Join, Split, Step
 from taskstore._format.lines import LineError, decode_key, decode_object, raw_fields
 from taskstore._log import files
-from taskstore._log.evolutions import newest_shapes
+from taskstore._log.evolutions import newest_shapes, read_graphs
 from taskstore._log.files import access
 from taskstore._log.layout import Layout
 from taskstore._log.lines import read_lines
@@ -77,6 +77,20 @@ def count_revisions(layout: Layout, collection: str | None) -> Iterator[Revision
         for mark in sorted(lines, key=lambda mark: _place(shape.graph, mark)):
             known = not mark or shape.lacks(mark) is None
             yield RevisionCount(name, mark, lines[mark], live[mark], known)
+
+
+def find_clashes(layout: Layout, collection: str | None) -> list[str]:
+    """Return which evolutions of a collection, or of all, touch the same fields, as text.
+
+    Raises:
+        StoreAccessError: The evolutions cannot be read.
+    """
+    return [
+        f"{name}: {clash}"
+        for name, graph in sorted(read_graphs(layout).items())
+        if collection in (None, name)
+        for clash in clashes(graph)
+    ]
 
 
 def preview(layout: Layout, collection: str, step: str) -> Preview:

@@ -8,11 +8,13 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from taskstore._doctor.findings import ERROR, INFO, WARNING, Finding
+from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
+from taskstore._evolution.graph import clashes
 from taskstore._evolution.shape import NO_SHAPE, UNKNOWN
 from taskstore._format.instants import format_rfc3339
 from taskstore._format.problems import Problem
 from taskstore._log import files
-from taskstore._log.evolutions import newest_shapes
+from taskstore._log.evolutions import newest_shapes, read_graphs
 from taskstore._log.journal import (
     ForeignJournalError,
     JournalVersionError,
@@ -218,6 +220,7 @@ def check_logs(
         )
     names, strays = layout.collections()
     yield from map(_problem, strays)
+    yield from _clashes(layout)
     limits = virtual_limits(layout)
     newest: tuple[int, str] = (0, "")
     for name in names:
@@ -235,6 +238,18 @@ def check_logs(
             "takes the newer of two edits, and that would be this one for long",
             "set the clock of the machine that wrote it, or of this one",
         )
+
+
+def _clashes(layout: Layout) -> Iterator[Finding]:
+    for collection, graph in sorted(read_graphs(layout).items()):
+        for clash in clashes(graph):
+            yield Finding(
+                "clash",
+                WARNING,
+                f"{layout.log_path(EVOLUTIONS)}: {collection}: {clash}",
+                f"older lines are read by {clash.first!r} first, because of the names",
+                "add a revision that follows both and states the fields as they are meant",
+            )
 
 
 def _problem(problem: Problem) -> Finding:

@@ -107,23 +107,51 @@ def graphs_of(lines: Iterable[tuple[str, bytes | str]]) -> tuple[dict[str, Graph
     return graphs, faults
 
 
-def clashes(graph: Graph) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Return pairs of evolutions on two branches that touch one field, with the fields.
+@attrs.frozen
+class Clash:
+    """Two evolutions on different branches that touch the same fields.
 
-    The result for such a field depends on the order of the steps: that of the revision names.
+    What becomes of such a field depends on the order of the two: that of their names.
+
+    Attributes:
+        first, second: The revisions, in the order in which they are applied.
+        fields: The fields.
     """
-    before = {name: graph.closure([name]) or frozenset() for name in graph.evolutions}
+
+    first: str
+    second: str
+    fields: tuple[str, ...]
+
+    def __str__(self) -> str:
+        fields = ", ".join(map(repr, self.fields))
+        return f"the revisions {self.first!r} and {self.second!r} both change {fields}"
+
+
+def clashes(graph: Graph) -> list[Clash]:
+    """Return the clashes that no later evolution has settled.
+
+    One that follows both, and touches the fields as well, says what is meant.
+    """
+    before: dict[str, Position] = {}
+    for name, one in graph.evolutions.items():
+        before[name] = frozenset(one.parents).union(*(before[parent] for parent in one.parents))
     touched = {
         name: frozenset[str]().union(*(step.touched for step in one.steps))
         for name, one in graph.evolutions.items()
     }
     names = list(graph.evolutions)
-    return [
-        (first, second, tuple(sorted(touched[first] & touched[second])))
-        for place, second in enumerate(names)
-        for first in names[:place]
-        if first not in before[second] and touched[first] & touched[second]
-    ]
+    found: list[Clash] = []
+    for place, second in enumerate(names):
+        for first in names[:place] if len(before[second]) < place else ():
+            fields = touched[first] & touched[second]
+            if first in before[second] or not fields:
+                continue
+            for later in names[place + 1 :]:
+                if {first, second} <= before[later]:
+                    fields -= touched[later]
+            if fields:
+                found.append(Clash(first, second, tuple(sorted(fields))))
+    return found
 
 
 def _sorted(known: Mapping[str, Evolution]) -> dict[str, Evolution]:

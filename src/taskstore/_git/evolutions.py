@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
+from taskstore._evolution.decoding import COLLECTION
 from taskstore._evolution.graph import Graph, graphs_of
+from taskstore._evolution.shape import NO_SHAPE, Shape
+from taskstore._git.repository import LOGS
 from taskstore._git.run import LOG_BYTES, Git
-from taskstore._log.evolutions import stated_in
+from taskstore._log.evolutions import read_stated, stated_in
+from taskstore._log.layout import Layout
 
 _HEADS = ("HEAD", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "REBASE_HEAD", "ORIG_HEAD")
 _OF_MERGE = re.compile(r"GITHEAD_([0-9a-f]{40}|[0-9a-f]{64})")
 _MANY = 200
+_PREFIX = 7
 _FOUND = re.compile(rb"[0-9a-f]+ blob ([0-9]+)")
 
 
@@ -32,6 +38,32 @@ def graphs_at_hand(git: Git, name: str, here: dict[str, bytes]) -> dict[str, Gra
     for data in _contents(git, name):
         stated = stated_in(data) | stated
     return graphs_of(sorted(stated.items()))[0]
+
+
+def shape_of(git: Git, path: Path) -> Shape:
+    """Return the newest shape of the log whose content git has put into some file.
+
+    Args:
+        git: Git at the root of the work tree.
+        path: The file. Its name is that of the log, which older versions of git put behind
+            six characters and an underscore.
+
+    Raises:
+        GitError: Git refused.
+        StoreAccessError: Evolutions cannot be read.
+    """
+    logs = git.run("ls-files", "-z", "--", LOGS, literal=False).text.split("\0")
+    folders = {os.path.dirname(name) for name in logs if name}
+    names = {path.stem, path.stem[_PREFIX:] if path.stem[_PREFIX - 1 : _PREFIX] == "_" else ""}
+    found: dict[str, Shape] = {}
+    for folder in folders:
+        here = read_stated(Layout(git.directory / folder))
+        graphs = graphs_at_hand(git, f"{folder}/{COLLECTION}.jsonl", here)
+        for name in names & graphs.keys():
+            shape = Shape(graphs[name], graphs[name].whole)
+            found[shape.signature] = shape
+    # Of two stores with such a collection it cannot be told which one is meant.
+    return found.popitem()[1] if len(found) == 1 else NO_SHAPE
 
 
 def _contents(git: Git, name: str) -> list[bytes]:

@@ -8,6 +8,7 @@ check against is what the log says.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -20,6 +21,7 @@ from taskstore._cache.engine.permission import permitted
 from taskstore._cache.engine.sqlite import no_waiting
 from taskstore._cache.rows.rows import Rows
 from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
+from taskstore._evolution.graph import clashes
 from taskstore._format.fingerprint import Fingerprint
 from taskstore._log import files
 from taskstore._log.files import access
@@ -32,9 +34,11 @@ from taskstore._sync.freshness import Stale, find_stale, looks_fresh, stat_log
 from taskstore._sync.projection_port import late, projection
 from taskstore._sync.report import SyncReport
 from taskstore._sync.sync import Progress, Sync
+from taskstore._text import visible
 from taskstore._unit.changes import collect_lines
 from taskstore._unit.transaction import WRITER, TransactionHook
 from taskstore._unit.unit import Unit
+from taskstore.errors import EvolutionClashWarning
 
 
 class Refresher:
@@ -140,6 +144,13 @@ class Refresher:
         if not context.read_only and context.shapes.pending:
             with self._writing.begin() as connection:
                 self.reshape(connection)
+
+    def warn_of_clashes(self) -> None:
+        """Warn of evolutions whose result depends on the order of their names."""
+        for collection, shape in sorted(self._context.shapes.by_collection.items()):
+            for clash in clashes(shape.graph):
+                message = f"{collection}: {clash}; `taskstore doctor` has the remedy"
+                warnings.warn(visible(message), EvolutionClashWarning, stacklevel=6)
 
     def reshape(self, connection: Connection) -> None:
         """In a write transaction, state what is not in the log yet, and read it all that way."""

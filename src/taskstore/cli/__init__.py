@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Mapping
 from importlib import import_module
 from keyword import iskeyword
@@ -14,6 +15,7 @@ import click
 from taskstore.cli._errors import guarded, hint
 from taskstore.cli._output import write
 from taskstore.cli._streams import settled_streams
+from taskstore.errors import EvolutionClashWarning
 
 __all__ = ["main"]
 
@@ -96,7 +98,10 @@ class _Commands(click.Group):
                 from taskstore.cli._completion import complete
 
                 sys.exit(complete(self, COMPLETION, asked))
-            return super().main(*args, **extra)
+            with warnings.catch_warnings():
+                # `doctor` and `evolve` say it in their own words.
+                warnings.simplefilter("ignore", EvolutionClashWarning)
+                return super().main(*args, **extra)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         # It prints the help and the version.

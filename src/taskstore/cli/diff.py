@@ -15,6 +15,7 @@ from taskstore.cli._store import complete_revision, locate, no_commit, store_opt
 
 if TYPE_CHECKING:
     from taskstore._diff.changes import RecordChange
+    from taskstore._evolution.shape import Shape
 
 _COLUMNS = ("collection", "id", "change", "field", "old", "new")
 
@@ -81,18 +82,31 @@ def _print_as_text(path: Path) -> None:
     with open(path, "rb", buffering=0) as file:
         raws = [line.raw for line in split_lines(chunks_of(file))]
     data = b"\n".join([OVERLONG.encode() if raw is None else raw for raw in raws])
-    for text in render_log(data):
+    for text in render_log(data, _shape_of(path)):
         write(text)
+
+
+def _shape_of(path: Path) -> Shape:
+    from taskstore._evolution.shape import NO_SHAPE
+    from taskstore._git.evolutions import shape_of
+    from taskstore._git.run import Git, is_installed
+    from taskstore.errors import GitError
+
+    try:
+        return shape_of(Git(Path.cwd()), path) if is_installed() else NO_SHAPE
+    except GitError:
+        return NO_SHAPE  # outside of a repository
 
 
 def _changes(
     directory: Path, revisions: tuple[str, ...]
 ) -> Iterator[tuple[str, list[RecordChange]]]:
     from taskstore._diff.changes import compare_logs
-    from taskstore._evolution.shape import NO_SHAPE
+    from taskstore._evolution.shape import NO_SHAPE, Shape
+    from taskstore._git.evolutions import graphs_at_hand
     from taskstore._git.objects import read_sides
     from taskstore._git.repository import Repository
-    from taskstore._log.evolutions import newest_shapes
+    from taskstore._log.evolutions import read_stated
     from taskstore._log.layout import Layout
     from taskstore.errors import CommitNotFoundError
 
@@ -101,7 +115,10 @@ def _changes(
     repository = Repository.find(directory)
     if repository is None:
         raise Failure(f"{directory} is not in a git repository", Status.STORE)
-    shapes = newest_shapes(Layout(directory))
+    name = f"{repository.name_of(directory)}/evolutions.jsonl"
+    # A side may be a branch that has evolved, and is not merged yet.
+    graphs = graphs_at_hand(repository.git, name, read_stated(Layout(directory)))
+    shapes = {name: Shape(graph, graph.whole) for name, graph in graphs.items()}
     try:
         for name, old, new in read_sides(repository, directory, revisions):
             yield name, list(compare_logs(old, new, shapes.get(name, NO_SHAPE)))

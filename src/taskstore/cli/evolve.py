@@ -10,7 +10,7 @@ import click
 
 from taskstore.cli._completion import complete_collection
 from taskstore.cli._errors import Failure, Status, hint
-from taskstore.cli._output import json_option, write, write_json, write_table
+from taskstore.cli._output import json_option, note, write, write_json, write_table
 from taskstore.cli._store import check_is_file, locate, store_option
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def command(
       taskstore evolve
       taskstore evolve tasks --step '{"convert": {"priority": "int"}}'
     """
-    from taskstore._doctor.evolutions import count_revisions, preview
+    from taskstore._doctor.evolutions import count_revisions, find_clashes, preview
     from taskstore._log.layout import Layout
 
     layout = Layout(locate(store_path))
@@ -54,6 +54,8 @@ def command(
         raise Failure(message)
     if step is None:
         _show_counts(list(count_revisions(layout, collection)), as_json=as_json)
+        for clash in find_clashes(layout, collection):
+            note(f"{clash}; `taskstore doctor` has the remedy")
         return
     if collection is None:
         raise click.UsageError("Name the collection that the step is for.")

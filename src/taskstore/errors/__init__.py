@@ -33,6 +33,7 @@ from taskstore.errors._git import (
 from taskstore.errors._records import (
     ColumnSkippedWarning,
     ConditionFailedError,
+    EvolutionClashWarning,
     EvolutionSkippedWarning,
     InvalidDeclarationError,
     InvalidFilterError,
@@ -62,6 +63,7 @@ __all__ = [
     "CommitUncertainError",
     "ConditionFailedError",
     "ConfigError",
+    "EvolutionClashWarning",
     "EvolutionSkippedWarning",
     "GitError",
     "GitObjectMissingError",

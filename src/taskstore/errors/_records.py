@@ -178,6 +178,10 @@ class ColumnSkippedWarning(UserWarning):
     """Columns of a model stay out of the log, because their values cannot be carried."""
 
 
+class EvolutionClashWarning(UserWarning):
+    """Two branches changed the shape of the same field, and no later evolution settles it."""
+
+
 class EvolutionSkippedWarning(UserWarning):
     """A migration could not record its evolution: the database does not have our table for it."""
 

@@ -67,7 +67,7 @@ def note_migrated(connection: Connection, models: Models, filled: Mapping[str, b
     """
     table: Any = models.MirrorState.__table__
     found = connection.execute(sa.select(table.c.collection, table.c.digest))
-    states: dict[str, str] = dict(found.tuples().all())
+    states: dict[str, str] = {row.collection: row.digest for row in found}
     for collection, had_rows in filled.items():
         place = table.c.collection == collection
         before = states.get(collection)
