@@ -1,13 +1,15 @@
 """The declarative models of the cache, for queries and sessions of one's own.
 
 The classes named here belong to a store's own cache file. `build_models` maps them once more, for
-an application's database: with a prefix to their tables, or in its own registry.
+an application's database: with a prefix to their tables, or in its own registry. `RecordVersion`,
+`RecordChange` and `RecordBlame` are for sessions of `Store.history_session`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from taskstore._cache.history.models import RecordBlame, RecordChange, RecordVersion
 from taskstore._cache.schema.models import DEFAULT, Models, build_models
 
 if TYPE_CHECKING:
@@ -41,8 +43,11 @@ __all__ = [
     "MirrorProblem",
     "MirrorState",
     "Models",
+    "RecordBlame",
+    "RecordChange",
     "RecordIndex",
     "RecordIndexField",
+    "RecordVersion",
     "StoredRecord",
     "SyncMetadata",
     "Tombstone",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Self
 
 from sqlalchemy import URL, MetaData, create_engine
 from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session
 from sqlalchemy.schema import CreateTable
 
 from taskstore._api.opening import mirrors_of, own_engine_of
@@ -34,7 +36,7 @@ from taskstore._store.seal import CacheSeal
 from taskstore._sync.cache_file import CacheFile
 from taskstore._sync.refresh import Refresher
 from taskstore._sync.sync import Progress
-from taskstore.errors import ConfigError, GitError, StoreAccessError
+from taskstore.errors import ConfigError, GitError, StoreAccessError, TransactionOpenError
 
 _ATTEMPTS = 10
 _VERSION = "1"
@@ -100,6 +102,41 @@ class TimeCalls:
         except BaseException:
             copy.release()
             raise
+
+    @contextmanager
+    def history_session(self, *types: Any) -> Iterator[Session]:
+        """Use a session that can select from the history, in a `with` block; it cannot write.
+
+        Besides the tables of the cache, and those of mirrored models, it has `RecordVersion`,
+        `RecordChange` and `RecordBlame` of `taskstore.models`. They are brought up to date when
+        the block begins: from git, as far as it was not read before, and from today's logs.
+
+        Args:
+            types: Record classes or names of collections, whose history is wanted; none for all.
+
+        Raises:
+            GitError: Git refused, or this is a store of the past.
+            StoreAccessError: The operating system refused a file.
+            TransactionOpenError: The caller is within a transaction.
+        """
+        from taskstore._api.history_session import history_session
+
+        self._check_present()
+        if self._sessions.current() is not None:
+            raise TransactionOpenError(operation="open the history")
+        self._cache.check()
+        if self._context.refresh:
+            self._sessions.run(
+                lambda: self._cache.retried(lambda: self._refresher.before_read(None))
+            )
+        names = [self._catalog.codec(each).collection for each in types] or None
+        with history_session(self._context, names) as session:
+            yield session
+
+    def _check_present(self) -> None:
+        self._context.check_open()
+        if self._context.past is not None:
+            raise GitError("git", reason=f"{self._context.past} has no history: ask the store")
 
     def _at_time(self, when_ms: int) -> tuple[Snapshot, str]:
         self._cache.check()

@@ -8,7 +8,7 @@ from taskstore._api.read_calls import ReadCalls
 from taskstore._api.time_calls import TimeCalls
 from taskstore._api.write_calls import WriteCalls
 from taskstore._format.names import check_id
-from taskstore.errors import GitError, RecordNotFoundError
+from taskstore.errors import RecordNotFoundError
 
 if TYPE_CHECKING:  # what is rarely called is imported then
     from taskstore._api.blame import FieldBlame
@@ -89,8 +89,3 @@ class UndoCalls(ReadCalls, WriteCalls, TimeCalls):
         self._check_present()
         collection = self._catalog.codec(type).collection
         return collection, check_id(id, collection)
-
-    def _check_present(self) -> None:
-        self._context.check_open()
-        if self._context.past is not None:
-            raise GitError("git", reason=f"{self._context.past} has no history: ask the store")

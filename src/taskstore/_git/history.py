@@ -137,7 +137,7 @@ class _Past:
 
 def _read_past(repository: Repository, name: str, id: str) -> _Past:
     past = _Past()
-    for commit, parents, raw in _added_lines(repository, name):
+    for commit, parents, raw in added_lines(repository, name):
         if raw is None:
             past.begin(commit.id, parents)
         elif _may_be(raw, id):
@@ -238,8 +238,8 @@ def _lines(log: Path, id: str) -> Iterator[Line]:
         os.close(fd)
 
 
-def _added_lines(
-    repository: Repository, name: str
+def added_lines(
+    repository: Repository, name: str, *, since: str = ""
 ) -> Iterator[tuple[Commit, list[str], bytes | None]]:
     """Yield the commits that touched a file, oldest first, and after each the lines it added.
 
@@ -248,8 +248,10 @@ def _added_lines(
     Args:
         repository: The repository, which has commits.
         name: The file's name in it.
+        since: The id of a commit that was looked at, with all before it; "" for none.
     """
-    return _parsed(repository, ("--topo-order", *_CALL, *_PATCH, "--", name))
+    within = (f"{since}..HEAD",) if since else ()
+    return _parsed(repository, ("--topo-order", *_CALL, *_PATCH, *within, "--", name))
 
 
 def _commits(

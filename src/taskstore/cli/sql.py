@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -50,8 +51,10 @@ def command(
 ) -> None:
     """Run QUERY (- for stdin), one SELECT in SQLite's SQL, on the cache.
 
-    Each collection is a view under its own name, with a column for each field. The tables of the
-    schema, such as records, tombstones and record_indexes, are there too. Lists and objects are
+    Each collection is a view under its own name, with a column for each field. NAME_history has
+    every version of its records with time and commit, NAME_diff each value that a version changed,
+    NAME_blame who last changed each field. The tables of the schema, such as records, tombstones
+    and record_indexes, are there too. Lists and objects are
     JSON text, for json_each and -> . SQLite itself refuses anything that would write.
 
     \b
@@ -64,7 +67,10 @@ def command(
     text = standard_input().read() if query == "-" else query
     views = list(_views(store, text))
     try:
-        with answered(store.engine, text, dict(parameters), views) as (columns, rows):
+        with (
+            _history(store, text) as more,
+            answered(store.engine, text, dict(parameters), [*views, *more]) as (columns, rows),
+        ):
             _print(columns, rows, format, header=not no_header)
     except QueryError as error:
         message = f"{error}{_advice(store, text, error.reason)}"
@@ -101,6 +107,35 @@ def _views(store: Store, query: str) -> Iterator[str]:
         if _is_named(name, query, re.IGNORECASE):
             tables.add(folded)
             yield view_sql(name, field_names(store, name))
+
+
+@contextlib.contextmanager
+def _history(store: Store, query: str) -> Iterator[list[str]]:
+    """Give what makes the views of the history of collections that a query may name."""
+    from taskstore._log.layout import Layout
+    from taskstore._survey.fields import field_names
+
+    names, _ = Layout(store.path).collections()
+    wanted = {
+        f"{name}_{kind}": name
+        for name in names
+        for kind in ("history", "diff", "blame")
+        if _is_named(f"{name}_{kind}", query, re.IGNORECASE) and f"{name}_{kind}" not in names
+    }
+    if not wanted or store._context.past is not None:
+        yield []
+        return
+    from taskstore._api.history_session import history_database
+    from taskstore._cache.history.database import attach_sql, view_sql
+
+    with waiting("Reading the history"):
+        opening = history_database(store._context, sorted({*wanted.values()}))
+        path = opening.__enter__()
+    try:
+        views = [view_sql(view, name, field_names(store, name)) for view, name in wanted.items()]
+        yield [*attach_sql(path, from_memory=store.read_only)[:1], *views]
+    finally:
+        opening.__exit__(None, None, None)
 
 
 def _is_named(name: str, query: str, flags: int = 0) -> bool:

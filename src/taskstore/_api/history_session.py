@@ -1,0 +1,65 @@
+"""A session that sees the cache and the history."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from taskstore._api.history_tables import fill, history_folder
+from taskstore._cache.history.database import attach_sql, detach_sql
+from taskstore._log.trust import Mark
+from taskstore._store.context import StoreContext
+from taskstore._store.sqlite_errors import DatabaseErrors
+
+
+@contextmanager
+def history_database(context: StoreContext, collections: Sequence[str] | None) -> Iterator[Path]:
+    """Give the path of the history, brought up to date, in a block.
+
+    Args:
+        context: The store. For one that writes nothing it is a temporary file.
+        collections: Those that are wanted; None for all.
+    """
+    if context.read_only:
+        folder = Path(tempfile.mkdtemp(prefix="taskstore-"))
+        try:
+            yield fill(context.layout, folder, collections)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return
+    mark = Mark.of(context.layout.directory, own=True)
+    assert mark.home is not None
+    yield fill(context.layout, history_folder(mark.home), collections)
+
+
+@contextmanager
+def history_session(context: StoreContext, collections: Sequence[str] | None) -> Iterator[Session]:
+    """Give a session on the engine of the store that can read the history as well.
+
+    Args:
+        context: The store.
+        collections: Those whose history is wanted; None for all.
+    """
+    with (
+        history_database(context, collections) as path,
+        context.engine.connect() as connection,
+    ):
+        driver: Any = connection.connection.driver_connection
+        try:
+            for statement in attach_sql(path, from_memory=context.read_only and context.own_engine):
+                driver.execute(statement)
+            driver.execute("PRAGMA query_only = ON")
+            with Session(connection) as session:
+                yield session
+        finally:
+            connection.rollback()
+            driver.execute("PRAGMA query_only = OFF")
+            for statement in detach_sql():
+                with suppress(*DatabaseErrors):  # it was not attached
+                    driver.execute(statement)
