@@ -109,3 +109,17 @@ def test_a_number_is_not_left_for_what_dangles(pair: tuple[Clone, Clone]) -> Non
     assert {"second": 1} == numbers(one)
     assert [None] == [owner for _, owner, *_ in graph(one)["books"]]
     one.check()
+
+
+def test_the_first_rows_of_a_table_refer_to_a_number_that_is_used_again(tmp_path: Path) -> None:
+    """They are new, so the table needs no log yet."""
+    with cloned(tmp_path / "one", MIRRORS, Graph, foreign_keys=False) as one:
+        with one.sessions.begin() as session:
+            session.add(Person(name="first"))
+        with one.sessions.begin() as session:
+            delete(session)
+        with one.sessions.begin() as session:
+            second = Person(id=1, name="second")
+            session.add(Book(title="book", owner=second, loans=[Loan(person=second)]))
+        assert [("Book book", "Person second", 1)] == graph(one)["loans"]
+        one.check()

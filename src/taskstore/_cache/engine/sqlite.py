@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from taskstore._cache.engine.driver import BUSY_TIMEOUT_MS, CONNECT_ARGUMENTS, Seal, set_up
@@ -163,9 +163,25 @@ def begin_as_writer(driver: Any) -> None:
     driver.execute("BEGIN IMMEDIATE")
 
 
+def driver_error(error: BaseException) -> BaseException | None:
+    """Return the driver's error behind an error; None for an error that is not the database's.
+
+    An application's listener for `handle_error` may raise an exception of its own instead of
+    SQLAlchemy's. The driver's error is its cause then.
+    """
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, DBAPIError):
+            return found.orig
+        if isinstance(found, sqlite3.Error):
+            return found
+        found = found.__cause__
+    return None
+
+
 def is_busy(error: BaseException) -> bool:
     """Whether a database error says that another connection holds a lock."""
-    cause = error.orig if isinstance(error, OperationalError) else error
+    cause = driver_error(error)
     if not isinstance(cause, sqlite3.OperationalError):
         return False
     # The low byte is the primary code; BUSY_SNAPSHOT is one of BUSY's variants.

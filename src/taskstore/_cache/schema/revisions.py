@@ -7,6 +7,7 @@ something to do.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from taskstore._cache.engine.bridge import driver_cursor
 from taskstore._cache.schema.models import Models
 from taskstore._cache.schema.names import HEAD, REVISIONS
 from taskstore.errors import InvalidDeclarationError, SchemaVersionError
@@ -49,15 +51,23 @@ def read_revision(connection: Connection, version_table: str) -> str | None:
     """
     # As text, because a new engine would have to compile it first.
     table = connection.dialect.identifier_preparer.quote(version_table)
-    if connection.dialect.name != "sqlite" and not sa.inspect(connection).has_table(version_table):
-        # Elsewhere a failed SELECT would end the transaction.
-        return None
-    try:
-        found = connection.exec_driver_sql(f"SELECT version_num FROM {table}").scalars().all()
-    except sa.exc.OperationalError as error:
-        if "no such table" not in str(error.orig):
-            raise
-        return None
+    statement = f"SELECT version_num FROM {table}"
+    if connection.dialect.name != "sqlite":
+        # A failed SELECT would end the transaction.
+        if not sa.inspect(connection).has_table(version_table):
+            return None
+        found = connection.exec_driver_sql(statement).scalars().all()
+    else:
+        cursor = driver_cursor(connection)
+        try:
+            # By the driver: an application's listener for errors may replace the exception.
+            found = [row[0] for row in cursor.execute(statement).fetchall()]
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
+            return None
+        finally:
+            cursor.close()
     return ",".join(sorted(found)) or None
 
 

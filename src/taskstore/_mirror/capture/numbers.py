@@ -139,8 +139,8 @@ class Numbering:
             keys = referring_keys(self.cursor, other.mirror, table.mirror.collection, numbers)
             if keys:
                 some = touched.setdefault(other, Touched())
+                some.existed = some.existed or not some.keys.keys() >= set(keys)
                 some.keys.update(dict.fromkeys(keys))
-                some.existed = True
 
     def _name(self, table: StoredRows, touched: Touched, pairs: Sequence[Pair]) -> None:
         ids = set(table.ids_of(self.keys, touched.keys).values())

@@ -18,7 +18,6 @@ from typing import Any
 import attrs
 from sqlalchemy import Table, text
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import StatementError
 from sqlalchemy.sql.ddl import sort_tables_and_constraints
 
 from taskstore._mirror.model.links import (
@@ -158,13 +157,6 @@ class Projector:
         try:
             with savepoint(self.connection, "taskstore_attempt_rows"):
                 work()
-        except (StatementError, OverflowError) as error:
-            if not is_refusal(error):
-                raise
-            reason = reason_of(error)
-            for wish in wishes:
-                self.refused[wish.key] = reason
-            return False
         except RolledBackError as error:
             raise InvalidRecordError(
                 collection=wishes[0].mirror.collection,
@@ -173,6 +165,14 @@ class Projector:
                 f"({error}), so no row can be brought up to date: use RAISE(ABORT) in its trigger, "
                 "or ON CONFLICT ABORT in its constraint, in place of ROLLBACK",
             ) from error
+        except Exception as error:
+            # Not SQLAlchemy's errors alone: a listener of the application's may have replaced one.
+            if not is_refusal(error):
+                raise
+            reason = reason_of(error)
+            for wish in wishes:
+                self.refused[wish.key] = reason
+            return False
         return True
 
     def _deferred(self, pending: list[Wish]) -> list[Wish]:

@@ -11,15 +11,10 @@ from typing import Any
 import attrs
 from sqlalchemy import Column, Table, UniqueConstraint, literal_column, null, select, text, update
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import (
-    DataError,
-    DBAPIError,
-    IntegrityError,
-    InterfaceError,
-    ProgrammingError,
-)
+from sqlalchemy.exc import StatementError
 
 from taskstore._cache.engine.bridge import closing
+from taskstore._cache.engine.sqlite import driver_error
 from taskstore._mirror.model.links import quoted
 from taskstore._mirror.projection.foreign_key_effects import Effects
 from taskstore._mirror.projection.wanted import Key, Wish
@@ -151,12 +146,15 @@ def deferring(connection: Connection) -> Iterator[None]:
 
 def is_refusal(error: BaseException) -> bool:
     """Whether it is the row that is refused, and not the database that is in trouble."""
-    if isinstance(error, ProgrammingError):
+    found = driver_error(error)
+    if found is None:
+        # A type of the column's refuses the value.
+        return isinstance(error, StatementError | OverflowError)
+    kinds = {one.__name__ for one in type(found).__mro__}
+    if "ProgrammingError" in kinds:
         # So Python tells from 3.11 on that it cannot bind a value.
-        return str(error.orig).startswith("Error binding parameter")
-    return not isinstance(error, DBAPIError) or isinstance(
-        error, IntegrityError | InterfaceError | DataError
-    )
+        return str(found).startswith("Error binding parameter")
+    return not kinds.isdisjoint({"IntegrityError", "InterfaceError", "DataError"})
 
 
 def reason_of(error: BaseException) -> str:
@@ -165,4 +163,4 @@ def reason_of(error: BaseException) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    return str(getattr(error, "orig", None) or error)
+    return str(driver_error(error) or getattr(error, "orig", None) or error)

@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 
 from taskstore._cache.engine.bridge import driver_cursor
+from taskstore._cache.engine.sqlite import driver_error
 from taskstore._mirror.model.counted_keys import Translated
 from taskstore._mirror.model.links import quoted
 from taskstore._mirror.model.shape import Mirror, Row, Shape
@@ -149,7 +150,7 @@ def _all(connection: Connection, mirror: Mirror, statement: Any) -> Sequence[Any
         found: Sequence[Any] = result.all()
     except Exception as error:
         # A type of the application's own raises what it likes.
-        if isinstance(error, SQLAlchemyError) and not isinstance(error, DataError):
+        if _is_databases(error):
             raise
         raise InvalidRecordError(
             collection=mirror.collection, id=None, reason=unreadable(mirror, error)
@@ -157,11 +158,18 @@ def _all(connection: Connection, mirror: Mirror, statement: Any) -> Sequence[Any
     return found
 
 
+def _is_databases(error: Exception) -> bool:
+    """Whether an error is about the database, and not about a value that cannot be read."""
+    if isinstance(error, DataError):
+        return False
+    return isinstance(error, SQLAlchemyError) or driver_error(error) is not None
+
+
 def _executed(connection: Connection, mirror: Mirror, statement: Any) -> Any:
     try:
         return connection.execute(statement)
-    except OperationalError as error:
-        check_schema(mirror, error.orig)
+    except Exception as error:
+        check_schema(mirror, driver_error(error))
         raise
 
 
@@ -251,9 +259,10 @@ def _one_by_one(
     while True:
         try:
             row = result.fetchone()
-        except SQLAlchemyError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a type of the application's own raises anything
+        except Exception as error:
+            # A type of the application's own raises anything.
+            if _is_databases(error):
+                raise
             flaws.append(unreadable(mirror, error))
         else:
             if row is None:
