@@ -14,7 +14,9 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKey,
+    Integer,
     LargeBinary,
+    MetaData,
     PickleType,
     String,
     Table,
@@ -22,7 +24,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, declarative_base, mapped_column, relationship
 
 from taskstore import ColumnSkippedWarning, InvalidDeclarationError, mirror_all, mirrored
 from taskstore._mirror.model.registry import registry
@@ -256,6 +258,27 @@ def test_names_of_nothing_are_refused(shop: Shop, options: Any, reason: str) -> 
     """A slip in `exclude` must not put into the log what was to stay out of it."""
     with pytest.raises(InvalidDeclarationError, match=reason):
         mirror_all(shop.base, **options)
+
+
+def test_bases_that_share_a_metadata() -> None:
+    """A MetaData stands for the models on its tables, of whatever base, and for no others."""
+    metadata = MetaData()
+    first, second = declarative_base(metadata=metadata), declarative_base(metadata=metadata)
+    other = declarative_base()
+    models = [
+        type(name, (base,), {"__tablename__": name.lower(), "id": Column(String, primary_key=True)})
+        for name, base in (("A", first), ("B", second), ("C", other))
+    ]
+    second.registry.map_imperatively(
+        imperative := type("D", (), {}),
+        Table("d", metadata, Column("id", Integer, primary_key=True)),
+    )
+    assert [*models[:2], imperative] == [one.target for one in mirror_all(metadata)]
+    Table("core", metadata, Column("id", Integer, primary_key=True))
+    assert ["b", "core", "d"] == survey(mirror_all(first), sqlite_dialect()).others
+    assert ["core"] == survey(mirror_all(metadata), sqlite_dialect()).others
+    with pytest.raises(InvalidDeclarationError, match="has no models"):
+        mirror_all(MetaData())
 
 
 @pytest.mark.parametrize(

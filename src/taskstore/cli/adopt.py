@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from taskstore.cli._errors import Failure, Status, hint
 from taskstore.cli._output import Styled, json_option, warn, write, write_json
 
 if TYPE_CHECKING:
-    from taskstore._mirror.model.survey import Finding
+    from taskstore._mirror.model.survey import Finding, Survey
 
 
 _PREFIX = "ts_"
@@ -49,10 +49,11 @@ def command(base: str, *, as_json: bool, **options: Any) -> None:
     """Show what a store would log of an application's models, and what it would refuse.
 
     The command imports MODULE, which runs its code; the working directory is searched too. BASE is
-    a declarative base or a registry. For each class it prints the collection, the id and the fields
-    of its lines, and each refusal with the argument that fixes it. Then it prints the calls that
-    adopt all models, and the diff of the logs, with a sample record of each class. It opens no
-    store and no database, and changes nothing.
+    a declarative base, a registry, or a MetaData that several bases share. For each class it prints
+    the collection, the id and the fields of its lines, and each refusal with the argument that
+    fixes it. It names the tables that have no model in BASE. Then it prints the calls that adopt
+    all models, and the diff of the logs, with a sample record of each class. It opens no store and
+    no database, and changes nothing.
 
     Exit status: 0; 1 if something would be refused; 2 no such module or base.
 
@@ -81,9 +82,9 @@ def command(base: str, *, as_json: bool, **options: Any) -> None:
     calls = list(_calls(base, options, is_taken=is_taken))
     if as_json:
         models = [_as_dict(finding) for finding in found.findings]
-        write_json({"models": models, "calls": calls})
+        write_json({"models": models, "others": found.others, "calls": calls})
     else:
-        _show(found.findings, calls)
+        _show(found, calls)
     if any(finding.refusals for finding in found.findings):
         click.get_current_context().exit(Status.NO)
 
@@ -165,7 +166,8 @@ def _lines(finding: Finding) -> list[str]:
     return [] if mirror is None else [sample_line(mirror, one).decode() for one in mirror.shapes]
 
 
-def _show(findings: Sequence[Finding], calls: Iterable[str]) -> None:
+def _show(found: Survey, calls: Iterable[str]) -> None:
+    findings = found.findings
     for finding in findings:
         mirror = finding.mirror
         where = "not mirrored" if mirror is None else f"{mirror.collection}.jsonl"
@@ -178,6 +180,8 @@ def _show(findings: Sequence[Finding], calls: Iterable[str]) -> None:
         for one in finding.refusals:
             write(Styled("  refused: ", "red"), one.reason)
             write(Styled(f"  fix: {one.fix}", "green"))
+    if found.others:
+        write(Styled("not mirrored", bold=True), f": the tables {', '.join(found.others)}")
     write("")
     for call in calls:
         write(call)

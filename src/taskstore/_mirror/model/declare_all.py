@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
-from sqlalchemy import Column, Table
+from sqlalchemy import Column, MetaData, Table, inspect
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
-from sqlalchemy.orm import ColumnProperty, Mapper, registry
+from sqlalchemy.orm import ColumnProperty, Mapper, configure_mappers, registry
 from sqlalchemy.orm.attributes import QueryableAttribute
 
 from taskstore._format.names import check_collection_name
@@ -39,8 +39,8 @@ def mirror_all(
     models first.
 
     Args:
-        base: A declarative base, a `registry`, an automap base, or a class whose subclasses are
-            meant.
+        base: A declarative base, a `registry`, an automap base, a class whose subclasses are
+            meant, or a `MetaData`: the models on its tables, whatever base they have.
         exclude: What stays out of the log: classes, tables and attributes (``User.token``), or
             their names as texts: ``"users"``, ``"users.token"``.
         local: Attributes whose foreign keys may lead to a table that is not mirrored; see
@@ -83,27 +83,55 @@ def mirror_all(
 
 def _mappers(base: Any) -> list[Mapper[Any]]:
     """The mappers of a base that inherit from no other, in the order of their tables."""
-    # SQLModel has no public name for its registry.
-    known = base if isinstance(base, registry) else getattr(base, "registry", None)
-    known = known if known is not None else getattr(base, "_sa_registry", None)
-    if not isinstance(known, registry):
-        raise InvalidDeclarationError(
-            repr(base), reason="mirror_all takes a declarative base or a registry"
-        )
-    known.configure()
-    # A root has its registry itself. Classes that are mapped without it are meant as well.
-    is_root = base is known or not {"registry", "_sa_registry"}.isdisjoint(vars(base))
-    found = [
-        mapper
-        for mapper in known.mappers
-        if mapper.inherits is None and (is_root or issubclass(mapper.class_, base))
-    ]
+    found = _mappers_on(base) if isinstance(base, MetaData) else _mappers_of(base)
     if not found:
         raise InvalidDeclarationError(
             getattr(base, "__qualname__", repr(base)),
             reason="it has no models: import the modules that define them, then call mirror_all",
         )
     return sorted(found, key=lambda mapper: (str(mapper.local_table), mapper.class_.__qualname__))
+
+
+def _mappers_on(metadata: MetaData) -> list[Mapper[Any]]:
+    """The mappers of the tables of a MetaData; an application may share one among many bases."""
+    configure_mappers()
+    tables = set(metadata.tables.values())
+    # SQLAlchemy has no public list of all registries.
+    mappers = (inspect(one, raiseerr=False) for one in _subclasses(object))
+    return [
+        mapper
+        for mapper in mappers
+        if isinstance(mapper, Mapper) and mapper.inherits is None and mapper.local_table in tables
+    ]
+
+
+def _subclasses(base: type[Any]) -> set[type[Any]]:
+    """All classes below a class."""
+    found: set[type[Any]] = set()
+    pending = [base]
+    while pending:
+        below = set(type.__subclasses__(pending.pop())) - found
+        found |= below
+        pending += below
+    return found
+
+
+def _mappers_of(base: Any) -> list[Mapper[Any]]:
+    # SQLModel has no public name for its registry.
+    known = base if isinstance(base, registry) else getattr(base, "registry", None)
+    known = known if known is not None else getattr(base, "_sa_registry", None)
+    if not isinstance(known, registry):
+        raise InvalidDeclarationError(
+            repr(base), reason="mirror_all takes a declarative base, a registry or a MetaData"
+        )
+    known.configure()
+    # A root has its registry itself. Classes that are mapped without it are meant as well.
+    is_root = base is known or not {"registry", "_sa_registry"}.isdisjoint(vars(base))
+    return [
+        mapper
+        for mapper in known.mappers
+        if mapper.inherits is None and (is_root or issubclass(mapper.class_, base))
+    ]
 
 
 def _between(mappers: Iterable[Mapper[Any]]) -> list[Table]:

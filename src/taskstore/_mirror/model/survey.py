@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 from sqlalchemy import Table, inspect
 from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import Mapper
 
 from taskstore._format.lines import encode_value
 from taskstore._mirror.model.declare import Declaration, Declared
@@ -65,9 +66,11 @@ class Survey:
 
     Attributes:
         findings: Of each class and each table between two classes, in the order of their tables.
+        others: The names of the tables beside them that no finding is about, sorted.
     """
 
     findings: Sequence[Finding]
+    others: Sequence[str] = ()
 
     def options(self) -> dict[str, list[str]]:
         """Return what `mirror_all` has to be given, by option."""
@@ -105,7 +108,20 @@ def survey(declared: Iterable[Declared], dialect: Dialect, taken: Iterable[str] 
     for one in current:
         if one.declaration is not None:
             findings[id(one.target)].left_out = tuple(sorted(one.declaration.exclude))
-    return Survey(sorted(findings.values(), key=lambda finding: finding.table))
+    found = sorted(findings.values(), key=lambda finding: finding.table)
+    return Survey(found, _others(current, {finding.table for finding in found}))
+
+
+def _others(declared: Iterable[Declared], known: set[str]) -> list[str]:
+    """The names of the tables that are beside the declared ones and in none of them."""
+    tables: set[Any] = set()
+    for one in declared:
+        mapper = inspect(one.target, raiseerr=False)
+        below = mapper.self_and_descendants if isinstance(mapper, Mapper) else ()
+        tables.update(*(each.tables for each in below), [_table(one.target)])
+    beside = {table.metadata for table in tables if isinstance(table, Table)}
+    names = {table.fullname for metadata in beside for table in metadata.tables.values()}
+    return sorted(names - known - {getattr(table, "fullname", "") for table in tables})
 
 
 def _finding(target: Any) -> Finding:
