@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import attrs
 from sqlalchemy.engine import Connection
 
+from taskstore._cache.evolution.fingerprint_rows import State
 from taskstore._cache.rows.records import Stored
 from taskstore._cache.rows.rows import Rows
 from taskstore._cache.schema.names import BEHIND, CREATED, MIGRATED, WRITTEN
+from taskstore._evolution.decoding import encode_evolution
 from taskstore._format.lines import content_digest
 from taskstore._format.problems import Problem
 from taskstore._mirror.capture.missing_logs import count_rows, has_line_of, missing_error
@@ -117,8 +119,23 @@ class MirrorSync:
         self.prune = prune
         self._touched.clear()
         for collection in late:
+            if states.get(collection) in (None, CREATED):
+                self._note_reached(collection)
             if states.get(collection) not in WRITTEN:
                 self.rows.set_mirror_state(collection, digests[collection])
+
+    def _note_reached(self, collection: str) -> None:
+        """Note the evolutions that a new table has, where no migrations have said so.
+
+        Those that come later are none of its own, until migrations say that they are.
+        """
+        graph = self.context.shapes.of(collection).graph
+        if graph.evolutions and collection not in self.rows.evolutions():
+            states = [
+                State(name, encode_evolution(one).decode(), applied=True)
+                for name, one in graph.evolutions.items()
+            ]
+            self.rows.set_evolutions(collection, states)
 
     def _note_removable(self, collection: str, same: set[str]) -> None:
         """Note which rows, if they are gone, migrations have removed.
