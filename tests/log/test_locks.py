@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -231,3 +232,69 @@ def test_who_comes_back_to_the_gate_waits_behind(layout: Any) -> None:
     late.join()
     turn.close()
     assert ["waiter", "late"] == passed
+
+
+of_linux = pytest.mark.skipif(
+    not Path("/proc/locks").exists(), reason="the system does not say who waits"
+)
+
+
+@of_linux
+def test_who_waits_passes_in_order(layout: Any) -> None:
+    """Those who wait pass the gate in the order in which they came, without asking again."""
+    names = [str(number) for number in range(5)]
+    passed: list[str] = []
+
+    def visit(gate: Gate, name: str) -> None:
+        with gate.hold(60):
+            passed.append(name)
+
+    gates = [Gate(layout) for _ in names]
+    threads = [threading.Thread(target=visit, args=both) for both in zip(gates, names, strict=True)]
+    with Gate(layout).hold(1):
+        for number, thread in enumerate(threads, 1):
+            thread.start()
+            while waiting_for(layout) < number:
+                pass
+    for thread in threads:
+        thread.join()
+    assert names == passed
+
+
+def waiting_for(layout: Any) -> int:
+    """How many threads wait in the system for the gate, or for the turn before it."""
+    inodes = {os.stat(path).st_ino for path in (layout.gate_path, layout.turn_path)}
+    rows = [row.split() for row in Path("/proc/locks").read_text().splitlines()]
+    return sum("->" in row and int(row[6].rpartition(":")[2]) in inodes for row in rows)
+
+
+def test_who_gives_up_leaves_the_lock_to_others(make: Any) -> None:
+    """A thread that still waits for one who has given up unlocks at once what it gets."""
+    one, two = make(), make()
+    with one.hold(1):
+        for _ in range(3):
+            with pytest.raises(LockTimeoutError):
+                two.acquire(0.01)
+    for _ in range(20):
+        with make().hold(10):
+            pass
+    with one.hold(10):
+        assert not two.try_acquire()
+
+
+@of_linux
+def test_who_gave_up_may_wait_again(make: Any) -> None:
+    """One thread waits for a lock, however often its user gives up, and serves the next wait."""
+    one, two = make(), make()
+    with one.hold(1):
+        for _ in range(50):
+            with pytest.raises(LockTimeoutError):
+                two.acquire(0.001)
+        waiting = threading.Thread(target=two.acquire, args=(60,))
+        waiting.start()
+        assert threading.active_count() + 3 > len(os.listdir("/proc/self/task"))
+    waiting.join()
+    assert not one.try_acquire()
+    two.release()
+    assert one.try_acquire()
+    one.release()

@@ -1,8 +1,8 @@
 """The gate: where writers of all processes wait, one in front and the others behind it.
 
-A plain lock that is polled goes to whoever comes by when it is free, and that is most often the one
-who has just released it, while the others sleep. Here the one who comes back finds the turn taken:
-the waiter that has it is the only one to try the gate itself, and may do so often.
+A lock that comes free goes to whoever is running, and that is most often the one who has just
+released it, while the others wake up. Here the one who comes back finds the turn taken by the
+waiter in front.
 """
 
 from __future__ import annotations
@@ -15,21 +15,10 @@ from taskstore._log.locks import file_lock
 from taskstore._log.mutex import Claim, Exclusive, Mutex
 from taskstore.errors import LockTimeoutError
 
-_LONGEST_PAUSE = 0.005
 _COURTESY = 0.0005
-"""How long one who had to wait lets others go first when it comes back, in seconds."""
+"""How long one who had to wait lets others go first when it comes back, in seconds, at least."""
 
-
-def _pause_in_front(waited: float) -> float:
-    """Try often: there is but one in front, and while it sleeps the gate may be unused."""
-    return min(max(waited / 50, 0.00005), _LONGEST_PAUSE)
-
-
-def _pause_behind(waited: float) -> float:
-    """Try the more often the longer it has lasted, so that the first comes first, by and large."""
-    if waited < 0.5:
-        return max(0.002 - waited / 20, 0.00025)
-    return min(waited / 500, _LONGEST_PAUSE)
+_LONGEST_COURTESY = 0.05
 
 
 class Gate(Exclusive):
@@ -37,10 +26,10 @@ class Gate(Exclusive):
 
     def __init__(self, layout: Layout) -> None:
         store = layout.directory
-        self._turn = file_lock(layout.turn_path, name="gate", store=store, pause=_pause_behind)
-        self._lock = file_lock(layout.gate_path, name="gate", store=store, pause=_pause_in_front)
+        self._turn = file_lock(layout.turn_path, name="gate", store=store)
+        self._lock = file_lock(layout.gate_path, name="gate", store=store, queue=self._turn)
         self._store = store
-        self._had_to_wait = False
+        self._waited = 0.0
 
     @property
     def holder(self) -> Claim | None:
@@ -51,29 +40,13 @@ class Gate(Exclusive):
         """Take the gate; see `Exclusive.acquire`."""
         if self.held:
             raise RuntimeError(f"this thread already holds the gate of {self._store}")
-        if self._had_to_wait:
-            time.sleep(min(_COURTESY, max(timeout, 0.0)))
-        claim = claim or Claim()
-        try:
-            if not self._take_in_turn(claim, timeout):
-                raise LockTimeoutError(self._store, timeout=timeout, lock="gate")
-        except BaseException:
-            self._lock.release(claim)
-            raise
-
-    def _take_in_turn(self, claim: Claim, timeout: float) -> bool:
+        if self._waited > _COURTESY:
+            # Those who wait are slower to wake, the more of them there are.
+            courtesy = min(max(self._waited / 8, _COURTESY), _LONGEST_COURTESY)
+            time.sleep(min(courtesy, max(timeout, 0.0)))
         start = time.monotonic()
-        turn = Claim()
-        try:
-            taken = self._turn.take(turn, timeout) and self._lock.take(
-                claim, timeout - (time.monotonic() - start)
-            )
-            self._turn.release(turn)
-        except BaseException:
-            self._turn.release(turn)
-            raise
-        self._had_to_wait = taken and time.monotonic() - start > _COURTESY
-        return taken
+        self._lock.acquire(timeout, claim)
+        self._waited = time.monotonic() - start
 
     def try_acquire(self, claim: Claim | None = None) -> bool:
         """Take the gate if it is free, whoever waits for it; say whether it was."""

@@ -20,10 +20,18 @@ from typing import Any
 from taskstore._log import files
 from taskstore._log.layout import Layout
 from taskstore._log.mutex import Claim, Exclusive, Mutex
-from taskstore.errors import LockTimeoutError, StoreAccessError, StoreNotFoundError
+from taskstore._log.waiter import Waiter, forget_parents_waiters
+from taskstore.errors import (
+    LockTimeoutError,
+    StoreAccessError,
+    StoreNotFoundError,
+    TaskstoreError,
+)
 
 _SHORTEST_PAUSE = 0.0002
 _LONGEST_PAUSE = 0.005
+_NEWS = 0.05
+"""How often a listener is told that one still waits, in seconds."""
 
 _listener: ContextVar[Callable[[int, float], None] | None] = ContextVar("listener", default=None)
 
@@ -42,20 +50,12 @@ def telling_of_waits(listener: Callable[[int, float], None]) -> Iterator[None]:
         _listener.reset(token)
 
 
-def pause_ever_longer(waited: float) -> float:
-    """How long to sleep before the next try after so many seconds: for locks held briefly."""
-    return min(max(waited / 2, _SHORTEST_PAUSE), _LONGEST_PAUSE)
-
-
-def hold_descriptor(
-    fd: int, timeout: float, pause: Callable[[float], float] = pause_ever_longer
-) -> bool:
-    """Lock an open file; say whether that succeeded within `timeout` seconds.
+def hold_descriptor(fd: int, timeout: float) -> bool:
+    """Lock an open file by trying again; say whether that succeeded within `timeout` seconds.
 
     Args:
         fd: The open file.
         timeout: How long to try, in seconds; 0 or less tries once.
-        pause: How long to sleep before the next try, given the seconds waited so far.
     """
     start = time.monotonic()
     while not _try_descriptor(fd):
@@ -65,7 +65,8 @@ def hold_descriptor(
         if (listener := _listener.get()) is not None:
             listener(fd, waited)
         # Waiters that wake in step would keep missing one another's release.
-        time.sleep(min(timeout - waited, pause(waited) * random.uniform(0.5, 1.0)))  # noqa: S311
+        pause = min(max(waited / 2, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+        time.sleep(min(timeout - waited, pause * random.uniform(0.5, 1.0)))  # noqa: S311
     return True
 
 
@@ -124,7 +125,8 @@ class Lock(Exclusive):
         name: What messages call the lock.
         opener: Opens `path` and returns the descriptor.
         store: The store directory, for messages.
-        pause: How long to sleep before the next try, given the seconds waited so far.
+        queue: What is locked by whoever waits in front, so that nobody overtakes; None where that
+            does not matter.
     """
 
     def __init__(
@@ -134,14 +136,15 @@ class Lock(Exclusive):
         name: str,
         opener: Callable[[Path], int],
         store: Path,
-        pause: Callable[[float], float] = pause_ever_longer,
+        queue: Lock | None = None,
     ) -> None:
         self._path = path
         self._name = name
         self._opener = opener
         self._store = store
-        self._pause = pause
         self._fd: int | None = None
+        self._queue = queue
+        self._waiter: Waiter | None = None
         self._mutex = Mutex()
         _remember(self)
 
@@ -204,18 +207,62 @@ class Lock(Exclusive):
         while True:
             fd = self._current_descriptor()
             try:
-                left = deadline - time.monotonic()
-                if not hold_descriptor(fd, left, self._pause):
+                held = fd if self._try(fd, deadline) else self._wait(fd, deadline)
+                if held is None:
                     return False
-                if files.same_file(fd, self._path):
+                if files.same_file(held, self._path):
                     return True
+            except TaskstoreError:
+                raise
             except OSError as error:
                 self._close()
                 raise self._refused(error) from error
             # The file was replaced while we waited: what we have locked guards nothing.
             self._close()
 
+    def _try(self, fd: int, deadline: float) -> bool:
+        """Lock the file if nobody has it and, unless there is no time to wait, nobody waits."""
+        queue, claim = self._queue, Claim()
+        if queue is None or time.monotonic() >= deadline:
+            return _try_descriptor(fd)
+        try:
+            is_free = queue.try_acquire(claim) and _try_descriptor(fd)
+            queue.release(claim)
+        except BaseException:
+            queue.release(claim)
+            raise
+        return is_free
+
+    def _wait(self, fd: int, deadline: float) -> int | None:
+        """Wait until the file is locked; return what is open then, None when the time is up."""
+        start = time.monotonic()
+        if start >= deadline:
+            return None
+        waiter = self._waiter
+        ticket = waiter.ask() if waiter is not None else None
+        if waiter is None or ticket is None:
+            queue = None if self._queue is None else self._queue._opened()
+            waiter = self._waiter = Waiter(self._opened(), queue)
+            ticket = waiter.ask()
+            if ticket is None or not waiter.start():
+                return fd if hold_descriptor(fd, deadline - start) else None
+        listener = _listener.get()
+        while True:
+            left = deadline - time.monotonic()
+            if waiter.wait(ticket, left if listener is None else min(left, _NEWS)):
+                return waiter.fd
+            if left <= 0:
+                return None
+            if listener is not None:
+                listener(fd, time.monotonic() - start)
+
+    def _end_wait(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.give_up():
+            self._waiter = None
+
     def _unlock_file(self) -> None:
+        self._end_wait()
         if self._fd is None:
             return
         try:
@@ -225,21 +272,27 @@ class Lock(Exclusive):
             self._close()
 
     def _current_descriptor(self) -> int:
+        # One that was replaced meanwhile is found out when it is locked.
+        if self._fd is None:
+            self._fd = self._opened()
+        return self._fd
+
+    def _opened(self) -> int:
         try:
-            # One that was replaced meanwhile is found out when it is locked.
-            if self._fd is None:
-                self._fd = self._opener(self._path)
+            return self._opener(self._path)
         except (FileNotFoundError, NotADirectoryError):
             raise StoreNotFoundError(self._store) from None
         except OSError as error:
             raise self._refused(error) from error
-        return self._fd
 
     def _refused(self, error: OSError) -> StoreAccessError:
         reason = error.strerror or str(error)
         return StoreAccessError(self._path, operation="lock", reason=reason, errno=error.errno)
 
     def _close(self) -> None:
+        waiter, self._waiter = getattr(self, "_waiter", None), None
+        if waiter is not None:
+            waiter.give_up()
         fd, self._fd = getattr(self, "_fd", None), None
         if fd is not None:
             os.close(fd)
@@ -247,6 +300,7 @@ class Lock(Exclusive):
     def _forget_parent(self) -> None:
         """Give a forked child a lock of its own: the open file is still the parent's."""
         self._mutex = Mutex()
+        self._waiter = None
         self._close()
 
 
@@ -265,6 +319,7 @@ def _remember(lock: Lock) -> None:
 def _after_fork() -> None:
     for lock in list(_all_locks):
         lock._forget_parent()
+    forget_parents_waiters()
 
 
 def directory_lock(layout: Layout) -> Lock:
@@ -281,11 +336,9 @@ def directory_lock(layout: Layout) -> Lock:
     )
 
 
-def file_lock(
-    path: Path, *, name: str, store: Path, pause: Callable[[float], float] = pause_ever_longer
-) -> Lock:
+def file_lock(path: Path, *, name: str, store: Path, queue: Lock | None = None) -> Lock:
     """Return a lock on a file of its own, remade when it was removed; see `Lock`."""
-    return Lock(path, name=name, opener=_open_or_make, store=store, pause=pause)
+    return Lock(path, name=name, opener=_open_or_make, store=store, queue=queue)
 
 
 def _open_or_make(path: Path) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -33,22 +32,13 @@ def waits_told(layout: Layout) -> Iterator[None]:
         nonlocal is_told
         if not is_told and waited >= _PATIENCE:
             is_told = True
-            note(f"waiting for {_holder(layout, fd)}, which writes to the store")
+            note(f"waiting for {_holder(fd)}, which writes to the store")
 
     with telling_of_waits(tell):
         yield
 
 
-def _holder(layout: Layout, fd: int) -> str:
+def _holder(fd: int) -> str:
     from taskstore._doctor.log_checks import holder
 
-    # The holder of the turn waits too, for the holder of the gate.
-    at_gate = holder(layout.gate_path) if _is_file(fd, layout.turn_path) else None
-    return at_gate or holder(fd) or "another process"
-
-
-def _is_file(fd: int, path: os.PathLike[str]) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), os.stat(path))
-    except OSError:
-        return False
+    return holder(fd) or "another process"
