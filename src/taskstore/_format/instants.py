@@ -80,6 +80,7 @@ def _shown(text: str) -> str:
     return ascii(text) if len(text) <= 60 else ascii(text[:57]) + "..."
 
 
+@lru_cache(maxsize=64)
 def format_rfc3339(ms: int) -> str:
     """Return `ms` (milliseconds since the epoch) as in "2026-01-17T08:46:43.966Z".
 

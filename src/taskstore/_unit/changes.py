@@ -137,7 +137,10 @@ def collect_lines(
 def write_indexes(rows: Rows, lines: Mapping[Key, bytes], *, new: Collection[Key] = ()) -> None:
     """Write the index rows of live records, given with their lines; `new` ones have none yet."""
     by_collection: dict[tuple[str, bool], list[tuple[str, bytes]]] = {}
-    for key, line in lines.items():
+    indexed = rows.all_index_fields() if lines else {}
+    for key, line in lines.items() if indexed else ():
+        if key[0] not in indexed:
+            continue
         by_collection.setdefault((key[0], key in new), []).append((key[1], line))
     for (collection, are_new), pairs in by_collection.items():
         rows.write_index(collection, pairs, new=are_new)

@@ -15,6 +15,9 @@ from taskstore._records.indexing import IndexField, IndexValue, index_rows, inde
 _MANY = 5000
 _IN_PYTHON = frozenset({"datetime", "uuid"})
 _VALUES = "field_value_str, field_value_int, field_value_bool, field_value_real"
+_SETS = ", ".join(f"{name} = excluded.{name}" for name in _VALUES.split(", "))
+_OTHER = " OR ".join(f"{name} IS NOT excluded.{name}" for name in _VALUES.split(", "))
+_IF_OTHER = f"ON CONFLICT (collection, id, field_name) DO UPDATE SET {_SETS} WHERE {_OTHER}"
 _SQL_VALUES = """
     CASE WHEN kind = 'text' THEN value WHEN kind IS NULL THEN default_str END,
     CASE WHEN kind = 'integer' AND typeof(value) = 'integer' THEN value
@@ -84,9 +87,28 @@ class IndexRows(Statements):
         if self._is_most(collection, len(lines)):
             self.rebuild_index(collection)
             return
-        if not new:
-            self.clear_index(collection, [id for id, _ in lines])
-        self._insert_index(collection, fields, lines)
+        if new:
+            self._insert_index(collection, fields, lines)
+        else:
+            self._update_index(collection, fields, lines)
+
+    def _update_index(
+        self, collection: str, fields: Sequence[IndexField], lines: Iterable[tuple[str, Any]]
+    ) -> None:
+        """Write those index rows that differ."""
+        rows: list[tuple[Any, ...]] = []
+        lacking = []
+        for id, line in lines:
+            found = index_rows(fields, line)
+            rows += [(collection, id, name, *value) for name, value in found]
+            if len(found) < len(fields):
+                lacking.append(id)
+        self.clear_index(collection, lacking)
+        self._write_many(
+            f"INSERT INTO {self._indexes} (collection, id, field_name, {_VALUES}) "
+            f"VALUES (?, ?, ?, ?, ?, ?, ?) {_IF_OTHER}",
+            rows,
+        )
 
     def index_values(self, collection: str) -> Iterator[tuple[str, str, IndexValue]]:
         """Yield id, field and value of every index row, in the order of the ids.

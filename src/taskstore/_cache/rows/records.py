@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -194,7 +195,8 @@ class RecordRows(FingerprintRows):
 
     def hide(self, collection: str, graves: Iterable[Hidden]) -> None:
         """Remove live records that are deleted, or whose newest line is not known here."""
-        graves = list(graves)
+        # In the order of the key, as in `replace`: others make SQLite look for each place anew.
+        graves = sorted(graves, key=itemgetter(0))
         self._remove(collection, [grave[0] for grave in graves])
         self._write_many(
             f"INSERT INTO {self._tombstones} "

@@ -11,7 +11,13 @@ from uuid import UUID
 
 from sqlalchemy import ClauseElement
 from sqlalchemy.engine import Connection
-from sqlalchemy.orm import InstanceState, LoaderCallableStatus, RelationshipDirection, Session
+from sqlalchemy.orm import (
+    InstanceState,
+    LoaderCallableStatus,
+    Mapper,
+    RelationshipDirection,
+    Session,
+)
 from sqlalchemy.orm.attributes import instance_state
 
 from taskstore._cache.engine.bridge import closing, driver_cursor
@@ -36,20 +42,40 @@ _PLAIN = frozenset({str, int, float, bool, bytes, Decimal, UUID, date, datetime}
 _VERSIONS = (int, datetime)
 
 
+class _Kind(NamedTuple):
+    """A class whose rows a flush is about to write.
+
+    Attributes:
+        mirror: Its mirror, which has a version column.
+        shape: How its rows look.
+        table: They, in the database.
+        version: The attribute that holds the version.
+        plain: The type of a plain version.
+        listens: Whether something listens to how the version is set.
+        is_keyed: Whether its primary key is what makes the id.
+    """
+
+    mirror: Mirror
+    shape: Shape
+    table: StoredRows
+    version: str
+    plain: type | None
+    listens: bool
+    is_keyed: bool
+
+
 class _Row(NamedTuple):
     """A row that a flush is about to write.
 
     Attributes:
         state: Of its instance.
-        mirror: Whose row it is.
-        shape: Its class.
+        kind: Its class.
         old_id: Its id in the database; None for a new row.
         new_id: The id that it will have; None if the database decides.
     """
 
     state: InstanceState[Any]
-    mirror: Mirror
-    shape: Shape
+    kind: _Kind
     old_id: str | None
     new_id: str | None
 
@@ -91,16 +117,23 @@ class MirrorFlush:
             if state not in deleted and (state.key is None or state.modified)
         ]
         names = self._names(connection, written)
-        rows = [row for state in written if (row := self._row(names, state)) is not None]
+        mappers = {state.mapper for state in written}
+        kinds = {mapper: kind for mapper in mappers if (kind := self._kind(mapper)) is not None}
+        rows = [
+            self._row(names, kind, state)
+            for state in written
+            if (kind := kinds.get(state.mapper)) is not None
+        ]
         if not rows:
             return
         undone: list[tuple[InstanceState[Any], str, bool, Any]] = []
         now_ms = self._context.clock()
         orders = self._orders(connection, rows)
-        others = [row for row in rows if not _stamp_plainly(row, orders, undone, now_ms)]
+        stamps = _Stamps(now_ms)
+        others = [row for row in rows if not _stamp_plainly(row, orders, undone, stamps)]
         stored = self._stored(connection, others) if others else {}
         for row in others:
-            old = stored.get((row.mirror.collection, row.old_id or ""))
+            old = stored.get((row.kind.mirror.collection, row.old_id or ""))
             if row.state.key is None or _changes(row, old, names):
                 self._stamp(connection, row, old, stored, undone, now_ms)
         _undo_later(unit.changes, undone)
@@ -116,16 +149,30 @@ class MirrorFlush:
         )
         return names
 
-    def _row(self, names: Names, state: InstanceState[Any]) -> _Row | None:
-        known = self._mirrors.of(state.mapper)
+    def _kind(self, mapper: Mapper[Any]) -> _Kind | None:
+        known = self._mirrors.of(mapper)
         if known is None or known[0].version is None:
             return None
         mirror, shape = known
-        table = self._tables[mirror.collection]
+        field = mirror.version
+        assert field is not None
+        return _Kind(
+            mirror,
+            shape,
+            self._tables[mirror.collection],
+            field.name,
+            field.codec.plain,
+            mirror.listens(mapper, field.name),
+            primary_names(mapper) == mirror.key,
+        )
+
+    def _row(self, names: Names, kind: _Kind, state: InstanceState[Any]) -> _Row:
+        mirror, table = kind.mirror, kind.table
         old_id = None
         if state.key is not None:
             try:
-                values = names.named(mirror, _old_key(state, mirror))
+                known = state.key[1] if kind.is_keyed else _old_key(state, mirror)
+                values = names.named(mirror, known)
                 is_new = mirror.is_translated and None in values
                 old_id = "" if is_new else table.id_as_stored(values)
             except ValueError:
@@ -133,8 +180,8 @@ class MirrorFlush:
                 old_id = ""
             # A counted row keeps its id under another number.
             if mirror.is_counted or state.committed_state.keys().isdisjoint(mirror.key):
-                return _Row(state, mirror, shape, old_id, old_id)
-        return _Row(state, mirror, shape, old_id, _given_id(state, table, names))
+                return _Row(state, kind, old_id, old_id)
+        return _Row(state, kind, old_id, _given_id(state, table, names))
 
     def _orders(self, connection: Connection, rows: Sequence[_Row]) -> dict[str, dict[str, int]]:
         with closing(driver_cursor(connection)) as cursor:
@@ -159,7 +206,7 @@ class MirrorFlush:
         undone: list[tuple[InstanceState[Any], str, bool, Any]],
         now_ms: int,
     ) -> None:
-        mirror, state = row.mirror, row.state
+        mirror, state = row.kind.mirror, row.state
         assert mirror.version is not None
         known_id = row.old_id or row.new_id or ""
         claim = carried_claim(self._context, connection, state, mirror, known_id, old)
@@ -211,23 +258,45 @@ def _given_id(state: InstanceState[Any], table: StoredRows, names: Names) -> str
 def _ids(rows: Sequence[_Row]) -> dict[str, list[str]]:
     wanted: dict[str, set[str]] = {}
     for row in rows:
-        some = wanted.setdefault(row.mirror.collection, set())
-        some.update(id for id in (row.old_id, row.new_id) if id)
+        some = wanted.setdefault(row.kind.mirror.collection, set())
+        if row.old_id:
+            some.add(row.old_id)
+        if row.new_id:
+            some.add(row.new_id)
     return {collection: sorted(ids) for collection, ids in wanted.items()}
+
+
+class _Stamps:
+    """The values of stamps, nearly all of which are the present time.
+
+    Args:
+        now_ms: That time, in milliseconds since the epoch.
+    """
+
+    def __init__(self, now_ms: int) -> None:
+        self.now_ms = now_ms
+        self._known: dict[tuple[type | None, int], int | datetime] = {}
+
+    def value(self, plain: type | None, ms: int) -> int | datetime:
+        """Return a stamp as a column of a type holds it."""
+        known = self._known.get((plain, ms))
+        if known is None:
+            known = self._known[plain, ms] = plain_value(plain, ms)
+        return known
 
 
 def _stamp_plainly(
     row: _Row,
     orders: Mapping[str, Mapping[str, int]],
     undone: list[tuple[InstanceState[Any], str, bool, Any]],
-    now_ms: int,
+    stamps: _Stamps,
 ) -> bool:
     """Stamp a row whose version is plain, where that is simple; return whether it was."""
-    state, mirror, shape, old_id, id = row
-    field = mirror.version
-    if field is None or (old_id is not None and old_id != id):
+    state, kind, old_id, id = row
+    mirror, shape, _, name, plain, listens, _ = kind
+    if old_id is not None and old_id != id:
         return False
-    plain, name, values = field.codec.plain, field.name, state.dict
+    values = state.dict
     had, given = name in values, values.get(name)
     claimed = plain_order(plain, given)
     known = None if id is None else orders[mirror.collection].get(id)
@@ -245,18 +314,19 @@ def _stamp_plainly(
             return is_changed is False
     if claimed > stored:
         return True
-    stamp = max(now_ms, stored // 1000 + 1)
+    stamp = max(stamps.now_ms, stored // 1000 + 1)
     if not 0 < stamp <= MAX_MS:
         return False
     if state.key is None:
         undone.append((state, name, had, given))
-    if mirror.listens(state.mapper, name):
-        setattr(state.obj(), name, plain_value(plain, stamp))
+    value = stamps.value(plain, stamp)
+    if listens:
+        setattr(state.obj(), name, value)
         return True
     if state.key is not None:
         # The row is among the changed ones already, so that this is all that to set it does.
         state.committed_state.setdefault(name, given if had else LoaderCallableStatus.NO_VALUE)
-    values[name] = plain_value(plain, stamp)
+    values[name] = value
     return True
 
 
@@ -282,7 +352,7 @@ def _is_changed(state: InstanceState[Any], mirror: Mirror, shape: Shape) -> bool
 
 def _changes(row: _Row, stored: Stored | None, names: Names) -> bool:
     """Whether anything has been written into a row that its line would show."""
-    state, shape, version = row.state, row.shape, row.mirror.version
+    state, shape, version = row.state, row.kind.shape, row.kind.mirror.version
     previous: dict[str, bytes] | None = None
     for name in state.committed_state:
         field = shape.fields.get(name)

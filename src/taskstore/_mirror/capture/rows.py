@@ -25,6 +25,7 @@ from taskstore._mirror.capture.missing_logs import check_there
 from taskstore._mirror.capture.numbers import Named, Numbering
 from taskstore._mirror.capture.versions import (
     NOT_PLAIN,
+    form_in,
     form_of,
     is_form,
     plain_order,
@@ -33,7 +34,13 @@ from taskstore._mirror.capture.versions import (
     stamp_for,
 )
 from taskstore._mirror.model.shape import Mirror, Row, rfc3339
-from taskstore._mirror.tables.encoding import encoded_row, next_fields
+from taskstore._mirror.tables.encoding import (
+    encoded_row,
+    line_of_values,
+    next_fields,
+    next_values,
+    own_fields,
+)
 from taskstore._mirror.tables.stored_rows import StoredRows
 from taskstore._records.reasons import StructureError
 from taskstore._records.versions import Claim
@@ -73,9 +80,11 @@ class _Batch:
     """What was decided for some rows."""
 
     lines: dict[Key, bytes] = attrs.field(factory=dict)
-    versions: dict[Key, Version] = attrs.field(factory=dict)
     deleted: dict[Key, Version] = attrs.field(factory=dict)
     new: set[Key] = attrs.field(factory=set)
+    written: dict[bool, list[tuple[str, str, int, int]]] = attrs.field(
+        factory=lambda: {True: [], False: []}
+    )
     stamps: dict[RawKey, Stamped] = attrs.field(factory=dict)
 
 
@@ -106,6 +115,7 @@ class Reconciler:
     now_ms: int = attrs.field(init=False)
     _numbering: Numbering = attrs.field(init=False)
     _answered: bool | None = None
+    _latest: tuple[datetime, int, str] | None = None
 
     def __attrs_post_init__(self) -> None:
         self._numbering = Numbering(self.context, self.cursor)
@@ -218,36 +228,49 @@ class Reconciler:
         before: Stored | None,
         origin: Stored | None,
     ) -> None:
-        mirror = table.mirror
-        key = (mirror.collection, row.id)
         try:
-            if origin is None or origin.line is None:
-                version = self._version(batch, mirror, raw, row, before, form_of(before))
-                line = encoded_row(row, version.value)
-            else:
-                previous = raw_fields(origin.line)
-                fields = next_fields(row, previous)
-                is_same = origin is before and fields == previous
-                if is_same and self._same_version(mirror, row, before):
-                    if self.rewriting:
-                        batch.lines[key] = origin.line.encode()
-                        batch.versions[key] = Version(0, origin.order_us)
-                    return
-                known = previous.get("updated_at") if origin is before else None
-                version = self._version(batch, mirror, raw, row, before, known)
-                line = _following(fields, version, origin.line)
+            made = self._next(batch, table.mirror, raw, row, before, origin)
         except ValueError as error:
             if isinstance(error, TaskstoreError):
                 raise
             raise InvalidRecordError(
-                collection=mirror.collection, id=row.id, reason=str(error)
+                collection=table.mirror.collection, id=row.id, reason=str(error)
             ) from None
+        if made is None:
+            return
+        line, order_us = made
+        key = (table.mirror.collection, row.id)
         if len(line) > (HARMLESS_LENGTH if row.shape in table.nesting else MAX_LINE_BYTES):
             checked_line(line, *key)
         batch.lines[key] = line
-        batch.versions[key] = version
+        batch.written[before is None].append((row.id, line.decode(), order_us // 1000, order_us))
         if before is None:
             batch.new.add(key)
+
+    def _next(
+        self,
+        batch: _Batch,
+        mirror: Mirror,
+        raw: RawKey,
+        row: Row,
+        before: Stored | None,
+        origin: Stored | None,
+    ) -> tuple[bytes, int] | None:
+        """The next line of a row with its version in microseconds; None where it needs none."""
+        if origin is None or origin.line is None:
+            version = self._version(batch, mirror, raw, row, before, form_of(before))
+            return encoded_row(row, version.value), version.order_us
+        own = own_fields(origin.line)
+        previous = own if own is not None else raw_fields(origin.line)
+        fields = next_values(row, own) if own is not None else next_fields(row, previous)
+        is_same = origin is before and fields == previous
+        if is_same and self._same_version(mirror, row, before):
+            return (origin.line.encode(), origin.order_us) if self.rewriting else None
+        form = form_in(previous.get("updated_at")) if origin is before else None
+        version = self._version(batch, mirror, raw, row, before, form)
+        if own is not None:
+            return line_of_values(fields, version.value), version.order_us
+        return _following(fields, version, origin.line), version.order_us
 
     def _same_version(self, mirror: Mirror, row: Row, before: Stored | None) -> bool:
         if mirror.version is None or before is None:
@@ -266,7 +289,7 @@ class Reconciler:
         raw: RawKey,
         row: Row,
         before: Stored | None,
-        known: bytes | None,
+        form: type | None,
     ) -> Version:
         """The version of a changed row: that which it has, if it is newer, or a stamp.
 
@@ -276,11 +299,11 @@ class Reconciler:
             raw: Its key as it is stored.
             row: The row.
             before: What is stored of its id.
-            known: The version of its last line, as JSON, where that is at hand.
+            form: The type of the version in its last line, where that is at hand.
         """
         plain = mirror.version.codec.plain if mirror.version is not None else None
-        order_us = plain_order(plain, row.version) if plain in _VERSIONS else NOT_PLAIN
-        if order_us != NOT_PLAIN and (before is None or is_form(plain, known)):
+        order_us = self._order(plain, row.version) if plain in _VERSIONS else NOT_PLAIN
+        if order_us != NOT_PLAIN and (before is None or is_form(plain, form)):
             found = self._plain(batch, mirror, raw, row, before, order_us)
             if found is not None:
                 return found
@@ -290,6 +313,19 @@ class Reconciler:
             claim = claim if claim.order_us > stored else None
         version = stamp_for(mirror, row.id, before, claim, self.now_ms)
         return version if version.kept else self._stamped(batch, mirror, raw, row, version)
+
+    def _order(self, plain: type | None, version: Any) -> int:
+        # The rows of one flush mostly have one stamp.
+        latest = self._latest
+        if latest is not None and plain is datetime and version == latest[0]:
+            return latest[1]
+        return plain_order(plain, version)
+
+    def _text(self, moment: datetime, order_us: int) -> str:
+        latest = self._latest
+        if latest is None or latest[0] != moment:
+            latest = self._latest = moment, order_us, plain_text(moment)
+        return latest[2]
 
     def _plain(
         self,
@@ -306,7 +342,7 @@ class Reconciler:
         if stored < 0:
             return None
         if order_us > (stored - stored % 1000 if is_int else stored):
-            value = row.version if is_int else plain_text(row.version)
+            value = row.version if is_int else self._text(row.version, order_us)
             return Version(value, order_us, kept=True)
         stamp = max(self.now_ms, stored // 1000 + 1)
         if row.version is None or not 0 < stamp <= MAX_MS:
@@ -348,13 +384,9 @@ class Reconciler:
 
     def _apply(self, table: StoredRows, rows: Rows, batch: _Batch) -> None:
         collection = table.mirror.collection
-        written: dict[bool, list[tuple[str, str, int, int]]] = {}
-        for key, line in batch.lines.items():
-            version = batch.versions[key]
-            row = (key[1], line.decode(), version.ms, version.order_us)
-            written.setdefault(key in batch.new, []).append(row)
-        for are_new, some in written.items():
-            rows.replace(collection, some, new=are_new)
+        for are_new, some in batch.written.items():
+            if some:
+                rows.replace(collection, some, new=are_new)
         changes = self.unit.changes
         collect_lines(rows, changes, batch.lines, new=batch.new)
         if batch.deleted:

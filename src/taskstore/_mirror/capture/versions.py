@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy.orm.exc import StaleDataError
 
@@ -48,23 +49,30 @@ def stamp_for(
         ) from None
 
 
-def form_of(stored: Stored | None) -> bytes | None:
-    """What the version of a tombstone begins with; None for a record, whose line says it."""
+def form_of(stored: Stored | None) -> type | None:
+    """Return the type of a tombstone's version; None for a record, whose line says it."""
     if stored is None or stored.line is not None:
         return None
-    return b"0" if stored.updated_at_text is None else b'"'
+    return int if stored.updated_at_text is None else str
 
 
-def is_form(plain: type | None, known: bytes | None) -> bool:
+def form_in(version: Any) -> type | None:
+    """Return the type of a line's version, given as it is or as JSON; None for none."""
+    if isinstance(version, bytes):
+        return int if version.isdigit() else str if version.startswith(b'"') else None
+    return type(version) if version is not None else None
+
+
+def is_form(plain: type | None, form: type | None) -> bool:
     """Whether a line has its version in the form that a column has."""
-    return known is not None and (known.isdigit() if plain is int else known.startswith(b'"'))
+    return form is (int if plain is int else str)
 
 
 NOT_PLAIN = -1
 """What is no such version; `Mirror.claim` knows what it is."""
 
+_SECONDS = len("2000-01-01T00:00:00")
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - as SQLite gives them
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def plain_order(plain: type | None, value: object) -> int:
@@ -81,7 +89,8 @@ def plain_order(plain: type | None, value: object) -> int:
     if isinstance(value, int):
         return value * 1000 if 0 <= value <= MAX_MS else NOT_PLAIN
     if isinstance(value, datetime) and value.tzinfo is None:
-        order_us = (value - _EPOCH) // _MICROSECOND
+        passed = value - _EPOCH
+        order_us = (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds
         return order_us if order_us > 0 else NOT_PLAIN
     return NOT_PLAIN
 
@@ -93,5 +102,7 @@ def plain_value(plain: type | None, ms: int) -> int | datetime:
 
 def plain_text(moment: datetime) -> str:
     """Return a moment as a line has it, with as many digits as it needs."""
-    digits = "microseconds" if moment.microsecond % 1000 else "milliseconds"
-    return f"{moment.isoformat(timespec=digits)}Z"
+    text = moment.isoformat()
+    if len(text) == _SECONDS:
+        return f"{text}.000Z"
+    return f"{text}Z" if moment.microsecond % 1000 else f"{text[:-3]}Z"

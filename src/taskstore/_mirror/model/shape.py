@@ -102,6 +102,8 @@ class Shape:
         fields: What travels, by attribute; the version is not among them.
         below: The classes below that nothing in a row tells apart from this one.
         references: Those of them that refer to counted rows.
+        parts: What its lines have besides the id and the version: the attribute, the line's key,
+            the type of plain values, and the field.
     """
 
     mapper: Mapper[Any] | None
@@ -111,10 +113,17 @@ class Shape:
     fields: Mapping[str, Field]
     below: tuple[Mapper[Any], ...] = ()
     references: tuple[Field, ...] = attrs.field(init=False)
+    parts: tuple[tuple[str, str, type | None, Field], ...] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         found = [f for f in self.fields.values() if f.translated is not None and not f.is_own]
         object.__setattr__(self, "references", tuple(found))
+        parts = [
+            (name, f.key, f.codec.plain, f)
+            for name, f in self.fields.items()
+            if f.key != "id" and not f.is_own
+        ]
+        object.__setattr__(self, "parts", tuple(parts))
 
     @property
     def mappers(self) -> tuple[Mapper[Any], ...]:

@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 
 from taskstore._format.lines import encode_value
-from taskstore._mirror.model.shape import NUMBER, Row
+from taskstore._mirror.model.shape import NUMBER, Field, Row
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
-_ENCODED_AS_THEY_ARE = (str, int)
+_AS_THEY_ARE = frozenset({str, int, bool})
+_ABSENT = object()
 
 
 def encoded_row(row: Row, version: int | str) -> bytes:
@@ -22,24 +23,59 @@ def encoded_row(row: Row, version: int | str) -> bytes:
         ValueError: JSON cannot carry a value. The message names the attribute.
     """
     found: dict[str, Any] = {"id": row.id}
-    for name, field in row.shape.fields.items():
-        key = field.key
-        if key == "id" or field.is_own:
-            continue
-        value = row.values[name]
-        kind = type(value)
-        if value is None or kind is field.codec.plain:
+    values = row.values
+    for name, key, plain, field in row.shape.parts:
+        value = values[name]
+        if value is None or type(value) is plain:
             # As SQLite gives it: text in UTF-8, integers of 64 bits.
             found[key] = value
-            continue
-        try:
-            found[key] = msgspec.Raw(field.codec.raw(value))
-        except ValueError as error:
-            raise ValueError(f"attribute {name!r}: {error}") from None
+        else:
+            found[key] = msgspec.Raw(_raw(name, field, value))
     if row.number is not None:
         found[NUMBER] = row.number
     found["updated_at"] = version
     return _encode(found)
+
+
+def own_fields(line: str) -> dict[str, Any] | None:
+    """Return the fields of a line; None where to encode them would not give the same line."""
+    try:
+        fields: dict[str, Any] = _decode(line)
+        return fields if _encode(fields) == line.encode() else None
+    except (msgspec.MsgspecError, ValueError, OverflowError):
+        return None
+
+
+def next_values(row: Row, previous: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a row's next line, as `next_fields` does, or `previous` itself.
+
+    Args:
+        row: The row.
+        previous: What `own_fields` has made of its last line. It is not changed.
+
+    Raises:
+        ValueError: As `next_fields` does.
+    """
+    changed: dict[str, Any] = {}
+    if previous.get("id") != row.id:
+        changed["id"] = row.id
+    values = row.values
+    for name, key, plain, field in row.shape.parts:
+        value, before = values[name], previous.get(key, _ABSENT)
+        kind = type(value)
+        if type(before) is kind and (value is None or (kind is plain and kind in _AS_THEY_ARE)):
+            if before != value:
+                changed[key] = value
+            continue
+        raw = _raw(name, field, value)
+        if _differs(field, value, raw, None if before is _ABSENT else _encode(before)):
+            changed[key] = msgspec.Raw(raw)
+    return {**previous, **changed} if changed else previous
+
+
+def line_of_values(fields: dict[str, Any], version: int | str) -> bytes:
+    """Return the line of what `next_values` has returned, without newline."""
+    return _encode({**fields, "updated_at": version})
 
 
 def next_fields(row: Row, previous: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -56,28 +92,24 @@ def next_fields(row: Row, previous: Mapping[str, bytes]) -> dict[str, bytes]:
     found = dict(previous)
     if "id" not in found or _decode(found["id"]) != row.id:
         found["id"] = encode_value(row.id)
-    for name, field in row.shape.fields.items():
-        key = field.key
-        if key == "id" or field.is_own:
-            continue
-        codec, value = field.codec, row.values[name]
-        kind = type(value)
-        if kind in _ENCODED_AS_THEY_ARE and kind is codec.plain:
-            # As SQLite gives it: text in UTF-8, integers of 64 bits.
-            raw = _encode(value)
-        else:
-            try:
-                raw = codec.raw(value)
-            except ValueError as error:
-                raise ValueError(f"attribute {name!r}: {error}") from None
-        before = previous.get(key)
-        if before == raw:
-            continue
-        if before is None:
-            # A key that is absent and equal to its default is not added.
-            if raw != field.default():
-                found[key] = raw
-            continue
-        if not codec.keeps(before, value, raw):
+    for name, key, _, field in row.shape.parts:
+        value = row.values[name]
+        raw = _raw(name, field, value)
+        if _differs(field, value, raw, previous.get(key)):
             found[key] = raw
     return found
+
+
+def _raw(name: str, field: Field, value: Any) -> bytes:
+    try:
+        return field.codec.raw(value)
+    except ValueError as error:
+        raise ValueError(f"attribute {name!r}: {error}") from None
+
+
+def _differs(field: Field, value: Any, raw: bytes, before: bytes | None) -> bool:
+    """Whether a line is to say what a row has; it has other bytes, or none."""
+    if before is None:
+        # A key that is absent and equal to its default is not added.
+        return raw != field.default()
+    return before != raw and not field.codec.keeps(before, value, raw)

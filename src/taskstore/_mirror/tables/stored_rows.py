@@ -242,14 +242,15 @@ class StoredRows:
         width = len(self.mirror.key)
         names, readers = chosen.names, chosen.readers
         has_version = self.mirror.version is not None
+        is_counted = self.mirror.is_counted
         found = {}
         for values in self._execute(cursor, chosen.sql, list(ids)):
-            row = list(values)
-            raw = tuple(row[:width])
+            raw = values[:width]
             id = ids.get(raw)
             if id is None:
                 # A key that differs in case alone, where the column does not tell.
                 continue
+            row = list(values[width:])
             try:
                 for place, reader in readers:
                     row[place] = reader(row[place])
@@ -259,10 +260,10 @@ class StoredRows:
                     collection=self.mirror.collection, id=id, reason=reason
                 ) from error
             version = row.pop() if has_version else None
-            found[raw] = Row(id, shape, dict(zip(names, row[width:], strict=True)), version)
-            if self.mirror.is_counted:
-                found[raw].number = raw[0]
-                found[raw].values[self.mirror.key[0]] = id
+            made = found[raw] = Row(id, shape, dict(zip(names, row, strict=True)), version)
+            if is_counted:
+                made.number = raw[0]
+                made.values[self.mirror.key[0]] = id
         return found
 
     def _shapes(self, cursor: Any, keys: Sequence[RawKey]) -> Iterator[tuple[RawKey, Shape]]:
@@ -289,11 +290,10 @@ class StoredRows:
             columns.append(self.mirror.version.column)
         own = [shape.fields[name].column for name in self.mirror.key]
         readers = [_reader(one.type, self.dialect) for one in columns]
-        width = len(own)
         return _Select(
             self._sql(shape.source, own, columns),
             tuple(field.name for field in fields),
-            tuple((n + width, one) for n, one in enumerate(readers) if one is not None),
+            tuple((n, one) for n, one in enumerate(readers) if one is not None),
         )
 
     def _sql(self, source: Any, key: Sequence[Any], columns: Sequence[Any]) -> str:
