@@ -298,3 +298,55 @@ def test_who_gave_up_may_wait_again(make: Any) -> None:
     two.release()
     assert one.try_acquire()
     one.release()
+
+
+class Interrupt(BaseException):
+    """What a signal handler raises."""
+
+
+def test_an_interrupted_wait_leaves_the_lock_free(make: Any) -> None:
+    """A signal handler may end a wait by an exception: the lock then goes to others."""
+
+    def interrupt(*_: object) -> None:
+        raise Interrupt
+
+    one, two = make(), make()
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with one.hold(1):
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            with pytest.raises(Interrupt):
+                two.acquire(60)
+            assert not two.held
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    with make().hold(10):
+        assert not two.try_acquire()
+    with two.hold(10):
+        assert not one.try_acquire()
+
+
+@of_linux
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_child_of_one_who_waits_keeps_nothing_locked(layout: Any) -> None:
+    """A child that is forked while a thread waits has no part in the lock that the thread gets."""
+    one, two = Gate(layout), Gate(layout)
+    with one.hold(1):
+        waiting = threading.Thread(target=two.acquire, args=(60,))
+        waiting.start()
+        while not waiting_for(layout):
+            pass
+        child = os.fork()
+        if child == 0:
+            try:
+                time.sleep(30)
+            finally:
+                os._exit(0)
+    try:
+        waiting.join()
+        two.release()
+        with Gate(layout).hold(10):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
