@@ -5,6 +5,8 @@ They are needed where a cache is read without SQLAlchemy.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import attrs
 
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
@@ -69,6 +71,7 @@ class TableNames:
         return f"{self.prefix}taskstore_version"
 
 
+@lru_cache(maxsize=256)
 def quoted(name: str) -> str:
     """Return a name as SQL has it."""
     return '"' + name.replace('"', '""') + '"'
