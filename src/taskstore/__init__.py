@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from taskstore._aio.blocks import AsyncTransaction
+    from taskstore._aio.changes import AsyncConsumer
     from taskstore._aio.store import AsyncStore
     from taskstore._api.blame import FieldBlame
+    from taskstore._api.changes import Consumer
     from taskstore._api.read_calls import Page
     from taskstore._api.store import Store
     from taskstore._api.upkeep_calls import CompactReport
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from taskstore._sync.inspection import Version
     from taskstore._sync.report import CollectionReport, SyncReport
     from taskstore._sync.verification import Difference, VerifyReport
+    from taskstore._watch.follow import ChangeEvent
     from taskstore.errors import (
         CacheError,
         ColumnSkippedWarning,
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
         CommitUncertainError,
         ConditionFailedError,
         ConfigError,
+        CursorError,
         EvolutionClashWarning,
         EvolutionSkippedWarning,
         GitError,
@@ -72,9 +76,11 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AsyncConsumer",
     "AsyncStore",
     "AsyncTransaction",
     "CacheError",
+    "ChangeEvent",
     "CollectionReport",
     "ColumnSkippedWarning",
     "CommitNotFoundError",
@@ -83,6 +89,8 @@ __all__ = [
     "Condition",
     "ConditionFailedError",
     "ConfigError",
+    "Consumer",
+    "CursorError",
     "Difference",
     "EvolutionClashWarning",
     "EvolutionSkippedWarning",
@@ -143,11 +151,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncConsumer": "taskstore._aio.changes",
     "AsyncStore": "taskstore._aio.store",
     "AsyncTransaction": "taskstore._aio.blocks",
+    "ChangeEvent": "taskstore._watch.follow",
     "CollectionReport": "taskstore._sync.report",
     "CompactReport": "taskstore._api.upkeep_calls",
     "Condition": "taskstore._query.conditions",
+    "Consumer": "taskstore._api.changes",
     "Difference": "taskstore._sync.verification",
     "Field": "taskstore._query.conditions",
     "FieldBlame": "taskstore._api.blame",

@@ -42,8 +42,8 @@ LAYERS: dict[str, set[str]] = {
     "_sync": SYNC,
     "_mirror": MIRROR,
     "_postgres": POSTGRES,
-    "_api": API | {"_git", "_diff", "_merge"},
-    "_aio": API,
+    "_api": API | {"_git", "_diff", "_merge", "_watch"},
+    "_aio": API | {"_watch"},
     "_doctor": API | {"_merge", "_git"},
     "_survey": API,
     "_exchange": API | {"_survey"},
@@ -51,7 +51,7 @@ LAYERS: dict[str, set[str]] = {
     "cli": API | {"_merge", "_diff", "_git", "_doctor", "_survey", "_exchange", "_watch"},
     "__main__": {"cli"},
     "testing": API | {"_aio"},
-    "": API | {"_aio"},
+    "": API | {"_aio", "_watch"},
 }
 
 # Libraries that only some layers may know.

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from taskstore import Store
+from taskstore import CursorError, Store
 from taskstore._log.layout import Layout
-from taskstore._watch.cursor import Cursor, CursorError, Place
-from taskstore._watch.follow import Event, Follower
+from taskstore._watch.cursor import Cursor, Place
+from taskstore._watch.follow import ChangeEvent, Follower
 
 Follow = Callable[..., Follower]
 
@@ -44,7 +44,7 @@ def follow(store: Store) -> Iterator[Follow]:
         follower.close()
 
 
-def said(events: Iterator[Event]) -> list[tuple[str, str | None]]:
+def said(events: Iterator[ChangeEvent]) -> list[tuple[str, str | None]]:
     """The kinds of events, and the ids."""
     return [(event.kind, event.id) for event in events]
 

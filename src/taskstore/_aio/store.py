@@ -15,6 +15,7 @@ from sqlalchemy.engine import Engine
 
 from taskstore._aio.blocks import Block, Blocks
 from taskstore._aio.calls import in_loop
+from taskstore._aio.changes import AsyncChangeCalls
 from taskstore._aio.reads import AsyncReadCalls
 from taskstore._aio.threads import Threads
 from taskstore._aio.upkeep import AsyncUpkeepCalls
@@ -36,7 +37,7 @@ _THREADS = 8
 """How many calls run at once outside of transactions; writers wait for one another anyway."""
 
 
-class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls):
+class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls, AsyncChangeCalls):
     """A `Store` whose calls you await. Files and the database are used in threads.
 
     Any number of tasks of one event loop may share it. A call that is cancelled while it runs is

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeVar
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
+from taskstore._api.change_calls import ChangeCalls
 from taskstore._api.mirror_calls import MirrorCalls
 from taskstore._api.opening import (
     check_bind,
@@ -61,7 +62,7 @@ def _on_postgres(kind: type[T], context: StoreContext, ack: str) -> T:
     return store
 
 
-class Store(UndoCalls, UpkeepCalls, MirrorCalls):
+class Store(UndoCalls, UpkeepCalls, MirrorCalls, ChangeCalls):
     """A directory of JSON Lines logs, one per collection, with an SQLite cache that queries them.
 
     Open one with `Store.open`. A store may be used by several threads at once, and any number of

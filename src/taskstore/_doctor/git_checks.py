@@ -8,6 +8,7 @@ from pathlib import Path
 
 from taskstore._doctor.conflicts import Conflict
 from taskstore._doctor.findings import ERROR, INFO, WARNING, Finding
+from taskstore._format.names import CONSUMERS
 from taskstore._git import files, objects
 from taskstore._git.attributes import of_clone, of_store
 from taskstore._git.checkout import absent_logs, replaced_logs, way_back
@@ -212,7 +213,8 @@ def _checkout(layout: Layout, repository: Repository) -> Iterator[Finding]:
 
 def _tracking(layout: Layout, repository: Repository) -> Iterator[Finding]:
     names, _ = layout.collections()
-    logs = [repository.name_of(layout.directory) + f"/{name}.jsonl" for name in names]
+    folder = repository.name_of(layout.directory)
+    logs = [f"{folder}/{name}.jsonl" for name in names if name != CONSUMERS]
     ignored = repository.ignored(logs)
     if ignored:
         yield Finding(

@@ -12,6 +12,9 @@ MAX_ID_LENGTH = 256
 _COLLECTION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FIELD = re.compile(r"[A-Za-z0-9_]{1,64}")
 
+CONSUMERS = "taskstore-consumers"
+"""The collection that keeps how far each named consumer of changes has come. Git ignores it."""
+
 
 def check_collection_name(name: object) -> str:
     """Return `name` if it can name a collection: 1 to 64 of ASCII letters, digits, `_`, `-`.

@@ -317,12 +317,20 @@ class Layout:
     def missing_ignored(self) -> list[str]:
         """Return what `.gitignore` does not name and should; nothing if it cannot be read."""
         old = self._read_ignore()
-        return [] if old is None else _missing(old)
+        return [] if old is None else _missing(old, self.IGNORED)
 
-    def _complete_ignore(self) -> None:
+    def ignore(self, name: str) -> None:
+        """Have git leave a file of the store alone.
+
+        Raises:
+            StoreAccessError: The operating system refused.
+        """
+        self._complete_ignore((name,))
+
+    def _complete_ignore(self, names: tuple[str, ...] = IGNORED) -> None:
         old = self._read_ignore()
         # One that cannot be read is a problem, and the store can be used without it.
-        if old is None or not (missing := _missing(old)):
+        if old is None or not (missing := _missing(old, names)):
             return
         gap = b"\n" if old and not old.endswith(b"\n") else b""
         with self._access(self.ignore_path, "write"):
@@ -348,9 +356,9 @@ class Layout:
                 raise
 
 
-def _missing(ignore: bytes) -> list[str]:
+def _missing(ignore: bytes, names: tuple[str, ...]) -> list[str]:
     present = {line.strip() for line in ignore.splitlines()}
-    return [name for name in Layout.IGNORED if name.encode() not in present]
+    return [name for name in names if name.encode() not in present]
 
 
 def _why_no_log(entry: os.DirEntry[str]) -> str | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import attrs
 
 from taskstore._format.names import check_collection_name
-from taskstore.errors import InvalidNameError, TaskstoreError
+from taskstore.errors import CursorError, InvalidNameError
 
 BEGINNING = "0"
 """The cursor that is before everything."""
@@ -23,19 +23,6 @@ _PLACE = re.compile(r"([^:]+):([0-9]{1,18}):([0-9a-f]{8}|[0-9a-f]{40})")
 def digest_text(digest: hashlib._Hash) -> str:
     """Return a SHA-256 as a cursor has it: half of it, which is long enough not to be forged."""
     return digest.hexdigest()[:_DIGEST_DIGITS]
-
-
-class CursorError(TaskstoreError, ValueError):
-    """A text that is not a cursor."""
-
-    cursor: str
-
-    def __init__(self, cursor: str) -> None:
-        super().__init__(
-            f"{cursor[:80]!r} is not a cursor: give one that `watch` has printed, or "
-            f"{BEGINNING} for the beginning",
-            cursor=cursor,
-        )
 
 
 @attrs.frozen

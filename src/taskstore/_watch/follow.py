@@ -17,6 +17,7 @@ import attrs
 
 from taskstore._evolution.shape import NO_SHAPE, Shape, mark_of
 from taskstore._format.lines import OVERLONG, LineError, decode_envelope, decode_object
+from taskstore._format.names import CONSUMERS
 from taskstore._log import files
 from taskstore._log.evolutions import newest_shapes
 from taskstore._log.files import access
@@ -24,7 +25,7 @@ from taskstore._log.layout import Layout
 from taskstore._log.lines import BOM, Line, read_bytes, read_lines, split_lines
 from taskstore._log.locks import Lock, directory_lock
 from taskstore._log.recovery import virtual_limits
-from taskstore._watch.cursor import Cursor, Place, digest_text
+from taskstore._watch.cursor import BEGINNING, Cursor, Place, digest_text
 
 _STEP = 4 * 1024 * 1024
 """How many bytes are read at a time."""
@@ -33,7 +34,7 @@ Kind = Literal["change", "delete", "reset", "problem"]
 
 
 @attrs.frozen
-class Event:
+class ChangeEvent:
     """Something that a log has gained, or that happened to it.
 
     Attributes:
@@ -53,7 +54,7 @@ class Event:
     updated_at: int | str | None = None
     record: Mapping[str, Any] | None = None
     reason: str | None = None
-    cursor: Cursor = attrs.field(factory=Cursor)
+    cursor: str = BEGINNING
 
 
 class Follower:
@@ -95,7 +96,7 @@ class Follower:
         """Let go of the directory."""
         self._lock.close()
 
-    def poll(self) -> Iterator[Event]:
+    def poll(self) -> Iterator[ChangeEvent]:
         """Yield what was committed since the last time."""
         stats = {name: self._stat(name) for name in self._names()}
         changed = [name for name, stat in stats.items() if self._seen.get(name, ()) != stat]
@@ -109,7 +110,7 @@ class Follower:
 
     def _names(self) -> list[str]:
         names, _ = self._layout.collections()
-        known = {*names, *self._places}
+        known = {*names, *self._places} - {CONSUMERS}
         return sorted(known & set(self._wanted) if self._wanted else known)
 
     def _stat(self, name: str) -> tuple[int, ...] | None:
@@ -142,7 +143,7 @@ class Follower:
             finally:
                 os.close(fd)
 
-    def _read(self, name: str, size: int | None) -> Iterator[Event]:
+    def _read(self, name: str, size: int | None) -> Iterator[ChangeEvent]:
         path = self._layout.log_path(name)
         fd = None
         with access(path), suppress(FileNotFoundError):
@@ -172,7 +173,7 @@ class Follower:
         self._digests[name] = hashlib.sha256()
         return False
 
-    def _lines(self, name: str, fd: int, size: int) -> Iterator[Event]:
+    def _lines(self, name: str, fd: int, size: int) -> Iterator[ChangeEvent]:
         start = self._places[name].offset
         for line in split_lines(read_bytes(fd, start, size), start):
             # A last line without its newline counts as well; half of one will be completed.
@@ -192,7 +193,7 @@ class Follower:
             digest.update(line.raw + b"\n" if line.ended else line.raw)
         self._places[name] = Place(line.end, digest_text(digest))
 
-    def _line(self, name: str, raw: bytes) -> Iterator[Event]:
+    def _line(self, name: str, raw: bytes) -> Iterator[ChangeEvent]:
         if not raw.strip():
             return
         try:
@@ -213,8 +214,8 @@ class Follower:
             record=decode_object(shape.shown(raw)),
         )
 
-    def _event(self, kind: Kind, name: str, **facts: Any) -> Event:
-        return Event(kind, name, **facts, cursor=self.cursor)
+    def _event(self, kind: Kind, name: str, **facts: Any) -> ChangeEvent:
+        return ChangeEvent(kind, name, **facts, cursor=str(self.cursor))
 
 
 def _digest(fd: int, stop: int) -> hashlib._Hash:

@@ -25,7 +25,7 @@ from taskstore.cli._output import (
 from taskstore.cli._store import check_is_file, locate, store_option
 
 if TYPE_CHECKING:
-    from taskstore._watch.follow import Event, Follower
+    from taskstore._watch.follow import ChangeEvent, Follower
 
 
 _LONG = 200
@@ -105,16 +105,16 @@ def _follow(follower: Follower, interval: float, *, once: bool, as_json: bool) -
         time.sleep(interval)
 
 
-def _facts(event: Event) -> dict[str, Any]:
+def _facts(event: ChangeEvent) -> dict[str, Any]:
     facts: dict[str, Any] = {"event": event.kind, "collection": event.collection}
     if event.kind in ("change", "delete"):
         facts |= {"id": event.id, "updated_at": event.updated_at, "record": event.record}
     else:
         facts |= {"reason": event.reason}
-    return {**facts, "cursor": str(event.cursor)}
+    return {**facts, "cursor": event.cursor}
 
 
-def _parts(event: Event, *, people: bool) -> list[str]:
+def _parts(event: ChangeEvent, *, people: bool) -> list[str]:
     if event.record is None:
         parts = [event.kind, event.collection, str(event.reason)]
     else:

@@ -33,6 +33,7 @@ from taskstore.errors._git import (
 from taskstore.errors._records import (
     ColumnSkippedWarning,
     ConditionFailedError,
+    CursorError,
     EvolutionClashWarning,
     EvolutionSkippedWarning,
     InvalidDeclarationError,
@@ -63,6 +64,7 @@ __all__ = [
     "CommitUncertainError",
     "ConditionFailedError",
     "ConfigError",
+    "CursorError",
     "EvolutionClashWarning",
     "EvolutionSkippedWarning",
     "GitError",

@@ -188,3 +188,16 @@ class EvolutionSkippedWarning(UserWarning):
 
 class RecordSkippedWarning(UserWarning):
     """Rows that do not fit their record class were left out of a count or an export."""
+
+
+class CursorError(TaskstoreError, ValueError):
+    """A text that is not a cursor."""
+
+    cursor: str
+
+    def __init__(self, cursor: str) -> None:
+        super().__init__(
+            f"{cursor[:80]!r} is not a cursor: give one that `watch` has printed, or "
+            f"0 for the beginning",
+            cursor=cursor,
+        )

@@ -1,0 +1,91 @@
+"""What was committed, for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from taskstore._aio.calls import Calls
+from taskstore._api.changes import INTERVAL, Consumer, Feed
+from taskstore._watch.follow import ChangeEvent
+
+
+class AsyncConsumer:
+    """A reader of changes whose place is kept in the store; see `Consumer`.
+
+    Make one with `AsyncStore.consumer`.
+    """
+
+    def __init__(self, calls: AsyncChangeCalls, consumer: Consumer) -> None:
+        """Assemble a consumer; use `AsyncStore.consumer`."""
+        self._calls = calls
+        self._consumer = consumer
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._consumer.name
+
+    async def cursor(self) -> str:
+        """Return the cursor of the event that was acknowledged last; that of the start before."""
+        return await self._calls._read(lambda: self._consumer.cursor)
+
+    def changes(self) -> AsyncIterator[ChangeEvent]:
+        """Yield what was committed and is not acknowledged, up to now."""
+        return self._calls._iterate(self._consumer.changes)
+
+    async def follow(self, *, interval: float = INTERVAL) -> AsyncIterator[ChangeEvent]:
+        """Yield what is not acknowledged, and then what is committed, as it is committed.
+
+        Args:
+            interval: How often to look, in seconds.
+        """
+        cursor = await self.cursor()
+        async for event in self._calls._followed(cursor, self._consumer._collections, interval):
+            yield event
+
+    async def acknowledge(self, event: ChangeEvent) -> None:
+        """Note that an event, and all before it, are done with; see `Consumer.acknowledge`."""
+        await self._calls._write("acknowledge a change", lambda: self._consumer.acknowledge(event))
+
+
+class AsyncChangeCalls(Calls):
+    """Changes since a cursor, changes as they come, and consumers with a name."""
+
+    def changes(
+        self, since: str = "0", *, collections: Iterable[Any] = ()
+    ) -> AsyncIterator[ChangeEvent]:
+        """Yield each change that was committed since a cursor, up to now; see `Store.changes`."""
+        return self._iterate(lambda: self._store.changes(since, collections=collections))
+
+    async def follow(
+        self,
+        since: str | None = None,
+        *,
+        collections: Iterable[Any] = (),
+        interval: float = INTERVAL,
+    ) -> AsyncIterator[ChangeEvent]:
+        """Yield each change as it is committed, until cancelled; see `Store.follow`."""
+        async for event in self._followed(since, self._store._names(collections), interval):
+            yield event
+
+    def consumer(
+        self, name: str, /, *, collections: Iterable[Any] = (), start: str = "0"
+    ) -> AsyncConsumer:
+        """Return a reader of changes whose place is kept in the store; see `Store.consumer`."""
+        found = self._store.consumer(name, collections=collections, start=start)
+        return AsyncConsumer(self, found)
+
+    async def _followed(
+        self, since: str | None, names: Iterable[str], interval: float
+    ) -> AsyncIterator[ChangeEvent]:
+        context = self._store._context
+        feed = await self._read(lambda: Feed(context, since, tuple(names)))
+        try:
+            while True:
+                async for event in self._iterate(feed.poll):
+                    yield event
+                await asyncio.sleep(interval)
+        finally:
+            feed.close()

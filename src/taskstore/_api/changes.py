@@ -1,0 +1,159 @@
+"""What was committed, as events, and consumers that remember how far they have come."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from typing import Any
+
+from taskstore._format.names import CONSUMERS
+from taskstore._log.layout import Layout
+from taskstore._store.context import StoreContext
+from taskstore._watch.cursor import BEGINNING, Cursor
+from taskstore._watch.follow import ChangeEvent, Follower
+
+INTERVAL = 0.2
+"""How often `follow` looks for changes, in seconds."""
+
+_COMPACTED_BYTES = 256 * 1024
+"""From which length on the log of the consumers is compacted, in bytes."""
+
+
+class Feed:
+    """Events from a cursor on, as often as one asks.
+
+    Args:
+        context: The store.
+        since: The cursor; None for the end of every log as it is now.
+        collections: The names of the collections; none for all, also those to come.
+
+    Raises:
+        CursorError: `since` is not a cursor.
+    """
+
+    def __init__(
+        self, context: StoreContext, since: str | None, collections: Collection[str] = ()
+    ) -> None:
+        self._context = context
+        self._follower = Follower(
+            context.layout,
+            None if since is None else Cursor.parse(since),
+            collections=frozenset(collections),
+            lock_timeout=context.lock_timeout,
+        )
+
+    def poll(self) -> Iterator[ChangeEvent]:
+        """Yield what was committed since the last time."""
+        self._context.check_open()
+        yield from self._follower.poll()
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        self._follower.close()
+
+    def follow(
+        self, interval: float = INTERVAL, stop: threading.Event | None = None
+    ) -> Iterator[ChangeEvent]:
+        """Yield what is committed, as it is committed, and close the feed at the end."""
+        try:
+            while stop is None or not stop.is_set():
+                yield from self.poll()
+                if stop is None:
+                    time.sleep(interval)
+                else:
+                    stop.wait(interval)
+        finally:
+            self.close()
+
+
+class Consumer:
+    """A reader of changes whose place is kept in the store, under its name.
+
+    It gets each change at least once, in the order of the log of its collection, and again until
+    it is acknowledged. `acknowledge` within a transaction is committed together with what the
+    transaction writes. The place belongs to this clone: git ignores the log that keeps it. Of two
+    processes with one name, each gets all changes.
+
+    Make one with `Store.consumer`.
+
+    Attributes:
+        name: Its name.
+    """
+
+    def __init__(
+        self, store: Any, context: StoreContext, name: str, collections: Collection[str], start: str
+    ) -> None:
+        """Assemble a consumer; use `Store.consumer`."""
+        self.name = name
+        self._store = store
+        self._context = context
+        self._collections = collections
+        self._start = start
+
+    @property
+    def cursor(self) -> str:
+        """The cursor of the event that was acknowledged last; that of the start before."""
+        found = self._store.get(CONSUMERS, self.name) or {}
+        # A log that came with a clone says nothing of what happened here.
+        is_ours = found.get("clone") == self._context.mark.id
+        cursor = found.get("cursor")
+        return cursor if is_ours and isinstance(cursor, str) else self._start
+
+    def changes(self) -> Iterator[ChangeEvent]:
+        """Yield what was committed and is not acknowledged, up to now."""
+        self._tidy()
+        feed = Feed(self._context, self.cursor, self._collections)
+        try:
+            yield from feed.poll()
+        finally:
+            feed.close()
+
+    def follow(
+        self, *, interval: float = INTERVAL, stop: threading.Event | None = None
+    ) -> Iterator[ChangeEvent]:
+        """Yield what is not acknowledged, and then what is committed, as it is committed.
+
+        Args:
+            interval: How often to look, in seconds.
+            stop: Ends the iteration when it is set.
+        """
+        self._tidy()
+        yield from Feed(self._context, self.cursor, self._collections).follow(interval, stop)
+
+    def acknowledge(self, event: ChangeEvent) -> None:
+        """Note that an event, and all before it, are done with.
+
+        Raises:
+            StoreReadOnlyError: The store is for reading.
+        """
+        place = {"id": self.name, "clone": self._context.mark.id, "cursor": event.cursor}
+        if not self._context.read_only:
+            log = self._context.layout.log_path(CONSUMERS)
+            if not log.exists():
+                self._context.layout.ignore(log.name)
+        self._store.save(place, collection=CONSUMERS)
+
+    def _tidy(self) -> None:
+        """Drop old places from the log, if they are many."""
+        if self._context.read_only or self._store._sessions.current() is not None:
+            return
+        if _size(self._context.layout) > _COMPACTED_BYTES:
+            self._store.compact(CONSUMERS)
+
+
+def _size(layout: Layout) -> int:
+    with suppress(FileNotFoundError):
+        return os.stat(layout.log_path(CONSUMERS)).st_size
+    return 0
+
+
+def check_cursor(text: str) -> str:
+    """Return a cursor.
+
+    Raises:
+        CursorError: It is none.
+    """
+    return str(Cursor.parse(text)) if text != BEGINNING else text
