@@ -153,6 +153,9 @@ def logged(
     process end in between, the next open of the store with these models logs them. Nothing is
     logged of a table that had rows which no store has ever logged: `Store.export` does that.
 
+    After a downgrade, or an upgrade to an earlier revision, the models do not fit the tables. Then
+    a warning says so, and the next open with models that fit logs the rows.
+
     Args:
         connection: That of the migrations, without a transaction.
         path: The store directory.

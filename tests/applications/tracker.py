@@ -23,6 +23,7 @@ from tests.git.clones import Clone
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "tracker_app"
 PATCH = EXAMPLE / "git_tracked.patch"
+EVOLVING = EXAMPLE / "evolving.patch"
 IGNORED = "tracker.db*\n__pycache__/\n"
 TABLES = ("people", "tasks", "labels", "task_labels")
 """What the patch makes git-tracked."""
@@ -32,14 +33,19 @@ def laid_out(folder: Path, *, tracked: bool) -> Path:
     """A copy of the application in a new folder."""
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__", "tracker.db*"))
     if tracked:
-        subprocess.run(
-            ["git", "apply", str(PATCH)],
-            cwd=folder,
-            # Not the repository that the folder may happen to be in.
-            env={**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.parent)},
-            check=True,
-        )
+        apply(PATCH, folder)
     return folder
+
+
+def apply(patch: Path, folder: Path) -> None:
+    """Apply a patch to the application in a folder."""
+    subprocess.run(
+        ["git", "apply", str(patch)],
+        cwd=folder,
+        # Not the repository that the folder may happen to be in.
+        env={**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.parent)},
+        check=True,
+    )
 
 
 @contextmanager

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from taskstore._api.opening import mirrors_of
@@ -15,7 +17,7 @@ from taskstore._cache.schema.models import Models
 from taskstore._cache.schema.names import HEAD
 from taskstore._cache.schema.revisions import read_revision
 from taskstore._mirror.tables.reading import any_row
-from taskstore.errors import InvalidDeclarationError
+from taskstore.errors import InvalidDeclarationError, RecordSkippedWarning
 
 
 class Upgrade:
@@ -42,20 +44,49 @@ class Upgrade:
         self._path = path
         self._targets = targets
         self._models = models
+        self._mirrors = mirrors_of(targets, connection.engine, models)
         self._filled = {
-            mirror.collection: _has_rows(connection, mirror)
-            for mirror in mirrors_of(targets, connection.engine, models)
+            mirror.collection: _has_rows(connection, mirror) for mirror in self._mirrors
         }
         self._watch = ChangeWatch(connection)
 
     def note(self) -> bool:
-        """At the end of the transaction, note in it what is to be logged; False for nothing."""
+        """At the end of the transaction, note in it what is to be logged.
+
+        Returns:
+            Whether it can be logged now.
+
+        Warns:
+            RecordSkippedWarning: It cannot, because the tables are not those of the models, as
+                after a downgrade. The next store whose models fit logs it.
+        """
         if not self._watch.has_changes():
             return False
         if read_revision(self._connection, self._models.version_table) != HEAD:
             return False
         note_migrated(self._connection, self._models, self._filled)
-        return True
+        missing = self._missing()
+        if missing:
+            warnings.warn(
+                f"{missing}, which its model has: what these revisions have written is logged when "
+                "the store is opened with models of this revision",
+                RecordSkippedWarning,
+                stacklevel=5,
+            )
+        return not missing
+
+    def _missing(self) -> str:
+        """Return which column of a model its table lacks, as text; empty if the models fit."""
+        inspector = sa.inspect(self._connection)
+        for mirror in self._mirrors:
+            for table in {table for shape in mirror.shapes for table in shape.tables}:
+                if not inspector.has_table(table.name):
+                    return f"there is no table {table.name!r}"
+                there = {column["name"] for column in inspector.get_columns(table.name)}
+                for column in table.columns:
+                    if column.name not in there:
+                        return f"the table {table.name!r} lacks the column {column.name!r}"
+        return ""
 
     def end(self) -> None:
         """Leave the connection as it was, whatever has become of the transaction."""
