@@ -218,6 +218,27 @@ def test_a_table_that_another_program_rebuilds_is_followed(tmp_path: Path) -> No
     engine.dispose()
 
 
+@pytest.mark.parametrize("has_records", [False, True])
+def test_a_table_that_is_created_is_followed(tmp_path: Path, has_records: bool) -> None:
+    """What is written to it in the transaction that creates it; older records come back."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'app.db'}")
+    with opened(tmp_path, engine) as store:
+        if has_records:
+            Own.metadata.create_all(engine)
+            write(engine, "a")
+            Own.metadata.drop_all(engine)
+        with engine.begin() as connection:
+            Own.metadata.create_all(connection)
+            connection.execute(text(ADD), {"id": "b"})
+        kept = {"a", "b"} if has_records else {"b"}
+        assert kept == logged(store)
+        store.sync()
+        with engine.connect() as connection:
+            assert kept == set(connection.scalars(text("SELECT id FROM notes")))
+        assert () == store.verify().differences
+    engine.dispose()
+
+
 def test_a_dropped_table_keeps_its_records(tmp_path: Path) -> None:
     """Made anew it is filled from the log when the store opens."""
     engine = create_engine(f"sqlite:///{tmp_path / 'app.db'}")

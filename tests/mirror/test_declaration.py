@@ -19,7 +19,6 @@ from sqlalchemy import (
     String,
     Table,
     TypeDecorator,
-    UniqueConstraint,
     create_engine,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -177,27 +176,6 @@ def subclass_alone() -> list[Any]:
     return [Below]
 
 
-def replacing_constraint() -> list[Any]:
-    @mirrored("x", updated_at=None)
-    class Replacing(new_base()):
-        __tablename__ = "replacing"
-        id: Mapped[str] = mapped_column(primary_key=True)
-        slug: Mapped[str]
-        __table_args__ = (UniqueConstraint("slug", sqlite_on_conflict="REPLACE"),)
-
-    return [Replacing]
-
-
-def replacing_column() -> list[Any]:
-    @mirrored("x", updated_at=None)
-    class Replacing(new_base()):
-        __tablename__ = "replacing"
-        id: Mapped[str] = mapped_column(primary_key=True)
-        slug: Mapped[str] = mapped_column(unique=True, sqlite_on_conflict_unique="replace")
-
-    return [Replacing]
-
-
 def replacing_subclass() -> list[Any]:
     base = new_base()
 
@@ -340,8 +318,6 @@ THREE_REMEDIES = (
         (same_collection, "each its own"),
         (unknown_exclusion, "does not exist"),
         (subclass_alone, "inherits from Above"),
-        (replacing_constraint, "sqlite_on_conflict='REPLACE' deletes other rows"),
-        (replacing_column, "sqlite_on_conflict_unique='REPLACE' deletes other rows"),
         (replacing_subclass, "deletes other rows of 'below'"),
         (key_in_one_table, "needs the key in each table"),
         (refers_out_of_the_log, f"the table 'users'.*{THREE_REMEDIES.format('owner_id')}"),

@@ -9,10 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import CheckConstraint, ForeignKey, Integer, String, TypeDecorator
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Integer,
+    String,
+    TypeDecorator,
+    UniqueConstraint,
+    update,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
-from taskstore import InvalidRecordError, mirrored
+from taskstore import InvalidRecordError, mirror_all, mirrored
 from tests.mirror.clones import Clone, cloned
 from tests.mirror.test_bad_rows import FUTURE, new_base, reasons, run
 
@@ -298,3 +306,49 @@ def test_subclasses_that_name_their_key_otherwise(tmp_path: Path, action: str) -
             assert () == two.store.sync().mirrored
             assert ["2", "3"] == [row.id for row in two.rows(Employee)]
             two.check()
+
+
+def replacing() -> Any:
+    """A model whose constraints delete other rows."""
+
+    class Word(new_base()):
+        __tablename__ = "words"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        word: Mapped[str] = mapped_column(unique=True, sqlite_on_conflict_unique="REPLACE")
+        code: Mapped[str | None]
+        __table_args__ = (UniqueConstraint("code", sqlite_on_conflict="REPLACE"),)
+
+    return Word
+
+
+def test_constraints_that_replace_rows(tmp_path: Path) -> None:
+    """A row that gives way to another one leaves the log, and comes back in no clone."""
+    model = replacing()
+    with cloned(tmp_path / "one", mirror_all(model), model) as one:
+        with one.sessions.begin() as session:
+            session.add_all([model(word="a", code="1"), model(word="b"), model(word="c")])
+        with one.sessions.begin() as session:
+            session.add(model(word="b", code="1"))
+        with one.sessions.begin() as session:
+            session.execute(update(model).where(model.word == "c").values(word="b"))
+        held = [("b", None)]
+        assert held == [(row.word, row.code) for row in one.rows(model)]
+        assert ["b"] == [row["word"] for row in one.told("words").values()]
+        one.check()
+        with cloned(tmp_path / "two", mirror_all(model), model) as two:
+            two.take(one)
+            assert [] == two.store.sync().problems
+            assert held == [(row.word, row.code) for row in two.rows(model)]
+            two.check()
+
+
+def test_a_pulled_row_replaces_no_other(tmp_path: Path) -> None:
+    """A line that takes a unique value which another record has is a problem."""
+    model = replacing()
+    with cloned(tmp_path / "one", mirror_all(model), model) as one:
+        with one.sessions.begin() as session:
+            session.add(model(word="a"))
+        one.append("words", {"id": "other", "word": "a", "updated_at": 4_000_000_000_000})
+        [problem] = one.store.sync().mirrored
+        assert "UNIQUE constraint failed: words.word" in problem.reason
+        assert 1 == len(one.rows(model))

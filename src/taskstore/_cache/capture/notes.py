@@ -117,6 +117,13 @@ class Notes:
         """
         return self._followed - self._places(cursor)
 
+    def unfollowed(self, cursor: Any) -> frozenset[int]:
+        """Return the places of the tables that have had no triggers in this transaction.
+
+        Where such a table is there now, what was written to it was not noted.
+        """
+        return frozenset(range(len(self.capture.tables))) - self._followed - self._places(cursor)
+
     def has_records(self, cursor: Any) -> bool:
         """Whether changed records are noted."""
         wanted = f"{self.capture.records_name}_after_update"

@@ -21,7 +21,7 @@ from taskstore._mirror.tables.stored_rows import StoredRows, tracked_tables
 from taskstore._store.context import StoreContext
 from taskstore._unit.record_capture import lock
 from taskstore._unit.unit import Unit
-from taskstore.errors import UntrackedWriteError
+from taskstore.errors import InvalidDeclarationError, UntrackedWriteError
 
 _ROUNDS = 10
 
@@ -62,9 +62,10 @@ class MirrorCapture:
         self, unit: Unit, notes: Notes, cursor: Any, *, is_current: bool
     ) -> list[Stamped]:
         """Collect what the rows that were touched have become; return those that were stamped."""
-        lost = frozenset() if is_current else notes.lost(cursor)
         touched = notes.touched(cursor)
-        if not lost and not touched:
+        lost = frozenset() if is_current else notes.lost(cursor)
+        made = [] if is_current else self._made(notes, cursor)
+        if not lost and not touched and not made:
             return []
         lock(self._context, unit, cursor)
         telling = any(session.identity_map for session in unit.sessions)
@@ -77,6 +78,10 @@ class MirrorCapture:
             else:
                 # A table that is dropped keeps its records.
                 touched.pop(table, None)
+        for table, keys in made:
+            touched[table] = Touched(dict.fromkeys(keys))
+            # Of what the log has beside them, the next sync makes rows.
+            Rows(cursor, self._context.models).set_mirror_state(table.mirror.collection, "")
         for _ in range(_ROUNDS):
             notes.clear(cursor)
             run.stamps.clear()
@@ -96,6 +101,19 @@ class MirrorCapture:
             remedy="let the trigger leave the version alone, or keep the version in the log "
             "with mirrored(..., updated_at=None)",
         )
+
+    def _made(self, notes: Notes, cursor: Any) -> list[tuple[StoredRows, list[RawKey]]]:
+        """The tables that this transaction created and that have rows, with the keys of these."""
+        unfollowed = notes.unfollowed(cursor)
+        followed = {owner for place, owner in enumerate(self.owners) if place not in unfollowed}
+        made = [table for table in dict.fromkeys(self.owners) if table not in followed]
+        found: list[tuple[StoredRows, list[RawKey]]] = []
+        for table in made:
+            # A table that is behind its model is no concern of this transaction.
+            with suppress(InvalidDeclarationError):
+                if table.is_there(cursor) and (keys := table.keys(cursor)):
+                    found.append((table, keys))
+        return found
 
     def _add_all(self, cursor: Any, table: StoredRows, touched: dict[StoredRows, Touched]) -> None:
         """Have all rows of a table looked at that was rebuilt in this transaction."""

@@ -55,7 +55,9 @@ def _there_and_back(mirror: Mirror, dialect: Dialect) -> Any:
 
 
 def check_conflicts(name: str, table: Table) -> None:
-    """See whether a table would delete rows in favour of others.
+    """See whether the table of a subclass would delete rows in favour of others.
+
+    What is left in the table of the base class would have no type then.
 
     Raises:
         InvalidDeclarationError: It would; names the option.

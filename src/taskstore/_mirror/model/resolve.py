@@ -248,7 +248,7 @@ class _Resolver:
         discriminator: str | None,
     ) -> Mirror:
         shapes = with_keys(shapes, key)
-        for table in {table for shape in shapes for table in shape.tables}:
+        for table in {table for shape in shapes for table in shape.tables[1:]}:
             check_conflicts(self.name, table)
         known = {name for shape in shapes for name in shape.fields}
         merge, local = self.declaration.merge, self.declaration.local

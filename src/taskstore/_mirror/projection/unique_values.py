@@ -18,7 +18,7 @@ from taskstore._cache.engine.sqlite import driver_error
 from taskstore._mirror.model.links import quoted
 from taskstore._mirror.projection.foreign_key_effects import Effects
 from taskstore._mirror.projection.wanted import Key, Wish
-from taskstore._mirror.tables.writing import condition_of, delete_row
+from taskstore._mirror.tables.writing import condition_of, delete_row, refusing
 from taskstore.errors import TaskstoreError
 
 
@@ -53,7 +53,7 @@ class Parking:
                 column.key: null() if column.nullable else literal_column("randomblob(16)")
                 for column in columns
             }
-            statement = update(table).where(condition).values(parked)
+            statement = refusing(update(table)).where(condition).values(parked)
             if not self.attempt(partial(self.connection.execute, statement), [wish]):
                 # A CHECK or a STRICT table refuses.
                 self._remove(wish, table, condition)

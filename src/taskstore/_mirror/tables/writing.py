@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     JSON,
     ColumnClause,
     ColumnElement,
+    Insert,
     Table,
     TableClause,
+    Update,
     bindparam,
     delete,
     insert,
@@ -21,6 +23,8 @@ from sqlalchemy.engine import Connection
 from taskstore._mirror.model.shape import Field, Mirror, Row, Shape
 from taskstore._mirror.model.values import variant_of
 from taskstore._mirror.tables.reading import key_condition
+
+T = TypeVar("T", Insert, Update)
 
 _ID = "/id"
 """Stands for the id of a row where names of attributes are meant."""
@@ -33,7 +37,7 @@ def insert_rows(connection: Connection, mirror: Mirror, rows: Sequence[Row]) -> 
         columns = _columns(mirror, shape, table, rows[0])
         if mirror.number is not None and mirror.number.column.table is table:
             columns.append((mirror.number.column, _ID))
-        statement = insert(table).values(
+        statement = refusing(insert(table)).values(
             {
                 column.key: bindparam(f"v_{column.key}", type_=_type(mirror, column))
                 for column, _ in columns
@@ -62,7 +66,7 @@ def update_rows(connection: Connection, mirror: Mirror, rows: Sequence[Row]) -> 
             # What the log does not know of stays, whatever else an UPDATE would do to it.
             if column.onupdate is not None and column.key not in sets:
                 sets[column.key] = column  # type: ignore[assignment]
-        statement = update(table).values(sets).where(_bound(mirror, keys))
+        statement = refusing(update(table)).values(sets).where(_bound(mirror, keys))
         parameters = [
             _values(columns, row)
             | {f"k_{place}": row.values[name] for place, name in enumerate(mirror.key)}
@@ -96,7 +100,7 @@ def reinsert_row(
     new = {column.name: values[f"v_{column.key}"] for column, _ in columns}
     types = {column.name: _type(mirror, column) for column, _ in columns}
     target = TableClause(source.name, *(ColumnClause(name, types.get(name)) for name in removed))
-    statement = insert(target).values(
+    statement = refusing(insert(target)).values(
         {name: bindparam(f"v_{n}", type_=types.get(name)) for n, name in enumerate(removed)}
     )
     parameters = {f"v_{n}": new.get(name, old) for n, (name, old) in enumerate(removed.items())}
@@ -107,6 +111,14 @@ def condition_of(mirror: Mirror, shape: Shape, table: Table, row: Row) -> Column
     """Return the condition that a row of a table is this one."""
     columns = list(map(mirror.typed, key_columns(mirror, shape, table)))
     return key_condition(columns, [row.values[name] for name in mirror.key])
+
+
+def refusing(statement: T) -> T:
+    """Return an INSERT or UPDATE that fails on a conflict, whatever the table's constraints say.
+
+    One with ON CONFLICT REPLACE would delete another row, one with IGNORE would do nothing.
+    """
+    return statement.prefix_with("OR ABORT", dialect="sqlite")
 
 
 def _execute(connection: Connection, statement: Any, parameters: list[dict[str, Any]]) -> None:
