@@ -13,14 +13,15 @@ ORDINARY = set(
     re.findall(
         r"\w+",
         """
-    access action after all as asc async at attach before blocking bytes changed changes close
-    closed column commit config contains converter count create data delete deleted depth desc
-    descending detach dict dropped encode engine eq error exists failed failing find first flush
-    follow format found ge get git gt in into invalid is items iterate join kind le lines list lock
-    lt make many map max migration min missing models ms name ne new next none not now object of ok
-    one only op open order owner patch path read ready reason rebuild repaired report required
-    rollback run save schema select session size skipped split taskstore time timeout to tolerant
-    unchanged uncertain unknown untracked update updated us value verify warning where write
+    access action after all as asc async at attach author before blocking boundary bytes changed
+    changes close closed column commit config conflict contains converter count create data
+    delete deleted depth desc descending detach dict dropped encode engine eq error exists
+    failed failing find first flush follow format found ge get git gt in into invalid is items
+    iterate join kind le lines list lock lt make many map max migration min missing models ms
+    name ne new next none not now object of ok one only op open order owner patch path pending
+    read ready reason rebuild repaired report required restore rollback run save schema select
+    session size skipped split subject taskstore time timeout to tolerant trigger uncertain
+    unchanged unknown unsupported untracked update updated us value verify warning where write
     """,
     )
 )
