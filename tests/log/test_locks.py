@@ -300,6 +300,28 @@ def test_who_gave_up_may_wait_again(make: Any) -> None:
     one.release()
 
 
+@pytest.mark.parametrize("way", ["green", "none"])
+def test_where_no_thread_can_wait_it_is_tried_again(make: Any, monkeypatch: Any, way: str) -> None:
+    """Green threads would stop the process, and the system may have a limit: then one polls."""
+    started: list[Any] = []
+
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    if way == "green":
+        monkeypatch.setattr("_thread.start_new_thread", lambda *given: started.append(given))
+    else:
+        monkeypatch.setattr("taskstore._log.waiter._thread.start_new_thread", refuse)
+        monkeypatch.setattr("taskstore._log.waiter.BuiltinFunctionType", object)
+    one, two = make(), make()
+    one.acquire(1)
+    with telling_of_waits(lambda fd, waited: one.release()):
+        two.acquire(60)
+    assert not one.try_acquire()
+    two.release()
+    assert [] == started
+
+
 class Interrupt(BaseException):
     """What a signal handler raises."""
 

@@ -30,8 +30,9 @@ from taskstore.errors import (
 
 _SHORTEST_PAUSE = 0.0002
 _LONGEST_PAUSE = 0.005
-_NEWS = 0.05
-"""How often a listener is told that one still waits, in seconds."""
+_MOMENT = 0.005
+_LONGEST_NAP = 0.1
+"""How long a waiter sleeps at most, in seconds: a signal may come just before it falls asleep."""
 
 _listener: ContextVar[Callable[[int, float], None] | None] = ContextVar("listener", default=None)
 
@@ -236,9 +237,12 @@ class Lock(Exclusive):
     def _wait(self, fd: int, deadline: float) -> int | None:
         """Wait until the file is locked; return what is open then, None when the time is up."""
         start = time.monotonic()
-        if start >= deadline:
-            return None
         waiter = self._waiter
+        if start >= deadline:
+            if waiter is None:
+                return None
+            # It may be our own thread that has the lock, and is about to give it up.
+            deadline = start + _MOMENT
         ticket = waiter.ask() if waiter is not None else None
         if waiter is None or ticket is None:
             queue = None if self._queue is None else self._queue._opened()
@@ -249,7 +253,7 @@ class Lock(Exclusive):
         listener = _listener.get()
         while True:
             left = deadline - time.monotonic()
-            if waiter.wait(ticket, left if listener is None else min(left, _NEWS)):
+            if waiter.wait(ticket, min(left, _LONGEST_NAP)):
                 return waiter.fd
             if left <= 0:
                 return None

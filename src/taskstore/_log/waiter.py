@@ -11,12 +11,10 @@ import contextlib
 import os
 import sys
 import weakref
+from types import BuiltinFunctionType
 
 if sys.platform != "win32":
     import fcntl
-
-_LONGEST_WAIT = 3600.0
-"""How long one call waits at most, in seconds: the system has a limit."""
 
 
 class Waiter:
@@ -47,7 +45,8 @@ class Waiter:
 
     def start(self) -> bool:
         """Start the thread; return False where that is impossible."""
-        if sys.platform == "win32":
+        if sys.platform == "win32" or not isinstance(_thread.start_new_thread, BuiltinFunctionType):
+            # What gevent, say, puts in its place is no thread, and would stop the whole process.
             return False
         try:
             _thread.start_new_thread(self._run, ())
@@ -72,7 +71,7 @@ class Waiter:
         Raises:
             OSError: The system refused.
         """
-        if not ticket.acquire(timeout=min(max(timeout, 0.0), _LONGEST_WAIT)):
+        if not ticket.acquire(timeout=max(timeout, 0.0)):
             return False
         if self._error is not None:
             raise self._error
