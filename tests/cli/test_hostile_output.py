@@ -42,7 +42,13 @@ WHO = {
 
 # The calls of each command. A command without any is found by a test.
 CASES: dict[str, list[list[str]]] = {
-    "list": [["plans"], ["plans", "--json"], ["plans", "-w", f"{EVIL}=1"], ["plans", "-c", KEY]],
+    "list": [
+        ["plans"],
+        ["plans", "--json"],
+        ["plans", "-w", f"{EVIL}=1"],
+        ["plans", "-c", KEY],
+        ["plans", "--at", EVIL],
+    ],
     "get": [["plans", ID], ["plans", ID, "--json"], ["plans", "id"]],
     "add": [
         ["plans", f"id=new {EVIL}", f"title={EVIL}"],
@@ -58,6 +64,14 @@ CASES: dict[str, list[list[str]]] = {
     ],
     "delete": [["plans", ID], ["plans", "-w", "status=open", "--dry-run"], ["plans", "i"]],
     "history": [["plans", ID], ["plans", ID, "--json"]],
+    "blame": [["plans", ID], ["plans", ID, "--json"], ["plans", EVIL], [EVIL, ID]],
+    "restore": [
+        ["plans", ID, "--at", "HEAD"],
+        ["plans", ID, "--at", "HEAD", "--json"],
+        ["plans", ID, "--at", EVIL],
+        ["plans", EVIL],
+    ],
+    "revert": [["HEAD"], ["HEAD", "--json"], [EVIL]],
     "watch": [["--since", "0", "--once"], ["--since", "0", "--once", "--json"], ["--since", EVIL]],
     "import": [["plans", FILE], ["plans", RAW_FILE], ["plans", FILE, "--json"], ["plans", EVIL]],
     "export": [["plans"], ["plans", "-f", "json"], ["plans", "-o", f"out{FILE}.csv"]],
@@ -84,6 +98,9 @@ CASES: dict[str, list[list[str]]] = {
         ["HEAD~1"],
         ["HEAD~1", "--json"],
         ["side 41m"],
+        ["HEAD~1", "--stat"],
+        ["HEAD~1", "--format", "markdown"],
+        ["HEAD~1", "--format", "html"],
         ["--textconv", ".taskstore/plans.jsonl"],
     ],
     "adopt": [[EVIL], [f"{EVIL}:Base"], [f"json:{EVIL}"], ["json:JSONDecoder", "--exclude", EVIL]],

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from html.parser import HTMLParser
 
 import pytest
 
 from taskstore._diff.changes import compare_logs, compare_records
+from taskstore._diff.report import to_html, to_markdown
 from taskstore._diff.text import describe, render_log
+from taskstore._text import visible
 from tests.git.clones import Clone, new_clone
 from tests.merge.repositories import line
 
@@ -163,3 +167,76 @@ def test_control_characters_do_not_reach_the_terminal(clone: Clone) -> None:
     clone.put("a", title="\x1b]0;x\x07\u202e\x9b")
     assert not set("\x1b\x07\u202e\x9b") & set(clone.taskstore("diff") + clone.git("diff").stdout)
     assert json.loads(clone.taskstore("diff", "--json"))[0]["fields"][0]["new"].startswith("\x1b")
+
+
+def test_counts_are_of_records_and_fields(clone: Clone) -> None:
+    """`--stat` says how many records of a collection differ, and in how many values."""
+    clone.put("a", status="done", title="B")
+    clone.put("c", title="C")
+    clone.delete("b")
+    assert [
+        {"collection": "plans", "created": 1, "changed": 1, "deleted": 1, "fields": 3}
+    ] == clone.json("diff", "--stat")
+    text = clone.taskstore("diff", "--stat")
+    assert "collection\tcreated\tchanged\tdeleted\tfields\nplans\t1\t1\t1\t3\n" == text
+    assert "" == clone.taskstore("diff", "HEAD", "HEAD", "--stat").partition("\n")[2]
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "| a | b |",
+    "`x`</code>",
+    "[x](javascript:y)",
+    "@everybody #1 http://x.example",
+    "![x](y)",
+    "&#60;",
+    "\x1b[41m\u202e\n# x",
+    "'\" onload=x",
+)
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_values_stay_text_in_reports(value: str) -> None:
+    """Markup, scripts, links, mentions and escape codes are shown as they are, as is no markup."""
+    old, new = line("a", 1, x=value), line(f"b{value}", 2, **{value: [value]})
+    changes = [("plans", change) for change in compare_logs(old.encode(), new.encode())]
+    page = "\n".join(to_html(changes))
+    found = _Page()
+    found.feed(page)
+    assert {"html", "head", "meta", "title", "style", "body", "table", "tr", "th", "td", "h3"} | {
+        "code"
+    } == found.tags
+    assert visible(json.dumps([value], ensure_ascii=False)) in found.texts
+    for text in to_markdown(changes):
+        assert visible(text) == text
+        for cell in re.findall(r"<code>(.*?)</code>", text):
+            # Nothing in a value that Markdown, or a forge, would read as more than text.
+            assert not re.search(r"[^\w\s&#;]", re.sub("[^ -~]", "", cell))
+        assert not re.search(r"<(?!/?code>)", text)
+
+
+def test_reports_name_what_differs() -> None:
+    """The table of counts, and each value, before and after; long ones are cut."""
+    old, new = line("a", 1, x=1, y="z" * 1000), line("a", 2, x=2)
+    changes = [("plans", change) for change in compare_logs(old.encode(), new.encode())]
+    text = "\n".join(to_markdown(changes))
+    assert "| <code>plans</code> | 0 | 1 | 0 |" in text
+    assert "| <code>x</code> | <code>1</code> | <code>2</code> |" in text
+    assert len(text) < 700
+    assert "No record differs." == "\n".join(to_markdown([]))
+    assert "zzz" not in "\n".join(to_html(changes, only_counts=True))
+
+
+class _Page(HTMLParser):
+    """The tags and texts of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.texts: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.add(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.texts.add(data)

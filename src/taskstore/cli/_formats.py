@@ -26,10 +26,14 @@ FORMATS = ("table", "csv", "tsv", "json", "nl")
 """Their names; nl is one JSON value on each line."""
 
 
-def format_option(function: Callable[P, R]) -> Callable[..., R]:
+def format_option(function: Callable[P, R], *, more: Sequence[str] = ()) -> Callable[..., R]:
     """Give a command --format, and --json for short, as its argument `format`.
 
     It is None if none was given: a table on a terminal, and in a pipe lines with tabs.
+
+    Args:
+        function: The command.
+        more: Formats of its own.
     """
 
     @functools.wraps(function)
@@ -46,7 +50,7 @@ def format_option(function: Callable[P, R]) -> Callable[..., R]:
     with_format = click.option(
         "-f",
         "--format",
-        type=click.Choice(FORMATS),
+        type=click.Choice([*FORMATS, *more]),
         help="By default a table on a terminal, and tsv in a pipe. nl is one JSON object a line.",
     )(command)
     return json_option(with_format)

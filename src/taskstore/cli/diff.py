@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,13 +33,15 @@ _COLUMNS = ("collection", "id", "change", "field", "old", "new")
     type=click.Path(path_type=Path),
     help="Print a log as text, each line with its record and field; git calls this for `git diff`.",
 )
-@format_option
+@click.option("--stat", is_flag=True, help="Only how many records of each collection differ.")
+@functools.partial(format_option, more=("markdown", "html"))
 @store_option
 def command(
     store_path: Path | None,
     revisions: tuple[str, ...],
     with_status: bool,
     textconv: Path | None,
+    stat: bool,
     format: str | None,
 ) -> None:
     """Show what changed, by record and field.
@@ -46,7 +49,7 @@ def command(
     Without a REV, show what is not committed. With one, show what changed between that commit and
     the work tree. With two, or as A..B, show what changed from the first to the second. A...B shows
     what B changed since it branched off A. By default it is text for people; the formats table, csv
-    and tsv have a row for each field.
+    and tsv have a row for each field, markdown is for pull requests, and html is a page.
 
     Exit status: 0; 1 with --exit-code, if anything differs; 2 too many REVs; 3 no store, no
     repository, or no such commit.
@@ -55,13 +58,22 @@ def command(
     Examples:
       taskstore diff main...HEAD
       taskstore diff HEAD~1 --format csv
+      taskstore diff main...HEAD --format markdown
     """
     if textconv is not None:
         _print_as_text(textconv)
         return
     found = dict(_changes(locate(store_path), revisions))
     changes = [(name, change) for name, some in found.items() for change in some]
-    if is_json(format):
+    if format in ("markdown", "html"):
+        from taskstore._diff.report import to_html, to_markdown
+
+        write_all = to_markdown if format == "markdown" else to_html
+        for text in write_all(changes, only_counts=stat):
+            write(text)
+    elif stat:
+        _show_counts(changes, format)
+    elif is_json(format):
         items = [{"collection": name, **change.to_dict()} for name, change in changes]
         write_items(items, format, indent=True)
     elif format is not None:
@@ -72,6 +84,20 @@ def command(
             _show(name, change)
     if with_status and any(found.values()):
         click.get_current_context().exit(Status.NO)
+
+
+def _show_counts(changes: Sequence[tuple[str, RecordChange]], format: str | None) -> None:
+    import attrs
+
+    from taskstore._diff.report import Count, counts
+
+    found = [attrs.asdict(count) for count in counts(changes)]
+    if is_json(format):
+        write_items(found, format, indent=True)
+        return
+    names = [field.name for field in attrs.fields(Count)]
+    rows = [list(item.values()) for item in found]
+    write_rows(names, rows, format, numbers=names[1:])
 
 
 def _print_as_text(path: Path) -> None:
