@@ -100,7 +100,7 @@ def test_a_file_in_the_directorys_place_is_named(tmp_path: Path, place: str) -> 
     """A file where the directory, or one above it, should be is an error with the path."""
     (tmp_path / "file").write_text("mine")
     path = tmp_path / "file" / ".taskstore" if place == "its parent" else tmp_path / "file"
-    with pytest.raises(StoreAccessError, match="cannot create .*check that the path is right"):
+    with pytest.raises(StoreAccessError, match="cannot .*the path"):
         Store.open(path)
     assert "mine" == (tmp_path / "file").read_text()
     assert ["file"] == [path.name for path in tmp_path.iterdir()]

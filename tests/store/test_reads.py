@@ -65,8 +65,6 @@ CONDITIONS: dict[str, tuple[Any, Callable[[Plan], bool]]] = {
         lambda p: p.status == "done" or p.title == "é",
     ),
     "not": (~(where("title") == ""), lambda p: p.title != ""),
-    "other type": (where("priority") == "1", lambda p: False),
-    "order against other type": (where("title") > 1, lambda p: False),
     "the old form": (Filter("priority", FilterOp.GE, 2), lambda p: p.priority >= 2),
     "id": (where("id") >= "p5", lambda p: p.id >= "p5"),
 }

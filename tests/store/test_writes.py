@@ -90,7 +90,7 @@ def test_a_batch_is_all_or_nothing(store: Store) -> None:
     assert [0, 0, 0] == [plan.updated_at for plan in plans]
     with pytest.raises(InvalidIdError, match="'a' in collection 'plans': the batch repeats it"):
         store.save_many([Plan("a"), Plan("b"), Plan("a")])
-    with pytest.raises(InvalidRecordError, match="of one collection"):
+    with pytest.raises(InvalidRecordError, match="a batch has one collection"):
         store.create_many([Plan("a"), Frozen("b")])
     assert ["c"] == ids(store)
     assert 1 == len(log_lines(store.path))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import shutil
 import uuid
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple, TypedDict
 
+import msgspec
+import pydantic
 import pytest
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.orm import Session
 
 from taskstore import (
     InvalidDeclarationError,
@@ -127,3 +133,198 @@ def test_a_directory_that_is_gone_is_not_made_behind_ones_back(tmp_path: Path) -
         with pytest.raises(StoreNotFoundError):
             other.list("plans")
     assert not project.exists()
+
+
+DATABASES = {
+    "url": "postgresql://ada:secret@host/app",
+    "path of a url": Path("sqlite:///app.db"),
+    "URL": make_url("postgresql://ada:secret@host/app"),
+    "engine": create_engine("sqlite://"),
+    "session": Session(),
+}
+
+
+@pytest.mark.parametrize("path", DATABASES.values(), ids=DATABASES.keys())
+def test_a_database_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: Any) -> None:
+    """A URL or an engine in place of the path is refused with a remedy, and without passwords."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreAccessError, match=r"engine=create_engine\(\.\.\.\)") as caught:
+        Store.open(path)
+    assert "secret" not in str(caught.value)
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_file_is_no_store(tmp_path: Path) -> None:
+    """The path of a file is refused as that."""
+    (tmp_path / "plans.jsonl").touch()
+    with pytest.raises(StoreAccessError, match="it is a file, and a store is a directory"):
+        Store.open(tmp_path / "plans.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("engine", "remedy"),
+    [
+        ("sqlite:///app.db", r"create_engine\('sqlite:///app.db'\)"),
+        (make_url("sqlite:///app.db"), r"create_engine\('sqlite:///app.db'\)"),
+        (Session(), r"session\.get_bind\(\)"),
+    ],
+    ids=["text", "URL", "session"],
+)
+def test_an_engine_is_an_engine(tmp_path: Path, engine: Any, remedy: str) -> None:
+    """What an engine can be made of, or got from, is refused with the call that does so."""
+    with pytest.raises(UntrackedWriteError, match=remedy):
+        Store.open(tmp_path / "s", engine=engine)
+    assert [] == list(tmp_path.iterdir())
+
+
+class Typed(TypedDict):
+    """A record as a TypedDict."""
+
+    id: str
+
+
+@dataclasses.dataclass
+class Data:
+    """A record as a dataclass."""
+
+    id: str
+
+
+class Named(NamedTuple):
+    """A record as a tuple."""
+
+    id: str
+
+
+class Model(pydantic.BaseModel):
+    """A record as a Pydantic model."""
+
+    id: str
+
+
+class Struct(msgspec.Struct):
+    """A record as a msgspec Struct."""
+
+    id: str
+
+
+FOREIGN = {
+    Typed: "is a TypedDict, .* name the collection",
+    Data: "remove @dataclass",
+    Named: "is a tuple",
+    Model: r"model_dump\(mode=.json.\)",
+    Struct: r"msgspec\.to_builtins\(struct\)",
+    StoredRecord: r"mirrors=\[",
+}
+
+
+@pytest.mark.parametrize("cls", FOREIGN, ids=lambda cls: cls.__name__)
+def test_classes_of_others_are_refused_with_a_remedy(store: Store, cls: Any) -> None:
+    """A class that is no record class says what to do, wherever it is given."""
+    for call in (lambda: record("other")(cls), lambda: store.list(cls)):
+        with pytest.raises(InvalidDeclarationError, match=FOREIGN[cls]):
+            call()
+
+
+def test_dicts_take_their_collection_first(store: Store) -> None:
+    """A collection and a dict mean the same as a dict and its collection."""
+    made = store.create("plain", {"id": "a", "n": 1})
+    assert made == store.get("plain", "a")
+    assert "b" == store.create_many("plain", [{"id": "b"}])[0]["id"]
+    assert 2 == store.update("plain", {"id": "a", "n": 2})["n"]
+    assert 3 == store.save("plain", {"id": "a", "n": 3})["n"]
+    assert "c" == store.save_many("plain", ({"id": id} for id in "c"))[0]["id"]
+    wrong: list[Any] = [("plain",), ({"id": "x"}, {"id": "y"})]
+    for arguments in wrong:
+        with pytest.raises(InvalidDeclarationError, match="a collection and a dict"):
+            store.create(*arguments)
+    assert 3 == store.count("plain")
+
+
+def test_a_write_returns_what_is_stored(store: Store) -> None:
+    """A dict comes back with the values that are read later, whatever it was given."""
+    given = {
+        "id": "a",
+        "day": datetime.date(2026, 1, 2),
+        "pair": (1, 2),
+        "deep": {"k": [uuid.UUID(int=1)]},
+    }
+    made = store.create("plain", given)
+    assert made == store.get("plain", "a")
+    assert ("2026-01-02", [1, 2]) == (made["day"], made["pair"])
+    assert made["updated_at"] == given["updated_at"]
+    plain = {"id": "b", "list": [1], "real": 0.5}
+    assert store.create("plain", plain) is plain
+
+
+@record("fitting")
+class Fit:
+    """Fields of several types."""
+
+    id: str
+    count: int = 0
+    ratio: float | None = None
+    done: bool = False
+    kind: Literal["a", "b"] = "a"
+    day: datetime.date | None = None
+    tags: list[str] = []  # noqa: RUF012
+    facts: dict[str, int] = {}  # noqa: RUF012
+    mixed: int | str = 0
+    anything: Any = None
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        where("count") > "5",
+        where("count") == "5",
+        where("count").in_([1, "x"]),
+        where("count").contains(5),
+        where("ratio") < "x",
+        where("done") == "yes",
+        where("kind") == 5,
+        where("day") == 20260101,
+        where("tags") == "x",
+        where("facts") == [1],
+        where("mixed") == [1],
+        where("id") == 5,
+        ~(where("count") == "x") | (where("done") == 1),
+    ],
+    ids=str,
+)
+def test_a_value_that_can_never_match_is_refused(store: Store, condition: Any) -> None:
+    """A filter whose value is not of its field's type is a mistake, in every call that filters."""
+    calls: list[Callable[[], Any]] = [
+        lambda: store.list(Fit, condition),
+        lambda: store.count(Fit, condition),
+        lambda: store.exists(Fit, condition),
+        lambda: store.page(Fit, condition),
+        lambda: list(store.iterate(Fit, condition)),
+        lambda: store.delete_where(Fit, condition),
+        lambda: store.patch(Fit, "a", condition, count=1),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidFilterError, match="field '"):
+            call()
+
+
+def test_values_that_can_match_are_taken(store: Store) -> None:
+    """Numbers are one kind, None is always possible, and a field of any type takes any value."""
+    store.create(Fit("a", tags=["x"], facts={"k": 1}, day=datetime.date(2026, 1, 1)))
+    for condition in (
+        where("count") == 0.0,
+        where("count") == False,  # noqa: E712
+        where("done") == 0,
+        where("ratio") == None,  # noqa: E711
+        where("count").in_([None, 0]),
+        where("kind") == "a",
+        where("day") == datetime.date(2026, 1, 1),
+        where("day") >= "2026-01-01",
+        where("tags") == ["x"],
+        where("tags").contains("x"),
+        where("facts") == {"k": 1},
+        where("mixed") != "x",
+        where("anything") != [1],
+        where("id") == "a",
+    ):
+        assert ["a"] == [each.id for each in store.list(Fit, condition)], condition

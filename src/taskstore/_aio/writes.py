@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar, overload
 
 from taskstore._aio.calls import Calls
-from taskstore._api.write_calls import Row
+from taskstore._api.write_calls import Row, named
 from taskstore._query.conditions import Condition
 
 T = TypeVar("T")
@@ -19,37 +19,79 @@ class AsyncWriteCalls(Calls):
     before it has begun does nothing; later it is done to its end, and the cancellation raised then.
     """
 
-    async def create(self, record: T, *, collection: str | None = None) -> T:
+    @overload
+    async def create(self, record: str, fields: Row, /) -> Row: ...
+    @overload
+    async def create(self, record: T, *, collection: str | None = None) -> T: ...
+    async def create(
+        self, record: Any, fields: Any = None, *, collection: str | None = None
+    ) -> Any:
         """Write a record that does not exist yet; see `Store.create`."""
+        record, collection = named(record, fields, collection)
         return await self._write(
             "create a record", lambda: self._store.create(record, collection=collection)
         )
 
-    async def create_many(self, records: Iterable[T], *, collection: str | None = None) -> list[T]:
+    @overload
+    async def create_many(self, records: str, rows: Iterable[Row], /) -> list[Row]: ...
+    @overload
+    async def create_many(
+        self, records: Iterable[T], *, collection: str | None = None
+    ) -> list[T]: ...
+    async def create_many(
+        self, records: Any, rows: Any = None, *, collection: str | None = None
+    ) -> list[Any]:
         """Write records that do not exist yet: all of them or none; see `Store.create_many`."""
+        records, collection = named(records, rows, collection)
         # A generator is run here, not in a thread.
         batch = list(records)
         return await self._write(
             "create records", lambda: self._store.create_many(batch, collection=collection)
         )
 
+    @overload
+    async def update(self, record: str, fields: Row, /, *, if_updated_at: object = None) -> Row: ...
+    @overload
     async def update(
         self, record: T, *, if_updated_at: object = None, collection: str | None = None
-    ) -> T:
+    ) -> T: ...
+    async def update(
+        self,
+        record: Any,
+        fields: Any = None,
+        *,
+        if_updated_at: object = None,
+        collection: str | None = None,
+    ) -> Any:
         """Write a record that exists; see `Store.update`."""
+        record, collection = named(record, fields, collection)
         return await self._write(
             "update a record",
             lambda: self._store.update(record, if_updated_at=if_updated_at, collection=collection),
         )
 
-    async def save(self, record: T, *, collection: str | None = None) -> T:
+    @overload
+    async def save(self, record: str, fields: Row, /) -> Row: ...
+    @overload
+    async def save(self, record: T, *, collection: str | None = None) -> T: ...
+    async def save(self, record: Any, fields: Any = None, *, collection: str | None = None) -> Any:
         """Write a record, whether it exists or not; see `Store.save`."""
+        record, collection = named(record, fields, collection)
         return await self._write(
             "save a record", lambda: self._store.save(record, collection=collection)
         )
 
-    async def save_many(self, records: Iterable[T], *, collection: str | None = None) -> list[T]:
+    @overload
+    async def save_many(self, records: str, rows: Iterable[Row], /) -> list[Row]: ...
+    @overload
+    async def save_many(
+        self, records: Iterable[T], *, collection: str | None = None
+    ) -> list[T]: ...
+    async def save_many(
+        self, records: Any, rows: Any = None, *, collection: str | None = None
+    ) -> list[Any]:
         """Write records, whether they exist or not: all of them or none; see `Store.save_many`."""
+        records, collection = named(records, rows, collection)
         batch = list(records)
         return await self._write(
             "save records", lambda: self._store.save_many(batch, collection=collection)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import URL, Engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from taskstore._cache.engine.sqlite import create_cache_engine, create_memory_engine
@@ -31,15 +32,43 @@ _REMEDY_ASYNC = (
 )
 
 
+_REMEDY_PATH = "give the path of the store's directory, such as '.taskstore'"
+_REMEDY_DATABASE = (
+    "give the path of the store's directory first, and the application's database as "
+    "engine=create_engine(...)"
+)
+# A scheme has two characters or more: on Windows one is a drive. A Path has made one slash of two.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+_CREDENTIALS = re.compile(r"//[^/@]*@")
+
+
 def layout_of(path: str | os.PathLike[str]) -> Layout:
     """The store directory of a path; absolute, because the working directory may change."""
-    name = os.fspath(path)
     try:
+        name = os.fspath(path)
+        if not isinstance(name, str):
+            raise TypeError("a path is a str or a Path")
         if not name or "\0" in name:
             raise ValueError("it is not the path of a directory")
+        if _URL.match(name):
+            raise ValueError("it is a URL, and a store is a directory")
         return Layout(Path(os.path.abspath(name)))
     except (OSError, TypeError, ValueError) as error:
-        raise StoreAccessError(repr(path), operation="open", reason=str(error)) from error
+        remedy = _REMEDY_DATABASE if _is_database(path) else _REMEDY_PATH
+        raise StoreAccessError(
+            _shown(path), operation="open", reason=str(error), remedy=remedy
+        ) from error
+
+
+def _shown(value: Any) -> str:
+    """Return a value for a message, without the user and the password of a URL."""
+    return _CREDENTIALS.sub("//***@", repr(value))
+
+
+def _is_database(path: Any) -> bool:
+    if isinstance(path, str | os.PathLike):
+        return _URL.match(str(path)) is not None
+    return isinstance(path, Engine | URL | Session) or hasattr(path, "sync_engine")
 
 
 def own_engine_of(
@@ -59,11 +88,22 @@ def prepare(layout: Layout, *, create: bool, read_only: bool) -> None:
     if not _is_directory(layout.directory):
         if not create:
             raise StoreNotFoundError(layout.directory)
+        _check_no_file(layout.directory)
         layout.create()
     elif read_only:
         layout.check_version()
     else:
         layout.prepare()
+
+
+def _check_no_file(path: Path) -> None:
+    if path.exists():
+        raise StoreAccessError(
+            path,
+            operation="open",
+            reason="it is a file, and a store is a directory",
+            remedy="give the path of the directory that has the logs",
+        )
 
 
 def _is_directory(path: Path) -> bool:
@@ -82,6 +122,12 @@ def check_engine(engine: Any, *, types: object = (), read_only: bool = False) ->
         UntrackedWriteError: Its database, or its driver, is not supported.
         UnsupportedError: It is of PostgreSQL, and something is asked that is not possible there.
     """
+    if isinstance(engine, str | URL | Session):
+        is_session = isinstance(engine, Session)
+        call = "session.get_bind()" if is_session else f"create_engine({_shown(str(engine))})"
+        raise UntrackedWriteError(
+            statement=f"a store on {_shown(engine)}", remedy=f"engine takes an Engine: give {call}"
+        )
     dialect = getattr(engine, "dialect", None)
     if dialect is not None and dialect.is_async:
         raise UntrackedWriteError(statement=f"a store on {engine!r}", remedy=_REMEDY_ASYNC)

@@ -17,6 +17,7 @@ from taskstore._cache.sql.compile import compile
 from taskstore._cache.sql.statements import Prepared, RecordQuery
 from taskstore._format.lines import decode_object
 from taskstore._query.conditions import Condition, all_of
+from taskstore._query.fitting import check_fit
 from taskstore._query.resolve import RecordFacts
 from taskstore._records.interface import RecordCodec
 from taskstore._records.types import RecordType
@@ -58,6 +59,7 @@ class Question:
                 raise InvalidFilterError(
                     f"{name} must be an integer from 0 to 2**62, not {value!r}"
                 )
+        check_fit(self.condition, _facts(self.codec))
 
     @property
     def condition(self) -> Condition | None:

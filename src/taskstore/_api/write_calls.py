@@ -15,6 +15,7 @@ from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
 from taskstore._format.lines import decode_object
 from taskstore._format.names import check_id
 from taskstore._query.conditions import Condition, all_of
+from taskstore._query.fitting import check_fit
 from taskstore._query.resolve import matches
 from taskstore._records.declare import evolve
 from taskstore._records.interface import RecordCodec
@@ -30,6 +31,7 @@ from taskstore._unit.writing import Writer
 from taskstore.errors import (
     CacheError,
     ConditionFailedError,
+    InvalidDeclarationError,
     InvalidFilterError,
     InvalidNameError,
     InvalidRecordError,
@@ -65,57 +67,95 @@ class WriteCalls:
     _context: StoreContext
     _transactions: TransactionHook
 
-    def create(self, record: T, *, collection: str | None = None) -> T:
-        """Write a new record.
+    @overload
+    def create(self, record: str, fields: Row, /) -> Row: ...
+    @overload
+    def create(self, record: T, *, collection: str | None = None) -> T: ...
+    def create(self, record: Any, fields: Any = None, *, collection: str | None = None) -> Any:
+        """Write a new record: `create(plan)`, or `create("plans", {"id": "a"})`.
 
         Args:
-            record: An instance of a record class, or a dict.
-            collection: The collection of a dict.
+            record: An instance of a record class, or a dict; or the collection of `fields`.
+            fields: A dict.
+            collection: The collection of a dict, where that comes first.
 
         Raises:
             RecordExistsError: A live record has the id.
             StaleRecordError: It carries an older version than the tombstone of the id.
         """
+        record, collection = named(record, fields, collection)
         return self.create_many([record], collection=collection)[0]
 
-    def create_many(self, records: Iterable[T], *, collection: str | None = None) -> list[T]:
-        """Write new records: all of them or none.
+    @overload
+    def create_many(self, records: str, rows: Iterable[Row], /) -> list[Row]: ...
+    @overload
+    def create_many(self, records: Iterable[T], *, collection: str | None = None) -> list[T]: ...
+    def create_many(
+        self, records: Any, rows: Any = None, *, collection: str | None = None
+    ) -> list[Any]:
+        """Write new records: all of them or none; the arguments are like those of `create`.
 
         Raises:
             RecordExistsError: A live record has one of the ids.
             InvalidIdError: An id occurs twice.
         """
+        records, collection = named(records, rows, collection)
         return self._write(list(records), collection, "create a record", Writer.create)
 
+    @overload
+    def update(self, record: str, fields: Row, /, *, if_updated_at: object = None) -> Row: ...
+    @overload
     def update(
         self, record: T, *, if_updated_at: object = None, collection: str | None = None
-    ) -> T:
+    ) -> T: ...
+    def update(
+        self,
+        record: Any,
+        fields: Any = None,
+        *,
+        if_updated_at: object = None,
+        collection: str | None = None,
+    ) -> Any:
         """Replace an existing record. If nothing changed, nothing is written.
 
         Args:
-            record: An instance of a record class, or a dict, which is the whole record.
+            record: An instance of a record class, or a dict, which is the whole record; or the
+                collection of `fields`.
+            fields: A dict, which is the whole record.
             if_updated_at: The version that the stored record must have, instead of the one that
                 the record carries: milliseconds, RFC 3339 text or a datetime.
-            collection: The collection of a dict.
+            collection: The collection of a dict, where that comes first.
 
         Raises:
             RecordNotFoundError: No live record has the id.
             StaleRecordError: The stored record is at another version.
         """
+        record, collection = named(record, fields, collection)
 
         def write(writer: Writer, records: list[Any]) -> list[Any]:
             expected = _version(if_updated_at, writer.codec.collection)
             return writer.update(records, if_updated_at=expected)
 
-        updated: T = self._write([record], collection, "update a record", write)[0]
-        return updated
+        return self._write([record], collection, "update a record", write)[0]
 
-    def save(self, record: T, *, collection: str | None = None) -> T:
-        """Create or replace a record."""
+    @overload
+    def save(self, record: str, fields: Row, /) -> Row: ...
+    @overload
+    def save(self, record: T, *, collection: str | None = None) -> T: ...
+    def save(self, record: Any, fields: Any = None, *, collection: str | None = None) -> Any:
+        """Create or replace a record; the arguments are those of `create`."""
+        record, collection = named(record, fields, collection)
         return self.save_many([record], collection=collection)[0]
 
-    def save_many(self, records: Iterable[T], *, collection: str | None = None) -> list[T]:
-        """Create or replace records: all of them or none."""
+    @overload
+    def save_many(self, records: str, rows: Iterable[Row], /) -> list[Row]: ...
+    @overload
+    def save_many(self, records: Iterable[T], *, collection: str | None = None) -> list[T]: ...
+    def save_many(
+        self, records: Any, rows: Any = None, *, collection: str | None = None
+    ) -> list[Any]:
+        """Create or replace records: all of them or none; see `create_many`."""
+        records, collection = named(records, rows, collection)
         return self._write(list(records), collection, "save a record", Writer.save)
 
     @overload
@@ -147,6 +187,7 @@ class WriteCalls:
             )
         condition = all_of(only_if)
         facts = codec if isinstance(codec, RecordType) else None
+        check_fit(condition, facts)
 
         def write(writer: Writer) -> Any:
             stored = writer.rows.stored(codec.collection, [id]).get(id)
@@ -259,6 +300,18 @@ class WriteCalls:
                 self._transactions.capture.mark(unit, connection.connection)
         if alone and not taught:
             self._catalog.mark_taught(codec)
+
+
+def named(first: Any, second: Any, collection: str | None) -> tuple[Any, str | None]:
+    """Return what is to be written, and the collection that was named, of either spelling."""
+    if second is None and not isinstance(first, str):
+        return first, collection
+    if second is None or not isinstance(first, str) or collection is not None:
+        raise InvalidDeclarationError(
+            repr(first),
+            reason='give a record, or a collection and a dict: create("plans", {"id": "a"})',
+        )
+    return second, first
 
 
 def _version(value: object, collection: str) -> Claim | None:

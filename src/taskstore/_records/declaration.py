@@ -12,6 +12,7 @@ from taskstore._evolution.decoding import Evolution
 from taskstore._format.config import POLICIES
 from taskstore._format.names import check_collection_name, check_field_name
 from taskstore._records.evolutions import evolutions_of
+from taskstore._records.foreign import why_foreign
 from taskstore._records.hints import Hint, bare, describe, enum_fault, field_types
 from taskstore._records.indexing import index_type, not_indexable
 from taskstore._records.reasons import StructureError, nearest
@@ -99,7 +100,9 @@ def _no_record_class(cls: Any) -> InvalidDeclarationError:
     name = cls.__qualname__ if isinstance(cls, type) else repr(cls)
     parent = getattr(cls, COLLECTION, None)
     if parent is None:
-        reason = 'is not a record class: decorate it with @record("<collection>")'
+        reason = why_foreign(cls) or (
+            'is not a record class: decorate it with @record("<collection>")'
+        )
     else:
         reason = (
             f"is a subclass of a record class of {parent!r} but none itself: decorate it with "

@@ -18,6 +18,7 @@ from taskstore._records.declaration import (
     check_merge_policy,
 )
 from taskstore._records.evolutions import EVOLUTIONS, WAS, DeclaredEvolution
+from taskstore._records.foreign import why_foreign
 from taskstore._records.reasons import nearest
 from taskstore._records.types import RecordType
 from taskstore.errors import InvalidDeclarationError, UnknownFieldError
@@ -170,6 +171,9 @@ def record(
 def _as_attrs(cls: type[C], *, frozen: bool, kw_only: bool) -> type[C]:
     if not isinstance(cls, type):
         raise InvalidDeclarationError(repr(cls), reason="@record decorates classes only")
+    reason = why_foreign(cls)
+    if reason is not None:
+        raise InvalidDeclarationError(cls.__qualname__, reason=reason)
     if "__attrs_attrs__" not in cls.__dict__:
         try:
             return attrs.define(cls, frozen=frozen, kw_only=kw_only)

@@ -126,18 +126,19 @@ class DictType:
             raise self._refused(error, record.get("id"), "updated_at") from None
 
     def stamped(self, record: Row, updated_at: int | str) -> Row:
-        """Set the version of a record, in place; a mapping that is read-only is copied.
+        """Set the version of a record, in place, and return the record as it is stored.
 
-        A datetime stays one; all others get the stamp as it is.
+        A datetime stays one; all others get the stamp as it is. A mapping that is read-only, or
+        has values that are not of JSON, is copied.
         """
         value: Any = updated_at
         given: Any = record
         if isinstance(record.get("updated_at"), datetime.datetime):
             value = _TIMES.decode(updated_at)
         if not isinstance(given, MutableMapping):
-            return {**given, "updated_at": value}
+            return _stored({**given, "updated_at": value})
         record["updated_at"] = value
-        return record
+        return _stored(record)
 
     def merge(self, previous: str | bytes | None, record: Mapping[str, Any]) -> dict[str, bytes]:
         """Return the JSON of each key of a record's next line.
@@ -177,6 +178,18 @@ class DictType:
             field=field if isinstance(field, str) else None,
             reason=str(reason_of(error)),
         )
+
+
+def _stored(record: Row) -> Row:
+    """Return a record with the values that are read back."""
+    changed = {}
+    for name, value in record.items():
+        if value.__class__ in _SURE or value.__class__ is float or name == "updated_at":
+            continue
+        plain = to_builtins(value)
+        if value.__class__ not in (list, dict) or plain != value:
+            changed[name] = plain
+    return {**record, **changed} if changed else record
 
 
 def _encode_item(name: str, value: Any) -> bytes | None:
