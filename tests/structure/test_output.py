@@ -9,8 +9,13 @@ import pytest
 
 from tests.structure.modules import Module, imports, parse
 
-# The place: lines and tables, bars, the streams below them.
-PLACE = {"taskstore.cli._output", "taskstore.cli._progress", "taskstore.cli._streams"}
+# The place: lines and tables, the pager, bars, the streams below them.
+PLACE = {
+    "taskstore.cli._output",
+    "taskstore.cli._paging",
+    "taskstore.cli._progress",
+    "taskstore.cli._streams",
+}
 
 # Modules that may know of a stream, and why.
 EXCEPTIONS = {

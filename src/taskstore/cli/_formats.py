@@ -18,6 +18,7 @@ from taskstore.cli._output import (
     write_rich_table,
     write_table,
 )
+from taskstore.cli._paging import paged
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,14 +70,14 @@ def write_items(items: Iterable[Any], format: str | None, *, indent: bool = Fals
         format: "json" or "nl".
         indent: Whether the array is indented, each value on several lines.
     """
-    if format == "json":
-        if indent:
+    with paged():
+        if format == "nl":
+            for item in items:
+                write_json_line(item)
+        elif indent:
             write_json(list(items))
         else:
             write_json_list(items)
-        return
-    for item in items:
-        write_json_line(item)
 
 
 def write_rows(
@@ -98,14 +99,15 @@ def write_rows(
         numbers: The columns that a table is to align to the right.
         fold: The columns that a table is to show whole, on several lines if need be.
     """
-    if format == "csv":
-        _write_csv(columns, rows, header=header)
-    elif format == "tsv":
-        write_lines(columns, rows, header=header)
-    elif format == "table":
-        write_rich_table(columns, rows, frozenset(numbers), frozenset(fold))
-    else:
-        write_table(columns, rows, header=header, numbers=numbers, fold=fold)
+    with paged():
+        if format == "csv":
+            _write_csv(columns, rows, header=header)
+        elif format == "tsv":
+            write_lines(columns, rows, header=header)
+        elif format == "table":
+            write_rich_table(columns, rows, frozenset(numbers), frozenset(fold))
+        else:
+            write_table(columns, rows, header=header, numbers=numbers, fold=fold)
 
 
 def write_csv_records(
@@ -114,7 +116,7 @@ def write_csv_records(
     """Write records to stdout as `export` writes them in CSV, all fields by default."""
     from taskstore._exchange.formats import write_records
 
-    with data_output("csv") as stream:
+    with paged(), data_output("csv") as stream:
         write_records(stream, lambda: records, "csv", columns, header=header)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -39,3 +40,59 @@ def edited(text: str, suffix: str) -> str | None:
             raise Failure(f"{command} failed with {done.returncode}: nothing was written")
         new = path.read_text(encoding="utf-8")
     return None if new == text else new
+
+
+_PAGERS = ("TASKSTORE_PAGER", "PAGER")
+_USUAL_PAGER = "less"
+# Show colours, end where all fits on the screen, and leave it on the screen.
+_LESS = "FRX"
+
+
+class Pager:
+    """A pager that runs.
+
+    Args:
+        process: Reads UTF-8 from its stdin.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._is_open = True
+
+    def write(self, text: str) -> None:
+        """Write text, unless the person has left the pager."""
+        if not self._is_open or self._process.stdin is None:
+            return
+        try:
+            self._process.stdin.write(text.encode("utf-8", "backslashreplace"))
+        except OSError:
+            self._is_open = False
+
+    def finish(self) -> None:
+        """Wait until the person leaves the pager."""
+        with contextlib.suppress(OSError):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        while True:
+            # Ctrl-C is the pager's, which has its own use for it.
+            with contextlib.suppress(KeyboardInterrupt):
+                self._process.wait()
+                return
+
+
+def start_pager() -> Pager | None:
+    """Start the pager; None where there is none, or none is wanted."""
+    command = next(
+        (os.environ[name] for name in _PAGERS if os.environ.get(name) is not None), _USUAL_PAGER
+    )
+    try:
+        call = shlex.split(command)
+        if not call or call == ["cat"]:
+            return None
+        process = subprocess.Popen(  # noqa: S603 - no shell
+            call, stdin=subprocess.PIPE, env={"LESS": _LESS, **os.environ}
+        )
+    except (OSError, ValueError):
+        # It is missing: all is written to the terminal.
+        return None
+    return Pager(process)

@@ -12,6 +12,7 @@ import click
 from taskstore.cli._errors import Failure, Status
 from taskstore.cli._formats import format_option, is_json, write_items, write_rows
 from taskstore.cli._output import Styled, write
+from taskstore.cli._paging import paged
 from taskstore.cli._store import complete_revision, locate, no_commit, store_option
 
 if TYPE_CHECKING:
@@ -80,8 +81,9 @@ def command(
         rows = [row for name, change in changes for row in _rows(name, change)]
         write_rows(_COLUMNS, rows, format, fold=_COLUMNS[-2:])
     else:
-        for name, change in changes:
-            _show(name, change)
+        with paged():
+            for name, change in changes:
+                _show(name, change)
     if with_status and any(found.values()):
         click.get_current_context().exit(Status.NO)
 

@@ -11,6 +11,7 @@ from taskstore.cli._arguments import ids_hint
 from taskstore.cli._completion import complete_collection, complete_id
 from taskstore.cli._errors import Failure, hint
 from taskstore.cli._output import Styled, json_option, note, write, write_json
+from taskstore.cli._paging import paged
 from taskstore.cli._store import check_is_file, locate, opened, store_option
 
 if TYPE_CHECKING:
@@ -58,9 +59,10 @@ def command(
     if as_json:
         write_json([_as_json(name, told) for name, told in found.items()])
         return
-    for name, told in found.items():
-        for version, change, _ in told:
-            _show(f"{name}/{id}", version, change)
+    with paged():
+        for name, told in found.items():
+            for version, change, _ in told:
+                _show(f"{name}/{id}", version, change)
     if not any(version.commit for told in found.values() for version, _, _ in told):
         note("git knows no commit of it")
 
