@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import shutil
+import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from taskstore import (
     where,
 )
 from taskstore._log import snapshots
+from taskstore.models import RecordVersion
 from tests.merge.repositories import LOG, line
 from tests.time.histories import Change, build, random_changes, read_plainly, run
 
@@ -133,6 +136,29 @@ def test_as_of_a_time_sees_what_was_written_since(directory: Path) -> None:
             log.write(line("b", 3000))
         with store.as_of(5000) as past:
             assert {"a", "b"} == records_of(past).keys()
+
+
+def test_copies_that_an_archive_brings_are_not_believed(grown: Path, tmp_path: Path) -> None:
+    """With a copied git directory come copies of logs, and a history, that may say anything."""
+    with Store.open(grown / ".taskstore") as store:
+        store.as_of("HEAD~1").close()
+        with store.history_session() as session:
+            assert 2 == len(session.scalars(select(RecordVersion)).all())
+    brought = tmp_path.parent / f"{tmp_path.name}-brought"
+    shutil.copytree(grown, brought)
+    (log,) = (brought / ".git" / "taskstore").rglob("plans.jsonl")
+    log.write_text(line("false", 1))
+    (history,) = (brought / ".git" / "taskstore").rglob("history-*.db")
+    with contextlib.closing(sqlite3.connect(history)) as database, database:
+        database.execute("UPDATE record_versions SET commit_author = 'false'")
+    with Store.open(brought / ".taskstore") as store:
+        with store.as_of("HEAD~1") as past:
+            assert {"a"} == records_of(past).keys()
+        with store.history_session() as session:
+            authors = session.scalars(select(RecordVersion.commit_author)).all()
+            assert ["A", "A"] == authors
+    assert not log.exists()
+    assert not history.exists()
 
 
 @pytest.mark.parametrize("name", ["nothing", "", "--all", "-n", "a\0b", "HEAD~7"])

@@ -11,8 +11,9 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from taskstore._api.history_tables import fill, history_folder
+from taskstore._api.history_tables import fill
 from taskstore._cache.history.database import attach_sql, detach_sql
+from taskstore._log.snapshots import private_folder
 from taskstore._log.trust import Mark
 from taskstore._store.context import StoreContext
 from taskstore._store.sqlite_errors import DatabaseErrors
@@ -34,8 +35,7 @@ def history_database(context: StoreContext, collections: Sequence[str] | None) -
             shutil.rmtree(folder, ignore_errors=True)
         return
     mark = Mark.of(context.layout.directory, own=True)
-    assert mark.home is not None
-    yield fill(context.layout, history_folder(mark.home), collections)
+    yield fill(context.layout, private_folder(mark), collections)
 
 
 @contextmanager

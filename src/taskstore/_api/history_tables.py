@@ -28,7 +28,6 @@ from taskstore._log.layout import Layout
 from taskstore._log.lines import read_lines
 
 _NAME = "history-1.db"
-_PURPOSE = "as-of"
 
 
 @attrs.define
@@ -47,7 +46,7 @@ def fill(layout: Layout, folder: Path, collections: Iterable[str] | None) -> Pat
 
     Args:
         layout: The store.
-        folder: Where the database is; see `history_folder`.
+        folder: Where the database is.
         collections: The collections to look at; None for all that there are, or were at HEAD.
 
     Raises:
@@ -62,22 +61,11 @@ def fill(layout: Layout, folder: Path, collections: Iterable[str] | None) -> Pat
         collections = sorted({*layout.collections()[0], *tracked} - {EVOLUTIONS})
     shapes = newest_shapes(layout)
     path = folder / _NAME
-    with access(path, "write"):
-        files.make_directories(folder, 0o700)
     with database.opened(path) as connection:
         for name in collections:
             shape = shapes.get(name, NO_SHAPE)
             _fill_one(connection, layout, repository, name, shape)
     return path
-
-
-def history_folder(home: Path) -> Path:
-    """Return where the database is.
-
-    Args:
-        home: The directory that keeps the mark of the clone.
-    """
-    return home / _PURPOSE / "history"
 
 
 def _fill_one(

@@ -129,15 +129,33 @@ def snapshot(store: Layout, key: str, fill: Fill, *, keep: bool) -> Snapshot:
             raise
         return found
     mark = Mark.of(store.directory, own=True)
-    assert mark.home is not None
-    root = mark.home / _PURPOSE
+    root = private_folder(mark)
     with access(root, "write"):
-        files.make_directories(root, 0o700)
         fd = _used(root / key)
         if fd is None:
             fd = _made(root, key, fill)
             _prune(root)
-    return Snapshot(SnapshotLayout(root / key, mark.key(_PURPOSE)), True, fd)
+    return Snapshot(SnapshotLayout(root / key, mark.key(f"{_PURPOSE} cache")), True, fd)
+
+
+def private_folder(mark: Mark) -> Path:
+    """Return the directory for what was made of old logs, made where there is none.
+
+    Its name follows from the secret of the clone: an archive can bring a git directory, and the
+    copies in it would be believed. Those of another secret are removed.
+
+    Raises:
+        StoreAccessError: The operating system refused.
+    """
+    assert mark.home is not None
+    root = mark.home / f"{_PURPOSE}-{mark.key(_PURPOSE).hex()[:16]}"
+    with access(root, "write"):
+        if not root.is_dir():
+            files.make_directories(root, 0o700)
+            for other in mark.home.glob(f"{_PURPOSE}*"):
+                if other != root:
+                    shutil.rmtree(other, ignore_errors=True)
+    return root
 
 
 def _used(folder: Path) -> int | None:
@@ -197,6 +215,8 @@ def _prune(root: Path) -> None:
 
 def _copies(root: Path) -> Iterator[tuple[float, Path]]:
     for folder in root.iterdir():
+        if not folder.is_dir():
+            continue  # the history
         used = folder / _USED
         with contextlib.suppress(OSError):
             when = (used if used.exists() else folder).lstat().st_mtime
