@@ -20,7 +20,8 @@ from taskstore import (
     RevertConflictError,
     Store,
 )
-from taskstore._git import growth
+from taskstore._git import growth, history
+from taskstore._git.history import versions
 from tests.cli.programs import on_pipe
 from tests.merge.repositories import line
 from tests.time.histories import Change, build, random_changes, read_plainly, run
@@ -122,6 +123,33 @@ def test_what_is_not_committed_has_no_commit(tmp_path: Path) -> None:
     with Store.open(tmp_path.parent / "alone" / ".taskstore") as store:
         store.create({"id": "a", "x": 1}, collection="plans")
         assert {"x": None} == blamed(store, "a")
+
+
+def test_an_answer_is_kept_as_long_as_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked again, no history is read; after a commit, or a change that is not one, it is."""
+    build(tmp_path, [Change((), line("a", 1000, x=1, y=1))])
+    asked: list[str] = []
+
+    def counted(log: Path, id: str, *arguments: Any, **options: Any) -> Any:
+        asked.append(id)
+        return versions(log, id, *arguments, **options)
+
+    monkeypatch.setattr(history, "versions", counted)
+    with Store.open(tmp_path / ".taskstore") as store:
+        for _ in range(2):
+            assert {"x": "change 0", "y": "change 0"} == blamed(store, "a")
+        assert ["a"] == asked
+        store.patch("plans", "a", x=2)
+        assert {"x": None, "y": "change 0"} == blamed(store, "a")
+        run(tmp_path, "commit", "-q", "-a", "-m", "second")
+        assert {"x": "second", "y": "change 0"} == blamed(store, "a")
+        assert {"x": "second", "y": "change 0"} == blamed(store, "a")
+        assert 3 == len(asked)
+        for kept in (tmp_path / ".git").rglob("blame-*.json"):
+            kept.write_text("[")
+        assert {"x": "second", "y": "change 0"} == blamed(store, "a")
 
 
 def test_blame_looks_behind_a_compaction(tmp_path: Path) -> None:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+from pathlib import Path
 from typing import Any
 
 import attrs
 
-from taskstore._diff.blame import Fields, blame_fields
-from taskstore._evolution.shape import NO_SHAPE
-from taskstore._format.lines import decode_object
-from taskstore._git.history import Version, versions
 from taskstore._git.repository import Repository
-from taskstore._log.evolutions import newest_shapes
+from taskstore._log import files
+from taskstore._log.files import access
 from taskstore._log.layout import Layout
+from taskstore._log.snapshots import private_folder
+from taskstore._log.trust import Mark
+from taskstore.errors import StoreAccessError
+
+_NAME = "blame-1.json"
+_KEPT = 32
+"""How many answers are kept."""
+
+_KEPT_BYTES = 256 * 1024
+"""How long all of them may be together, as JSON."""
 
 
 @attrs.frozen
@@ -41,19 +52,93 @@ class FieldBlame:
     is_boundary: bool = False
 
 
-def blame(layout: Layout, collection: str, id: str) -> list[FieldBlame]:
+def blame(layout: Layout, collection: str, id: str, *, keep: bool = True) -> list[FieldBlame]:
     """Return who last changed each field of a record; nothing if there is no such record.
 
     Args:
         layout: The store.
         collection: The collection.
         id: The record.
+        keep: Whether the answer may be kept beside the mark of the clone, for the next time.
 
     Raises:
         GitError: Git refused.
         OSError: The log cannot be read.
     """
     repository = Repository.find(layout.directory)
+    answers = _Answers.of(layout) if keep else None
+    if answers is None:
+        return _asked(layout, repository, collection, id)
+    key = _key(layout, repository, collection, id)
+    known = answers.read()
+    if key not in known:
+        found = _asked(layout, repository, collection, id)
+        if _key(layout, repository, collection, id) == key:
+            answers.write({key: [attrs.asdict(one) for one in found]} | known)
+        return found
+    return [FieldBlame(**fields) for fields in known[key]]
+
+
+def _key(layout: Layout, repository: Repository | None, collection: str, id: str) -> str:
+    """Return a name for what an answer depends on."""
+    head = "" if repository is None else repository.git.ask("rev-parse", "-q", "HEAD").text
+    paths = [layout.log_path(collection), layout.log_path("evolutions")]
+    if repository is not None:
+        paths.append(repository.common_dir / "shallow")
+    facts = [collection, id, head, *map(_stat, paths)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _stat(path: Path) -> list[int]:
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return []
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+
+
+@attrs.frozen
+class _Answers:
+    """The last answers, in a file that no clone and no archive can bring."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, layout: Layout) -> _Answers | None:
+        """Return those of a store; None where none can be kept."""
+        try:
+            return cls(private_folder(Mark.of(layout.directory, own=True)) / _NAME)
+        except StoreAccessError:
+            return None
+
+    def read(self) -> dict[str, Any]:
+        """Return the answers by their keys."""
+        try:
+            found = json.loads(files.read_small(self.path))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def write(self, answers: dict[str, Any]) -> None:
+        """Keep the first of some answers."""
+        kept = dict(list(answers.items())[:_KEPT])
+        while kept and len(data := json.dumps(kept)) > _KEPT_BYTES:
+            kept.popitem()
+        if kept:
+            with access(self.path, "write"):
+                files.put_whole(self.path, data.encode(), mode=0o600, durable=False)
+
+
+def _asked(
+    layout: Layout, repository: Repository | None, collection: str, id: str
+) -> list[FieldBlame]:
+    # Where the answer is known, none of this is imported.
+    from taskstore._diff.blame import Fields, blame_fields
+    from taskstore._evolution.shape import NO_SHAPE
+    from taskstore._format.lines import decode_object
+    from taskstore._git.history import versions
+    from taskstore._log.evolutions import newest_shapes
+
     found = versions(layout.log_path(collection), id, repository, quick=True)
     # What the log does not have any more does not count, if it would win.
     while found and found[-1].line is None:
@@ -69,7 +154,7 @@ def blame(layout: Layout, collection: str, id: str) -> list[FieldBlame]:
     ]
 
 
-def _told(name: str, data: dict[str, Any] | None, version: Version) -> FieldBlame:
+def _told(name: str, data: dict[str, Any] | None, version: Any) -> FieldBlame:
     value = None if data is None else data[name]
     commit = version.commit
     if commit is None:

@@ -35,7 +35,7 @@ class UndoCalls(ReadCalls, WriteCalls, TimeCalls):
         from taskstore._api.blame import blame
 
         collection, id = self._named(type, id)
-        found = blame(self._context.layout, collection, id)
+        found = blame(self._context.layout, collection, id, keep=not self._context.read_only)
         if not found and self.get(collection, id) is None:
             raise RecordNotFoundError(collection=collection, id=id)
         return found
