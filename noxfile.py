@@ -163,7 +163,7 @@ def crash(session: nox.Session) -> None:
     session.install(*group("test"), ".[async]")
     tests = ["tests/crash", "tests/writing", "tests/log/test_power_cut.py"]
     tests += ["tests/mirror/test_kill.py", "tests/mirror/test_kill_adoption.py"]
-    tests += ["tests/aio/test_kill.py"]
+    tests += ["tests/aio/test_kill.py", "tests/postgres/test_kill.py"]
     session.run("pytest", *tests, *session.posargs, env={"TASKSTORE_CRASH": "long"})
 
 

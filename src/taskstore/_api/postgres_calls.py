@@ -228,6 +228,12 @@ class PostgresCalls:
         return f"<Store {str(self._context.path)!r} on PostgreSQL{state}>"
 
 
+def failure_of(store: Any) -> BaseException | None:
+    """Return why the scribe of a store on PostgreSQL cannot drain; None if it can."""
+    found: BaseException | None = store._scribe.failure
+    return found
+
+
 def _refused(name: str, remedy: str) -> Any:
     def call(self: Any, *arguments: Any, **options: Any) -> NoReturn:
         raise UnsupportedError(operation=f"Store.{name}", remedy=remedy)

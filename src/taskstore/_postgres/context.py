@@ -48,12 +48,11 @@ class PostgresContext:
             with connection.begin():
                 yield connection
 
-    def claim(self, connection: Connection, *, take_over: bool = False) -> None:
+    def claim(self, connection: Connection) -> None:
         """Wait for the other scribes, and see that this clone has the logs.
 
         Args:
             connection: In the transaction that is to write them.
-            take_over: Whether to have the logs from now on, whoever had them.
 
         Raises:
             OutboxOwnerError: Another clone has them.
@@ -67,7 +66,7 @@ class PostgresContext:
             raise SchemaVersionError(found=f"outbox {version}", expected=f"outbox {SCHEMA_VERSION}")
         if clone == mark:
             return
-        if clone is not None and not take_over:
+        if clone is not None:
             raise OutboxOwnerError(place=place or "unknown")
         connection.execute(
             text(f"UPDATE {scribe} SET clone = :clone, place = :place"),

@@ -48,19 +48,6 @@ def is_empty(connection: Connection, outbox: Outbox) -> bool:
     return connection.exec_driver_sql(sql).first() is None
 
 
-def waiting(connection: Connection, outbox: Outbox) -> tuple[int, float, list[str]]:
-    """Return how many rows wait, for how many seconds, and the problems of those that cannot go."""
-    count, seconds = connection.exec_driver_sql(
-        "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(written)), 0) "
-        f"FROM {outbox.table} WHERE problem IS NULL"
-    ).one()
-    problems = connection.exec_driver_sql(
-        f"SELECT collection || coalesce('/' || id, '') || ': ' || problem FROM {outbox.table} "
-        "WHERE problem IS NOT NULL ORDER BY seq"
-    ).scalars()
-    return count, max(float(seconds), 0.0), list(problems)
-
-
 def batch_end(connection: Connection, outbox: Outbox, limit: int = BATCH) -> int | None:
     """Return the last number of the next batch; None where nothing waits.
 

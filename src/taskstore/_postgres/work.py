@@ -20,7 +20,8 @@ from taskstore._postgres.cache import CacheTables
 from taskstore._postgres.context import PostgresContext
 from taskstore._postgres.drain import Drain
 from taskstore._postgres.incoming import Incoming
-from taskstore._postgres.outbox import is_empty, note_all, waiting
+from taskstore._postgres.lag import Lag, lag_on
+from taskstore._postgres.outbox import is_empty, note_all
 from taskstore._postgres.projection import Projection, lock_tables, refusals_of
 from taskstore._sync.freshness import looks_fresh, stat_log
 from taskstore._sync.report import SyncReport
@@ -31,21 +32,6 @@ T = TypeVar("T")
 
 _IN_THE_WAY = {"40001", "40P01", "55P03"}
 """SQLSTATEs that say that another transaction was in the way: serialization, deadlock, lock."""
-
-
-@attrs.frozen
-class Lag:
-    """What waits for the log.
-
-    Attributes:
-        rows: How many rows of the outbox wait.
-        seconds: For how long the oldest of them does.
-        problems: The rows that no line can carry, and why.
-    """
-
-    rows: int
-    seconds: float
-    problems: tuple[str, ...]
 
 
 @attrs.frozen
@@ -76,13 +62,7 @@ class Work:
     def lag(self) -> Lag:
         """Return what waits for the log."""
         with self.context.engine.connect() as connection:
-            rows, seconds, problems = waiting(connection, self.context.outbox)
-        return Lag(rows, seconds, tuple(problems))
-
-    def take_over(self) -> None:
-        """Have this clone write the logs of the database from now on."""
-        with self.context.transaction() as connection:
-            self.context.claim(connection, take_over=True)
+            return lag_on(connection, self.context.outbox)
 
     def is_stale(self) -> bool:
         """Whether a log does not look as the database knows it."""
@@ -161,10 +141,9 @@ class Work:
                 differences += _log_differences(incoming, tables)
         rows = cast("Any", _VerifiedRows(tables))
         differences += MirrorVerification(store, connection, rows, problems).run()
-        _, _, unlogged = waiting(connection, self.context.outbox)
         problems += [
             Problem(None, str(store.path), None, f"a row that no line can carry: {one}")
-            for one in unlogged
+            for one in lag_on(connection, self.context.outbox).problems
         ]
         return VerifyReport(counts, tuple(differences), tuple(problems))
 

@@ -48,6 +48,7 @@ _SECTIONS: Mapping[str, Mapping[str, str]] = {
         "compact": "Drop old versions from logs.",
         "evolve": "Show the revisions of lines, and what a step would do to them.",
         "adopt": "Show what would be logged of an application's models.",
+        "scribe": "Bring what applications commit in PostgreSQL into the logs.",
         "completion": "Print the script that completes commands in a shell.",
     },
     "Git": {

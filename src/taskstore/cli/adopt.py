@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from taskstore.cli._errors import Failure, Status, hint
+from taskstore.cli._errors import Status
+from taskstore.cli._imports import imported
 from taskstore.cli._output import Styled, json_option, warn, write, write_json
 
 if TYPE_CHECKING:
@@ -68,7 +66,7 @@ def command(base: str, *, as_json: bool, **options: Any) -> None:
     from taskstore._mirror.model.declare_all import mirror_all
     from taskstore._mirror.model.survey import survey
 
-    target = _imported(base)
+    target = imported(base)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         declared = mirror_all(target, **options)
@@ -87,32 +85,6 @@ def command(base: str, *, as_json: bool, **options: Any) -> None:
         _show(found, calls)
     if any(finding.refusals for finding in found.findings):
         click.get_current_context().exit(Status.NO)
-
-
-def _imported(name: str) -> Any:
-    """Return what a name such as `shop.models:Base` means.
-
-    Raises:
-        UsageError: It is not of that form.
-        Failure: The module cannot be imported, or lacks the base.
-    """
-    module_name, _, path = name.partition(":")
-    if not module_name or not path:
-        raise click.UsageError(f"Name a module and a base in it, as in shop.models:Base: {name!r}")
-    sys.path.insert(0, str(Path.cwd()))
-    # Not even the module's compiled code is written.
-    sys.dont_write_bytecode = True
-    try:
-        found: Any = import_module(module_name)
-    except (Exception, SystemExit) as error:
-        reason = f"{module_name!r} cannot be imported: {type(error).__name__}: {error}"
-        raise Failure(reason, Status.USAGE) from error
-    for part in path.split("."):
-        if not hasattr(found, part):
-            known = [each for each in dir(found) if not each.startswith("_")]
-            raise Failure(f"{name!r}: there is no {part!r}{hint(part, known)}", Status.USAGE)
-        found = getattr(found, part)
-    return found
 
 
 def _calls(base: str, options: Mapping[str, Any], *, is_taken: bool) -> Iterator[str]:

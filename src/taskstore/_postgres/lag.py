@@ -1,0 +1,85 @@
+"""What waits for the log, and where the logs are: asked of the database alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.sql import text
+
+from taskstore._cache.schema.models import DEFAULT, Models, build_models
+from taskstore._postgres.names import Outbox, outbox_of
+from taskstore.errors import MigrationRequiredError
+
+
+@attrs.frozen
+class Lag:
+    """What waits for the log.
+
+    Attributes:
+        rows: How many rows of the outbox wait.
+        seconds: For how long the oldest of them does.
+        problems: The rows that no line can carry, and why.
+        place: The host and the directory of the logs; None where nobody has written them yet.
+    """
+
+    rows: int
+    seconds: float
+    problems: Sequence[str]
+    place: str | None
+
+
+def lag_of(engine: Engine, prefix: str) -> Lag:
+    """Return what waits for the log in a database.
+
+    Raises:
+        MigrationRequiredError: It has no outbox.
+    """
+    with engine.connect() as connection:
+        return lag_on(connection, _outbox(connection, prefix))
+
+
+def lag_on(connection: Connection, outbox: Outbox) -> Lag:
+    """Return what waits for the log in an outbox."""
+    count, seconds = connection.exec_driver_sql(
+        "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(written)), 0) "
+        f"FROM {outbox.table} WHERE problem IS NULL"
+    ).one()
+    problems = connection.exec_driver_sql(
+        f"SELECT collection || coalesce('/' || id, '') || ': ' || problem FROM {outbox.table} "
+        "WHERE problem IS NOT NULL ORDER BY seq"
+    ).scalars()
+    reasons = tuple(problems)
+    place = connection.exec_driver_sql(f"SELECT place FROM {outbox.scribe}").scalar_one()
+    return Lag(count, max(float(seconds), 0.0), reasons, place)
+
+
+def take_over(engine: Engine, prefix: str, clone: str, place: str) -> None:
+    """Have another clone write the logs of a database from now on.
+
+    Args:
+        engine: Of the database.
+        prefix: What the names of our tables begin with.
+        clone: The mark of the clone.
+        place: Its host and directory, for messages.
+
+    Raises:
+        MigrationRequiredError: It has no outbox.
+    """
+    with engine.begin() as connection:
+        outbox = _outbox(connection, prefix)
+        connection.execute(
+            text(f"UPDATE {outbox.scribe} SET clone = :clone, place = :place"),
+            {"clone": clone, "place": place},
+        )
+
+
+def _outbox(connection: Connection, prefix: str) -> Outbox:
+    models: Models = DEFAULT if not prefix else build_models(prefix=prefix)
+    outbox = outbox_of(connection, models)
+    name = {"name": outbox.table}
+    found = connection.execute(text("SELECT pg_catalog.to_regclass(:name) IS NOT NULL"), name)
+    if not found.scalar_one():
+        raise MigrationRequiredError(found=None, expected="outbox", prefix=prefix)
+    return outbox
