@@ -133,6 +133,9 @@ def loaded(folder: Path, *call: str) -> set[str]:
         ["get", "plans", "plan-001"],
         ["list", "plans"],
         ["list", "plans", "--count"],
+        ["list", "plans", "-w", "status=open", "--sort", "-priority"],
+        ["search", "ship"],
+        ["schema", "plans"],
         ["status"],
         ["git", "hook", "post-merge", "0"],
     ],
@@ -299,6 +302,16 @@ def test_a_read_that_fails_is_left_to_the_store(
         assert found.get("plans", "plan-404") is None
 
 
+def test_large_collections_are_filtered_by_sql(
+    synced: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a collection that is not small, the ordinary store filters."""
+    monkeypatch.setattr(driver_store, "_SMALL_BYTES", 10)
+    expected = run(synced, "list", "plans", "-w", "status=open")
+    monkeypatch.undo()
+    assert expected == run(synced, "list", "plans", "-w", "status=open")
+
+
 def test_a_row_that_is_no_record_is_left_to_the_store(synced: Path) -> None:
     """A row that is not JSON is reported the same both ways."""
     noted_sql(synced / ".taskstore", "UPDATE records SET data_json = 'x' WHERE id = 'plan-001'")
@@ -319,6 +332,17 @@ def lines(chance: random.Random) -> Iterator[str]:
         if chance.random() < 0.2:
             record["deleted"] = True
         yield json.dumps(record) if chance.random() < 0.95 else "no JSON"
+
+
+FILTERS = [
+    ["-w", "a=1", "--sort", "b"],
+    ["-w", "a>0", "-w", "b!=1", "--sort", "-a,b", "-n", "3", "--offset", "1"],
+    ["-w", "a~1", "--sort", "-updated_at"],
+    ["-w", "!title", "-n", "2"],
+    ["-w", "title", "-w", "updated_at>=5", "--sort", "title,-id"],
+    ["-w", 'b:=[1,"é"]', "--count"],
+    ["-w", "id>=r3", "--sort", "b"],
+]
 
 
 def test_random_stores_print_the_same_both_ways(tmp_path: Path) -> None:
@@ -342,7 +366,8 @@ def test_random_stores_print_the_same_both_ways(tmp_path: Path) -> None:
         some = [str(chance.randrange(5)), str(chance.randrange(5))]
         both_ways(folder, "list", "plans", "--json")
         both_ways(folder, "list", "plans", "--limit", some[0], "--offset", some[1])
-        both_ways(folder, "list", "plans", "-w", "a=1", "--sort", "b", "--json")
+        for filters in FILTERS:
+            both_ways(folder, "list", "plans", *filters, "--json")
         both_ways(folder, "get", "plans", f"r{some[0]}", "--json")
         both_ways(folder, "status", "--json")
         assert is_usable(folder)

@@ -8,6 +8,7 @@ fingerprint, the sync. Where more than that is to be done, an ordinary store doe
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -31,14 +32,15 @@ from taskstore._store.mirrored_models import NoMirrors
 from taskstore._store.seal import CacheSeal
 from taskstore._store.shapes import load_shapes
 from taskstore._store.wanted_indexes import settings_want
-from taskstore._sync.driver_sync import try_sync
 from taskstore._sync.freshness import find_stale
-from taskstore._sync.report import SyncReport
-from taskstore._sync.sync import Progress
 from taskstore.errors import CacheError
 
 if TYPE_CHECKING:
+    # What few reads need is imported then.
     from taskstore._api.store import Store
+    from taskstore._query.conditions import Condition
+    from taskstore._sync.report import SyncReport
+    from taskstore._sync.sync import Progress
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -47,6 +49,9 @@ Question: TypeAlias = Callable[..., T]
 
 _FETCH = 500
 """How many rows an iteration takes from the cache at a time."""
+
+_SMALL_BYTES = 4 * 1024 * 1024
+"""Up to which length of its log a collection is small."""
 
 _TABLES = TableNames()
 
@@ -111,20 +116,21 @@ class DriverStore:
 
         return self._asked(read, lambda store: store.get(collection, id))
 
-    def count(self, collection: str, *conditions: Any) -> int:
+    def count(self, collection: str, *conditions: Condition) -> int:
         """Return how many records meet all filters; as `Store.count`."""
         check_collection_name(collection)
-        if conditions:
-            return self.store.count(collection, *conditions)
-        return self._asked(
-            lambda _: int(self._driver.execute(COUNT, (collection,)).fetchone()[0]),
-            lambda store: store.count(collection),
-        )
+
+        def read(_: Rows) -> int:
+            if conditions:
+                return sum(1 for _ in self._passing(collection, conditions))
+            return int(self._driver.execute(COUNT, (collection,)).fetchone()[0])
+
+        return self._asked(read, lambda store: store.count(collection, *conditions))
 
     def iterate(
         self,
         collection: str,
-        *conditions: Any,
+        *conditions: Condition,
         order_by: Any = None,
         limit: int | None = None,
         offset: int | None = None,
@@ -137,10 +143,42 @@ class DriverStore:
                 collection, *conditions, order_by=order_by, limit=limit, offset=offset
             )
 
-        if conditions or order_by is not None:
-            return ordinary(self.store)
-        sql, window = rows_sql(limit, offset)
-        return self._asked(lambda _: self._walk(sql, (collection, *window)), ordinary)
+        def read(_: Rows) -> Iterator[Row]:
+            if not conditions and order_by is None:
+                sql, window = rows_sql(limit, offset)
+                return self._walk(sql, (collection, *window))
+            from taskstore._query.ordering import resolve_order, sort_key
+
+            found = list(self._passing(collection, conditions))
+            if order_by is not None:
+                sorts = resolve_order(order_by, None)
+                found.sort(key=lambda record: sort_key(sorts, record))
+            start = offset or 0
+            return iter(found[start : None if limit is None else start + limit])
+
+        return self._asked(read, ordinary)
+
+    def _passing(self, collection: str, conditions: Sequence[Condition]) -> Iterator[Row]:
+        """Yield the records that meet all filters, newest first.
+
+        Filters are evaluated in Python, which says what their SQL means. The SQL is faster in a
+        large collection, and importing what compiles it takes as long as looking at a small one.
+
+        Raises:
+            _UnusualError: The collection is large.
+        """
+        from taskstore._query.conditions import And
+        from taskstore._query.meaning import evaluate
+        from taskstore._query.resolve import resolve
+
+        if os.stat(self._context.layout.log_name(collection)).st_size > _SMALL_BYTES:
+            raise _UnusualError("the collection is large")
+        condition = resolve(And(tuple(conditions)), None)
+        sql, _ = rows_sql(None, None)
+        for (line,) in self._driver.execute(sql, (collection,)):
+            record = _decoded(line)
+            if evaluate(condition, record):
+                yield record
 
     def _walk(self, sql: str, parameters: Sequence[Any]) -> Iterator[Row]:
         """Return the rows of a statement, the first of which have been read."""
@@ -167,6 +205,7 @@ class DriverStore:
 
     def sync(self, *, on_progress: Progress | None = None) -> SyncReport:
         """Bring the cache to what the logs say; as `Store.sync`."""
+        from taskstore._sync.driver_sync import try_sync
 
         def run(_: Rows) -> SyncReport:
             self._driver.rollback()
@@ -284,6 +323,8 @@ def _refreshed(context: LogContext, driver: GuardedConnection) -> bool:
     found = find_stale(context, Rows(driver.cursor(), _TABLES), None)
     if not found:
         return True
+    from taskstore._sync.driver_sync import try_sync
+
     driver.rollback()
     if try_sync(context, driver, sorted(item.collection for item in found)) is None:
         return False
