@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from taskstore import AsyncStore, ChangeEvent, CursorError, Store, StoreReadOnlyError, record
 from taskstore._api import changes
 from taskstore._format.names import CONSUMERS
+from tests.cli.programs import on_pipe
 from tests.merge.repositories import LOG, line
 from tests.time import consuming
 from tests.time.histories import Change, build, run
@@ -186,6 +188,19 @@ def test_a_reader_cannot_acknowledge(store: Store) -> None:
         event = next(consumer.changes())
         with pytest.raises(StoreReadOnlyError):
             consumer.acknowledge(event)
+
+
+def test_watch_goes_on_for_a_consumer(store: Store) -> None:
+    """`watch --consumer` prints what it has not printed for this name, and the store remembers."""
+    call = ("watch", "plans", "--consumer", "mailer", "--once", "--json")
+    done = on_pipe(*call, cwd=store.path.parent)
+    assert ["a", "b"] == [json.loads(text)["id"] for text in done.stdout.splitlines()]
+    store.create(Plan("c"))
+    done = on_pipe(*call, cwd=store.path.parent)
+    assert ["c"] == [json.loads(text)["id"] for text in done.stdout.splitlines()]
+    assert "" == on_pipe(*call, cwd=store.path.parent).stdout
+    assert [] == said(store.consumer("mailer", collections=[Plan]).changes())
+    assert 2 == on_pipe(*call, "--since", "0", cwd=store.path.parent).status
 
 
 def test_the_feed_of_asyncio(store: Store) -> None:

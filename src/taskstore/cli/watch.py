@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,7 @@ from taskstore.cli._output import (
     write_fields,
     write_json_line,
 )
-from taskstore.cli._store import check_is_file, locate, store_option
+from taskstore.cli._store import check_is_file, locate, opened, store_option
 
 if TYPE_CHECKING:
     from taskstore._watch.follow import ChangeEvent, Follower
@@ -37,6 +39,13 @@ _LONG = 200
     "--since",
     metavar="CURSOR",
     help="Begin after a cursor that watch has printed; 0 for the beginning. Otherwise at the end.",
+)
+@click.option(
+    "--consumer",
+    "consumer_name",
+    metavar="NAME",
+    help="Begin after what was printed for this name before, in place of --since. The store keeps "
+    "how far each name has come.",
 )
 @click.option("--once", is_flag=True, help="Print what there is, and exit.")
 @click.option(
@@ -53,6 +62,7 @@ def command(
     store_path: Path | None,
     collections: tuple[str, ...],
     since: str | None,
+    consumer_name: str | None,
     interval: float,
     *,
     once: bool,
@@ -71,6 +81,7 @@ def command(
     Examples:
       taskstore watch plans
       taskstore watch --since 0 --once --json | jq -r 'select(.event == "delete").id'
+      taskstore watch --consumer mailer --once --json
     """
     from taskstore._watch.cursor import Cursor
     from taskstore._watch.follow import Follower
@@ -81,25 +92,44 @@ def command(
         if check_collection_name(name) not in known:
             check_is_file(layout, name)
             note(f"no collection {name!r} yet{hint(name, known)}")
-    cursor = None if since is None else Cursor.parse(since)
-    follower = Follower(layout, cursor, collections=frozenset(collections))
-    try:
-        _follow(follower, interval, once=once, as_json=as_json)
-    finally:
-        follower.close()
-        if not as_json:
-            note(f"cursor: {follower.cursor}")
+    if since is not None and consumer_name is not None:
+        raise click.UsageError("Give either --since or --consumer.")
+    with ExitStack() as stack:
+        done: Callable[[ChangeEvent], None] = lambda event: None  # noqa: E731
+        if consumer_name is not None:
+            store = stack.enter_context(opened(layout.directory, write=True))
+            consumer = store.consumer(consumer_name, collections=collections)
+            since, done = consumer.cursor, consumer.acknowledge
+        cursor = None if since is None else Cursor.parse(since)
+        follower = Follower(layout, cursor, collections=frozenset(collections))
+        try:
+            _follow(follower, interval, done, once=once, as_json=as_json)
+        finally:
+            follower.close()
+            if not as_json:
+                note(f"cursor: {follower.cursor}")
 
 
-def _follow(follower: Follower, interval: float, *, once: bool, as_json: bool) -> None:
+def _follow(
+    follower: Follower,
+    interval: float,
+    done: Callable[[ChangeEvent], None],
+    *,
+    once: bool,
+    as_json: bool,
+) -> None:
     people = to_terminal()
     while True:
+        last = None
         for event in follower.poll():
+            last = event
             if as_json:
                 write_json_line(_facts(event))
             else:
                 write_fields(_parts(event, people=people))
         flush()
+        if last is not None:
+            done(last)
         if once:
             return
         time.sleep(interval)
