@@ -228,6 +228,19 @@ class PostgresCalls:
         return f"<Store {str(self._context.path)!r} on PostgreSQL{state}>"
 
 
+def kind_on_postgres(kind: type[Any]) -> type[Any]:
+    """Return a class of stores whose calls are those of PostgreSQL; all others are refused."""
+    refused = {
+        name: _refused(name, _LATER)
+        for name in dir(kind)
+        if not name.startswith("_")
+        and name not in ("open", "find")
+        and name not in vars(PostgresCalls)
+        and callable(getattr(kind, name))
+    }
+    return type(kind.__name__, (PostgresCalls, kind), {**refused, "__module__": kind.__module__})
+
+
 def failure_of(store: Any) -> BaseException | None:
     """Return why the scribe of a store on PostgreSQL cannot drain; None if it can."""
     found: BaseException | None = store._scribe.failure

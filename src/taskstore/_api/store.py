@@ -55,10 +55,9 @@ def _is_safe(directory: Path) -> bool:
 
 def _on_postgres(kind: type[T], context: StoreContext, ack: str) -> T:
     """A store whose calls are those of PostgreSQL."""
-    from taskstore._api.postgres_calls import PostgresCalls  # most stores are on SQLite
+    from taskstore._api.postgres_calls import kind_on_postgres  # most stores are on SQLite
 
-    made: Any = type(kind.__name__, (PostgresCalls, kind), {"__module__": kind.__module__})
-    store: T = made(context, ack)
+    store: T = kind_on_postgres(kind)(context, ack)
     return store
 
 
