@@ -106,8 +106,10 @@ def test_a_batch_has_whole_transactions(quiet: Clone) -> None:
             f"SELECT seq FROM {context.outbox.table} ORDER BY seq"
         ).scalars()
         seqs = list(numbers)
-        assert seqs[3] == outbox.batch_end(connection, context.outbox, limit=1)
-        assert seqs[4] == outbox.batch_end(connection, context.outbox, limit=5)
+        for limit, end, is_last in ((1, seqs[3], False), (5, seqs[4], False), (6, seqs[4], True)):
+            found = outbox.next_batch(connection, context.outbox, limit)
+            assert found is not None
+            assert (end, is_last, ("tasks",)) == (found.end, found.is_last, found.collections)
 
 
 def test_a_transaction_that_is_open_holds_up_nobody(quiet: Clone) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
-from sqlalchemy import BigInteger, Text, cast, delete, func, literal, select
+from sqlalchemy import BigInteger, Text, cast, delete, func, literal, select, union_all
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.engine import Connection
 
@@ -37,32 +37,47 @@ class CacheTables:
 
     def stored(self, collection: str, ids: Sequence[str]) -> dict[str, Stored]:
         """Return what is stored of some records, by id."""
-        found: dict[str, Stored] = {}
-        for table in (self.tombstones, self.records):
-            is_live = table is self.records
-            shown = table.c.data_json if is_live else table.c.updated_at_text
-            rows = self.connection.execute(
-                select(table.c.id, shown, table.c.updated_at_us).where(
-                    table.c.collection == collection, table.c.id == func.any(_texts(ids))
-                )
-            )
-            for id, told, order_us in rows:
-                found[id] = Stored(told, order_us) if is_live else Stored(None, order_us, told)
-        return found
+        records, tombstones = self.records, self.tombstones
+        wanted = _texts(ids)
+        statement = union_all(
+            select(records.c.id, records.c.data_json, records.c.updated_at_us, literal(True)).where(
+                records.c.collection == collection, records.c.id == func.any(wanted)
+            ),
+            select(
+                tombstones.c.id,
+                tombstones.c.updated_at_text,
+                tombstones.c.updated_at_us,
+                literal(False),
+            ).where(tombstones.c.collection == collection, tombstones.c.id == func.any(wanted)),
+        )
+        return {
+            id: Stored(told, order_us) if is_live else Stored(None, order_us, told)
+            for id, told, order_us, is_live in self.connection.execute(statement)
+        }
 
-    def put(self, collection: str, stored: Mapping[str, Stored]) -> None:
-        """Record the last lines of some records."""
+    def put(
+        self, collection: str, stored: Mapping[str, Stored], before: Mapping[str, Stored]
+    ) -> None:
+        """Record the last lines of some records.
+
+        Args:
+            collection: Theirs.
+            stored: What is to be stored.
+            before: What was.
+        """
         live = {id: one for id, one in stored.items() if one.line is not None}
         dead = {id: one for id, one in stored.items() if one.line is None}
         if live:
-            self._upsert(
-                self.records, collection, live, "data_json", [one.line for one in live.values()]
-            )
-            self._delete(self.tombstones, collection, live)
+            lines = [one.line for one in live.values()]
+            self._upsert(self.records, collection, live, "data_json", lines)
         if dead:
             told = [one.updated_at_text for one in dead.values()]
             self._upsert(self.tombstones, collection, dead, "updated_at_text", told)
-            self._delete(self.records, collection, dead)
+        born = [id for id in live if id in before and before[id].deleted]
+        died = [id for id in dead if id in before and not before[id].deleted]
+        for table, ids in ((self.tombstones, born), (self.records, died)):
+            if ids:
+                self._delete(table, collection, ids)
 
     def _upsert(
         self,

@@ -59,8 +59,11 @@ class PostgresContext:
             SchemaVersionError: A newer library made the outbox.
         """
         scribe, mark = self.outbox.scribe, self.store.mark.id
-        version, clone, place = connection.exec_driver_sql(
-            f"SELECT version, clone, place FROM {scribe} FOR UPDATE"
+        # What a crash of the server takes back is done again from the log, so nothing waits for the
+        # disk of the database here.
+        version, clone, place, _ = connection.exec_driver_sql(
+            "SELECT version, clone, place, set_config('synchronous_commit', 'off', true) "
+            f"FROM {scribe} FOR UPDATE"
         ).one()
         if version > SCHEMA_VERSION:
             raise SchemaVersionError(found=f"outbox {version}", expected=f"outbox {SCHEMA_VERSION}")

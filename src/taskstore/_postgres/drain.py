@@ -26,10 +26,9 @@ from taskstore._postgres.context import PostgresContext, projecting
 from taskstore._postgres.lines import LineMaker
 from taskstore._postgres.outbox import (
     ChangeReader,
-    batch_end,
-    collections_in,
     delete_batch,
     mirror_of,
+    next_batch,
     put_problems,
 )
 from taskstore._sync.freshness import looks_fresh, stat_log
@@ -41,7 +40,7 @@ class Drained:
 
     Attributes:
         lines: How many lines were appended.
-        more: Whether there was a batch at all, and so perhaps another one.
+        more: Whether there may be another batch.
     """
 
     lines: int
@@ -74,31 +73,26 @@ class Drain:
             InvalidDeclarationError: The outbox has rows of a model that the store does not know.
         """
         outbox = self.context.outbox
-        end = batch_end(self.connection, outbox)
-        if end is None:
+        found = next_batch(self.connection, outbox)
+        if found is None:
             return Drained(0, more=False)
         makers = []
-        for collection in collections_in(self.connection, outbox, end):
+        for collection in sorted(found.collections):
             mirror = mirror_of(self.context.mirrors, collection)
-            makers.append(self._made(mirror, end))
+            makers.append(self._made(mirror, found.end))
         batch = {maker.mirror.collection: list(maker.lines.values()) for maker in makers}
         written = self._append({name: lines for name, lines in batch.items() if lines})
         for maker in makers:
             collection = maker.mirror.collection
             changed = {id: maker.stored[id] for id in maker.touched if id in maker.stored}
-            self.tables.put(collection, changed)
+            self.tables.put(collection, changed, maker.before)
             self._restamp(maker)
         refused = [change for maker in makers for change in maker.refused]
         touched = {maker.mirror.collection: maker.touched for maker in makers if maker.touched}
-        put_problems(self.connection, outbox, refused, self._solved(touched))
-        delete_batch(self.connection, outbox, end)
-        return Drained(written, more=True)
-
-    def _solved(self, touched: Mapping[str, set[str]]) -> Mapping[str, set[str]]:
-        """The records of a batch, where any row is kept that no line can carry."""
-        sql = f"SELECT 1 FROM {self.context.outbox.table} WHERE problem IS NOT NULL LIMIT 1"
-        has_any = self.connection.exec_driver_sql(sql).first() is not None
-        return touched if has_any else {}
+        solved = touched if refused or found.has_problems else {}
+        put_problems(self.connection, outbox, refused, solved)
+        delete_batch(self.connection, outbox, found.end)
+        return Drained(written, more=not found.is_last)
 
     def _made(self, mirror: Mirror, end: int) -> LineMaker:
         changes = ChangeReader(self.connection, self.context.outbox, mirror).read(end)

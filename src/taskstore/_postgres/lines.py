@@ -43,6 +43,7 @@ class LineMaker:
     Attributes:
         mirror: The model.
         stored: The last line of each record that changes; grows with the lines that are made.
+        before: What it was when the batch began.
         lines: By number of the change that each is made of.
         refused: The changes that no line can carry, with the reasons.
         restamps: The last rows whose versions had to be others.
@@ -51,10 +52,14 @@ class LineMaker:
 
     mirror: Mirror
     stored: dict[str, Stored]
+    before: dict[str, Stored] = attrs.field(init=False)
     lines: dict[int, bytes] = attrs.field(factory=dict)
     refused: list[Change] = attrs.field(factory=list)
     restamps: dict[str, Restamp] = attrs.field(factory=dict)
     touched: set[str] = attrs.field(factory=set)
+
+    def __attrs_post_init__(self) -> None:
+        self.before = dict(self.stored)
 
     def add(self, changes: Iterable[Change]) -> None:
         """Make the lines of some changes, oldest first."""

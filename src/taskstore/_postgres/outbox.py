@@ -48,11 +48,28 @@ def is_empty(connection: Connection, outbox: Outbox) -> bool:
     return connection.exec_driver_sql(sql).first() is None
 
 
-def batch_end(connection: Connection, outbox: Outbox, limit: int = BATCH) -> int | None:
-    """Return the last number of the next batch; None where nothing waits.
+@attrs.frozen
+class Batch:
+    """Rows of the outbox that go into the log together.
 
     A batch has transactions as a whole, and whatever they have seen of others: a row that another
     transaction has written before has a lower number.
+
+    Attributes:
+        end: The last number.
+        collections: What it has rows of.
+        is_last: Whether it has all that its snapshot has.
+        has_problems: Whether the outbox keeps rows that no line can carry.
+    """
+
+    end: int
+    collections: tuple[str, ...]
+    is_last: bool
+    has_problems: bool
+
+
+def next_batch(connection: Connection, outbox: Outbox, limit: int = BATCH) -> Batch | None:
+    """Return the next batch; None where nothing waits.
 
     Args:
         connection: In a transaction with one snapshot, which is that of the batch.
@@ -60,27 +77,23 @@ def batch_end(connection: Connection, outbox: Outbox, limit: int = BATCH) -> int
         limit: How many rows to take, where transactions are that small.
     """
     there = f"FROM {outbox.table} WHERE problem IS NULL"
-    end, count = connection.exec_driver_sql(
-        f"SELECT max(seq), count(*) FROM (SELECT seq {there} ORDER BY seq LIMIT {limit}) batch"
+    end, count, collections, problems = connection.exec_driver_sql(
+        "SELECT max(seq), count(*), array_agg(DISTINCT collection), "
+        f"EXISTS (SELECT 1 FROM {outbox.table} WHERE problem IS NOT NULL) "
+        f"FROM (SELECT seq, collection {there} ORDER BY seq LIMIT {limit}) batch"
     ).one()
+    if end is None:
+        return None
     if count < limit:
-        return None if end is None else int(end)
+        return Batch(end, tuple(collections), is_last=True, has_problems=problems)
     while True:
-        reached = connection.exec_driver_sql(
-            f"SELECT max(seq) {there} AND xid IN (SELECT xid {there} AND seq <= {end})"
-        ).scalar_one()
+        reached, collections = connection.exec_driver_sql(
+            f"SELECT max(seq), (SELECT array_agg(DISTINCT collection) {there} AND seq <= {end}) "
+            f"{there} AND xid IN (SELECT xid {there} AND seq <= {end})"
+        ).one()
         if reached == end:
-            return int(end)
+            return Batch(end, tuple(collections), is_last=False, has_problems=problems)
         end = reached
-
-
-def collections_in(connection: Connection, outbox: Outbox, end: int) -> list[str]:
-    """Return the collections that a batch has rows of."""
-    sql = (
-        f"SELECT DISTINCT collection FROM {outbox.table} WHERE problem IS NULL AND seq <= {end} "
-        "ORDER BY 1"
-    )
-    return list(connection.exec_driver_sql(sql).scalars())
 
 
 def delete_batch(connection: Connection, outbox: Outbox, end: int) -> None:

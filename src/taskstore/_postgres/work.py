@@ -48,14 +48,15 @@ class Work:
             LogWriteError, LockTimeoutError, MissingLogError: The log cannot be written.
         """
         written = 0
-        while self._is_waiting():
+        more = self.is_waiting()
+        while more:
             drained = self._alone(lambda connection: Drain(self.context, connection).run())
             written += drained.lines
-            if not drained.more:
-                break
+            more = drained.more
         return written
 
-    def _is_waiting(self) -> bool:
+    def is_waiting(self) -> bool:
+        """Whether anything is committed that is not in the log."""
         with self.context.engine.connect() as connection:
             return not is_empty(connection, self.context.outbox)
 
@@ -148,9 +149,11 @@ class Work:
         return VerifyReport(counts, tuple(differences), tuple(problems))
 
     def _drained(self, connection: Connection) -> int:
-        written = 0
-        while (drained := Drain(self.context, connection).run()).more:
+        written, more = 0, True
+        while more:
+            drained = Drain(self.context, connection).run()
             written += drained.lines
+            more = drained.more
         return written
 
     def _holding_tables(self, work: Callable[[Connection], T]) -> T:
