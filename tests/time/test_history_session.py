@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import exc, func, select, text
 
-from taskstore import GitError, Store, TaskstoreError, indexed, record
+from taskstore import AsyncStore, GitError, Store, TaskstoreError, indexed, record
 from taskstore._api import history_tables
 from taskstore._diff.changes import compare_records
 from taskstore._evolution.shape import NO_SHAPE
@@ -234,3 +235,17 @@ def test_sql_has_views_of_the_history(store: Store, tmp_path: Path) -> None:
     ] == json.loads(done.stdout)
     sql = "SELECT count(*) FROM plans_diff UNION ALL SELECT count(*) FROM plans_blame"
     assert "count(*)\n8\n4\n" == on_pipe("sql", sql, cwd=tmp_path).stdout
+
+
+def test_the_history_of_an_asyncio_store(store: Store) -> None:
+    """The session is used in a thread, as every session of an asyncio store."""
+
+    async def use() -> int:
+        async with (
+            AsyncStore.open(store.path) as opened,
+            opened.history_session("plans") as block,
+        ):
+            query = select(func.count()).select_from(RecordVersion)
+            return await block.run_sync(lambda session, /: session.execute(query).scalar_one())
+
+    assert 5 == asyncio.run(use())

@@ -171,6 +171,13 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls, AsyncChangeC
             self._blocks, partial(self._store.session, read_only=read_only), "begin a session"
         )
 
+    def history_session(self, *types: Any) -> Block:
+        """Use a session that can select from the history, in an `async with` block.
+
+        See `Store.history_session`. What is yielded is an `AsyncTransaction`.
+        """
+        return Block(self._blocks, partial(self._store.history_session, *types), "open the history")
+
     def as_of(
         self,
         when: str | int | datetime,
