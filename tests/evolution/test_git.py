@@ -161,3 +161,33 @@ def test_clashing_branches_are_reported(clone: Clone) -> None:
     settled = STATED | {"id": "plans@r2", "revision": "r2", "parents": ["r0", "r1"]}
     append(clone.directory, "evolutions", settled | {"steps": [{"default": {"title": ""}}]})
     assert "clash" not in {one["code"] for one in clone.json("doctor")["findings"]}
+
+
+@pytest.mark.parametrize("how", ["merge", "rebase"])
+def test_a_renamed_collection_keeps_its_evolutions(clone: Clone, tmp_path: Path, how: str) -> None:
+    """After `git mv`, with the new name in evolutions.jsonl, a branch with the old one merges."""
+    plans_evolve(clone)
+    for number in range(20):
+        clone.put(f"c{number}", name="C")
+    clone.put("a", name="AA")
+    clone.commit("evolved")
+    other = clone.clone(tmp_path / "two")
+    other.put("a", status="done")
+    other.put("b", name="BB")
+    other.commit("under the old name")
+    clone.git("mv", ".taskstore/plans.jsonl", ".taskstore/tasks.jsonl")
+    stated = clone.read(".taskstore/evolutions.jsonl")
+    clone.write(stated + stated.replace("plans", "tasks"), ".taskstore/evolutions.jsonl")
+    with clone.store() as store:
+        store.patch("tasks", "a", labels=["y"])
+    clone.commit("renamed")
+    other.git("fetch", "-q")
+    other.git(
+        *(("merge", "-q", "--no-edit") if how == "merge" else ("rebase", "-q")), "origin/main"
+    )
+    assert not (other.directory / "plans.jsonl").exists()
+    with other.store() as store:
+        assert store.verify().ok
+        found = {row["id"]: row for row in store.list("tasks")}
+    assert ("AA", "done", ["y"]) == tuple(found["a"][key] for key in ("name", "status", "labels"))
+    assert "BB" == found["b"]["name"]
