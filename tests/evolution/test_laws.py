@@ -15,7 +15,7 @@ from taskstore._evolution.decoding import (
     encode_steps,
 )
 from taskstore._evolution.graph import Graph
-from taskstore._evolution.shape import Shape
+from taskstore._evolution.shape import NO_SHAPE, Shape
 from taskstore._evolution.steps import Convert, Map, Rename, Step, inverse_of
 from taskstore._format.lines import REVISION_KEY as KEY
 from taskstore._merge.three_way import merge_logs
@@ -141,3 +141,13 @@ def test_merging_and_reading_commute(data: Any, step: Step) -> None:
     assert merged(old, shape) == merged(new, shape)
     # In mixed shapes as well.
     assert merged(old, shape) == merged([old[0], new[1], old[2]], shape)
+
+
+def test_what_has_not_evolved_pays_nothing() -> None:
+    """Without evolutions, winners and lines are passed through as they are, in both directions."""
+    line = '{"id":"a","title":"A"}'
+    winners = iter([("a", 1, False, line)])
+    assert winners is NO_SHAPE.winners(winners, marked=False)
+    assert line is NO_SHAPE.read(line)
+    lines = [line.encode()]
+    assert lines is NO_SHAPE.stamped_all(lines, "tasks")
