@@ -67,13 +67,13 @@ def evolve(side: Side, own: tuple[int, ...], chance: Random) -> Edits:
     return edits
 
 
-def edit(side: Side, chance: Random) -> Edits:
-    """Change some fields of some rows, and now and then add a row."""
+def edit(side: Side, chance: Random, deleted: set[str]) -> Edits:
+    """Change some fields of some rows, and now and then add a row, or delete one."""
     edits: Edits = {}
     fields = side.fields()
     with side.session() as (session, model, _):
         ids = sorted(row.id for row in session.query(model))
-        for _ in range(chance.randrange(4)):
+        for _ in range(chance.randrange(4) if ids else 0):
             id, field, value = chance.choice(ids), chance.randrange(FIELDS), next(side.times)
             name, type_ = fields[field]
             setattr(session.get(model, id), name, type_(value))
@@ -82,6 +82,9 @@ def edit(side: Side, chance: Random) -> Edits:
             id, value = f"n{next(side.times)}", next(side.times)
             session.add(model(id=id, **{name: type_(value) for name, type_ in fields.values()}))
             edits |= {(id, field): value for field in fields}
+        elif ids and chance.random() < 0.3:
+            session.delete(session.get(model, id := chance.choice(ids)))
+            deleted.add(id)
     return edits
 
 
@@ -100,16 +103,27 @@ def commit(side: Side) -> None:
     side.clone.git("commit", "-qm", "work", "--allow-empty")
 
 
-def check(expected: Edits, made: list[Edits], side: Side, new: set[str]) -> Edits:
+def check(
+    expected: Edits, made: list[Edits], side: Side, new: set[str], deleted: set[str]
+) -> Edits:
     """Return the values of a side; each must be one that was there, or was written since."""
     found = {key: value for key, (value, _) in side.rows().items()}
     values = {key: {edits[key] for edits in made if key in edits} for key in found}
     for (id, field), before in expected.items():
+        if (id, field) not in found:
+            assert id in deleted
+            continue
         for name in new:
             before = side.revisions[name].maps.get(field, {}).get(before, before)
-        assert found[id, field] in (values[id, field] or {before}), f"{id}, {field}"
-    written = expected.keys() | {key for edits in made for key in edits}
-    assert written == found.keys()
+        may_stay = not values[id, field] or id in deleted
+        assert found[id, field] in values[id, field] | ({before} if may_stay else set()), id
+        # A deletion stands unless the other side has changed the record.
+        edited = {key[0] for edits in made for key in edits}
+        assert id not in deleted or id in edited, id
+    # A revision may write to a row that was deleted long ago.
+    gone = set(IDS) - {key[0] for key in expected}
+    written = {key for edits in (expected, *made) for key in edits if key[0] not in gone}
+    assert {key for key in written if key[0] not in deleted} <= found.keys() <= written
     return found
 
 
@@ -126,12 +140,18 @@ def test_no_edit_of_one_side_is_lost(tmp_path: Path, seed: int) -> None:
     for _ in range(ROUNDS):
         known = set(one.revisions)
         made: list[Edits] = []
+        deleted = set[str]()
         for side, own in ((one, (0, 1)), (two, (2, 3))):
             edits: Edits = {}
+            writes: Edits = {}
+            gone = set[str]()
             for _ in range(chance.randrange(3)):
-                edits |= edit(side, chance)
-                edits |= evolve(side, own, chance)
-            made.append(edits | edit(side, chance))
+                edits |= edit(side, chance, gone)
+                writes |= (written := evolve(side, own, chance))
+                edits |= written
+            edits |= edit(side, chance, gone)
+            made.append({key: edits[key] for key in edits if key[0] not in gone or key in writes})
+            deleted |= gone
             commit(side)
         old = [side.lines() for side in (one, two)]
         first, second = chance.sample([one, two], 2)
@@ -140,6 +160,6 @@ def test_no_edit_of_one_side_is_lost(tmp_path: Path, seed: int) -> None:
         # No line that was there has been touched.
         assert all(line in first.lines() for lines in old for line in lines)
         new = one.revisions.keys() - known
-        expected = check(expected, made, first, new)
+        expected = check(expected, made, first, new, deleted)
         assert first.rows() == second.rows()
     assert first.rows() == clone_of(first, tmp_path / "three").rows()

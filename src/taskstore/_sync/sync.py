@@ -18,7 +18,6 @@ from taskstore._cache.rows.rows import Rows
 from taskstore._cache.schema.names import WRITTEN
 from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
 from taskstore._format.fingerprint import Fingerprint
-from taskstore._format.lines import content_digest
 from taskstore._format.problems import Problem
 from taskstore._log import files
 from taskstore._log.digest import LogDigest
@@ -166,9 +165,9 @@ class Sync:
         shape = self.context.shapes.of(collection)
         expected: dict[str, bytes] = {}
         for id, stored in self.rows.in_order(collection):
-            moved = None if stored.line is None else shape.moved(stored.line, known.shape)
-            if moved is not None:
-                expected[id] = content_digest(moved)
+            if stored.line is not None:
+                stored = stored._replace(line=shape.moved(stored.line, known.shape))
+            expected[id] = stored.digest
         return expected
 
     def _settle_names(self) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from taskstore._cache.evolution.fingerprint_rows import FingerprintRows
 from taskstore._cache.schema.names import WRITTEN
+from taskstore._format.lines import content_digest
 from taskstore.errors import UnknownRevisionError
 
 _FEW = 200
@@ -45,6 +46,11 @@ class Stored(NamedTuple):
     def deleted(self) -> bool:
         """Whether the record is dead, or not served."""
         return self.line is None
+
+    @property
+    def digest(self) -> bytes:
+        """A digest of what it says; of a dead record, its version."""
+        return b"%d" % self.order_us if self.line is None else content_digest(self.line)
 
     @property
     def updated_at(self) -> int | str | None:

@@ -12,7 +12,6 @@ from taskstore._cache.rows.records import Stored
 from taskstore._cache.rows.rows import Rows
 from taskstore._cache.schema.names import BEHIND, CREATED, MIGRATED, WRITTEN
 from taskstore._evolution.decoding import encode_evolution
-from taskstore._format.lines import content_digest
 from taskstore._format.problems import Problem
 from taskstore._mirror.capture.missing_logs import count_rows, has_line_of, missing_error
 from taskstore._mirror.capture.numbers import adopt, complete
@@ -156,17 +155,18 @@ class MirrorSync:
         Args:
             collection: The collection.
             state: The state; None for never looked at.
-            before: What records said that were there before the log was read; None if it was not.
+            before: Digests of what records said before the log was read; None if it was not.
         """
         touched = _Touched(doubtful=True)
         for id, known in self.rows.in_order(collection):
             # Where only the model has changed, each deletion has reached the table: a row that is
             # there has come since.
-            is_settled = state not in (None, "", BEHIND, CREATED) and id not in (before or ())
-            if not known.deleted or not is_settled:
+            is_settled = state not in (None, "", BEHIND, CREATED)
+            has_come = before is not None and before.get(id) != known.digest
+            if not known.deleted or not is_settled or has_come:
                 touched.changed[id] = None
                 if before is not None and known.line is not None:
-                    touched.digests[id] = content_digest(known.line)
+                    touched.digests[id] = known.digest
         if state is None:
             touched.new = touched.changed.keys() - self.rows.problems(collection).keys()
         return touched
