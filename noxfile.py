@@ -28,7 +28,17 @@ FOREIGN = {
     "jupyterhub": (
         "jupyterhub.orm:Base",
         ["beautifulsoup4[html5lib]", "cryptography", "jsonschema", "mock", "pytest-asyncio"],
-        ["--asyncio-mode=auto", "--pyargs", "jupyterhub.tests.test_orm"],
+        [
+            "--asyncio-mode=auto",
+            # As its own settings say: a running hub serves all tests of a module.
+            *("-o", "asyncio_default_fixture_loop_scope=module"),
+            *("-o", "asyncio_default_test_loop_scope=module"),
+            "--pyargs",
+            *(
+                f"jupyterhub.tests.test_{name}"
+                for name in ("orm", "roles", "scopes", "shares", "user")
+            ),
+        ],
     ),
 }
 """Applications whose tests run with us: their base, what the tests need, and what is run."""

@@ -45,10 +45,6 @@ Fill = Callable[[Path], None]
 """Writes the logs of a copy into a directory."""
 
 
-class SnapshotChangedError(Exception):
-    """A log changed while a part of it was copied; copy it again."""
-
-
 @attrs.frozen
 class SnapshotLayout(Layout):
     """The paths of a copy. What shows that its cache is ours is kept inside of it.

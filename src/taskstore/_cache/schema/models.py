@@ -301,17 +301,6 @@ class Models(TableNames):
     LogEvolution: type[LogEvolution]
     metadata: MetaData
 
-    @property
-    def schema_names(self) -> frozenset[str]:
-        """The names, in lower case, of all tables and indexes, the version table among them."""
-        tables = [table for table in self.metadata.sorted_tables if self._is_ours(table)]
-        names = [self.version_table, *(table.name for table in tables)]
-        names += [str(index.name) for table in tables for index in table.indexes]
-        return frozenset(name.lower() for name in names)
-
-    def _is_ours(self, table: Any) -> bool:
-        return any(table is cls.__table__ for cls in self._classes())
-
     def _classes(self) -> tuple[Any, ...]:
         return (
             self.StoredRecord,
