@@ -16,6 +16,7 @@ from sqlalchemy.orm.attributes import QueryableAttribute
 from taskstore._format.names import check_collection_name
 from taskstore._mirror.model.counted_keys import counted_key, number_randomly
 from taskstore._mirror.model.declare import Declaration, Declared, Ids, declaration_of
+from taskstore._mirror.model.family import family_of, is_root
 from taskstore._mirror.model.values import codec_for
 from taskstore.errors import ColumnSkippedWarning, InvalidDeclarationError, InvalidNameError
 
@@ -69,7 +70,7 @@ def mirror_all(
         if out.has_class(mapper):
             continue
         attributes = _Found.of(mapper, out, accepted)
-        known = declaration_of(mapper.class_)
+        known = _declared(mapper)
         if known is None:
             collection = _collection(mapper.local_table, names)
             declaration = attributes.declaration(mapper, collection, updated_at, ids)
@@ -79,6 +80,13 @@ def mirror_all(
     out.check()
     accepted.check()
     return found
+
+
+def _declared(mapper: Mapper[Any]) -> Declaration | None:
+    """The declaration of a class; that of the class above a concrete one is not its own."""
+    known = declaration_of(mapper.class_)
+    above = None if mapper.inherits is None else declaration_of(mapper.inherits.class_)
+    return None if known is above else known
 
 
 def _mappers(base: Any) -> list[Mapper[Any]]:
@@ -101,7 +109,7 @@ def _mappers_on(metadata: MetaData) -> list[Mapper[Any]]:
     return [
         mapper
         for mapper in mappers
-        if isinstance(mapper, Mapper) and mapper.inherits is None and mapper.local_table in tables
+        if isinstance(mapper, Mapper) and is_root(mapper) and mapper.local_table in tables
     ]
 
 
@@ -126,11 +134,11 @@ def _mappers_of(base: Any) -> list[Mapper[Any]]:
         )
     known.configure()
     # A root has its registry itself. Classes that are mapped without it are meant as well.
-    is_root = base is known or not {"registry", "_sa_registry"}.isdisjoint(vars(base))
+    is_whole = base is known or not {"registry", "_sa_registry"}.isdisjoint(vars(base))
     return [
         mapper
         for mapper in known.mappers
-        if mapper.inherits is None and (is_root or issubclass(mapper.class_, base))
+        if is_root(mapper) and (is_whole or issubclass(mapper.class_, base))
     ]
 
 
@@ -264,7 +272,7 @@ class _Found:
     def of(cls, mapper: Mapper[Any], excluded: _Wanted, accepted: _Wanted) -> _Found:
         """Look at the attributes of a class and those below it."""
         found = cls()
-        for one in mapper.self_and_descendants:
+        for one in family_of(mapper):
             for prop in one.column_attrs:
                 column = prop.columns[0]
                 if not isinstance(column, Column):

@@ -89,14 +89,10 @@ class Registry:
 
     def named(self, target: Any) -> Mirror | None:
         """Return the mirror of a class, a subclass of one, or a table; None if there is none."""
-        for mirror in self.found:
-            if mirror.target is target or (
-                isinstance(target, type)
-                and isinstance(mirror.target, type)
-                and issubclass(target, mirror.target)
-            ):
-                return mirror
-        return None
+        # A concrete subclass has a collection of its own.
+        line = target.__mro__ if isinstance(target, type) else (target,)
+        found = {mirror.target: mirror for mirror in self.found}
+        return next((found[one] for one in line if one in found), None)
 
 
 def registry(context: StoreContext) -> Registry:

@@ -15,6 +15,7 @@ from taskstore._format.names import check_collection_name
 from taskstore._mirror.model.checks import check_conflicts, check_together, check_version
 from taskstore._mirror.model.counted_keys import Numbers, counted_key, number_randomly, tables_of
 from taskstore._mirror.model.declare import Declaration, Declared, declaration_of
+from taskstore._mirror.model.family import family_of, line_of, root_of
 from taskstore._mirror.model.line_keys import with_keys
 from taskstore._mirror.model.shape import Field, Mirror, Shape, primary_names
 from taskstore._mirror.model.values import codec_for
@@ -153,7 +154,7 @@ class _Resolver:
             mapper: Mapper[Any] = inspect(self.target)
         except NoInspectionAvailable:
             raise self.fail("it is not mapped: declare it with a declarative base") from None
-        base = mapper.base_mapper
+        base = root_of(mapper)
         if base is not mapper:
             raise self.fail(f"it inherits from {base.class_.__name__}: mirror that one instead")
         return self._of_mapper(mapper)
@@ -187,12 +188,12 @@ class _Resolver:
         return self._made((shape,), self._key(key, fields, local, table), version, None)
 
     def _of_mapper(self, mapper: Mapper[Any]) -> Mirror:
-        mappers = list(mapper.self_and_descendants)
+        mappers = family_of(mapper)
         for one in mappers:
-            if one.concrete or not isinstance(one.local_table, Table):
+            if not isinstance(one.local_table, Table):
                 raise self.fail(
-                    f"{one.class_.__name__} is mapped to no table of its own: concrete "
-                    "inheritance and mapped queries cannot be mirrored: exclude the class"
+                    f"{one.class_.__name__} is mapped to a query and has no table of its own: "
+                    "exclude the class"
                 )
         local = self._local_key(mapper.local_table)
         if local is not None and any(len(one.tables) > 1 for one in mappers):
@@ -218,14 +219,14 @@ class _Resolver:
     def _of_alike(self, mapper: Mapper[Any], local: Column[Any] | None) -> Mirror:
         """Of classes in one table whose rows are the same for all of them."""
         columns: dict[str, tuple[Column[Any], ...]] = {}
-        for one in mapper.self_and_descendants:
+        for one in family_of(mapper):
             for name, found in self._columns(one).items():
                 if columns.setdefault(name, found) != found:
                     raise self.fail(f"{one.class_.__name__} has another column under it", name)
         fields = self._fields(columns, local)
         version = self._version(fields)
         table = mapper.local_table
-        below = tuple(one for one in mapper.self_and_descendants if one is not mapper)
+        below = tuple(one for one in family_of(mapper) if one is not mapper)
         shape = Shape(mapper, None, _tables(mapper), table, fields, below)
         key = self._key(primary_names(mapper), fields, local, table)
         return self._made((shape,), key, version, None)
@@ -265,7 +266,7 @@ class _Resolver:
 
     def _columns(self, mapper: Mapper[Any]) -> dict[str, tuple[Column[Any], ...]]:
         unknown = self.declaration.exclude - {
-            prop.key for one in mapper.base_mapper.self_and_descendants for prop in one.attrs
+            prop.key for one in family_of(root_of(mapper)) for prop in one.attrs
         }
         if unknown:
             raise self.fail("exclude names an attribute that does not exist", min(unknown))
@@ -365,7 +366,7 @@ class _Resolver:
 
 def _tables(mapper: Mapper[Any]) -> tuple[Table, ...]:
     """The tables of a class, those of the classes that it inherits from first."""
-    line = reversed(list(mapper.iterate_to_root()))
+    line = reversed(list(line_of(mapper)))
     tables = dict.fromkeys(table for one in line for table in one.tables)
     return tuple(table for table in tables if isinstance(table, Table))
 
