@@ -28,6 +28,11 @@ def eight_writers(scene: Scene) -> None:
     _write_in(scene, WRITERS)
 
 
+def many_writers(scene: Scene) -> None:
+    """Create records in four times as many processes."""
+    _write_in(scene, 4 * WRITERS)
+
+
 def one_writer(scene: Scene) -> None:
     """Create as many records in one process."""
     _write_in(scene, 1)

@@ -76,6 +76,18 @@ def _add(scene: Scene, *, attached: bool) -> None:
     scene.facts["each"] = len(tasks)
 
 
+def _commit(scene: Scene, *, attached: bool) -> None:
+    """Add rows, and commit each."""
+    tasks = _tasks(scene)[:300]
+    with _session(scene, attached=attached) as session:
+        settled(scene.place)
+        with scene.timed():
+            for task in tasks:
+                session.add(task)
+                session.commit()
+    scene.facts["each"] = len(tasks)
+
+
 def _work(scene: Scene, work: Callable[[Session, Task], object], *, attached: bool) -> None:
     """Do something to each of the rows, which are there and loaded, and commit."""
     tasks = _tasks(scene)
@@ -123,3 +135,13 @@ def delete_attached(scene: Scene) -> None:
 def delete_bare(scene: Scene) -> None:
     """Delete them in a session of nobody's."""
     _work(scene, Session.delete, attached=False)
+
+
+def commit_attached(scene: Scene) -> None:
+    """Commit rows one by one in an attached session."""
+    _commit(scene, attached=True)
+
+
+def commit_bare(scene: Scene) -> None:
+    """Commit them in a session of nobody's."""
+    _commit(scene, attached=False)

@@ -174,6 +174,16 @@ _ROWS = (
         adds=True,
     ),
     Row(
+        "mirror-commit",
+        "300 commits of one row of a mirrored model in an attached session",
+        "the same session without the hook",
+        "",
+        mirror.commit_attached,
+        mirror.commit_bare,
+        clock="cpu",
+        adds=True,
+    ),
+    Row(
         "list",
         "`list` with two indexed filters, 8 % hits",
         "the best SQL by hand, decoded",
@@ -237,6 +247,16 @@ _ROWS = (
         crowd.one_writer,
         ratio=1,
         facts={"p99_by_p50": 10},
+    ),
+    Row(
+        "many-writers",
+        "2,000 `create` in 32 processes at once",
+        "as many in one process",
+        "1.25 x, p99 under 20 medians",
+        crowd.many_writers,
+        crowd.one_writer,
+        ratio=1.25,
+        facts={"p99_by_p50": 20},
     ),
     Row(
         "readers",
