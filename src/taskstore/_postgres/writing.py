@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -24,11 +24,13 @@ class _Place:
     Attributes:
         column: The column.
         name: The attribute whose value it takes; "" for the version.
+        bind: Makes what the driver takes of a value; None where it takes the value.
         given: Whether lines say the value, rather than the default of the column.
     """
 
     column: Column[Any]
     name: str
+    bind: Callable[[Any], Any] | None
     given: bool = True
 
 
@@ -77,12 +79,16 @@ class TableWriter:
         places = []
         for name, field in shape.fields.items():
             if name in row.values:
-                places.append(_Place(field.column, name))
+                places.append(_Place(field.column, name, self._bind(field.column)))
             elif field.column.default is not None and not field.column.default.is_sequence:
-                places.append(_Place(field.column, name, given=False))
+                places.append(_Place(field.column, name, self._bind(field.column), given=False))
         if self.mirror.version is not None:
-            places.append(_Place(self.mirror.version.column, ""))
+            column = self.mirror.version.column
+            places.append(_Place(column, "", self._bind(column)))
         return places
+
+    def _bind(self, column: Column[Any]) -> Callable[[Any], Any] | None:
+        return column.type.dialect_impl(self._dialect).bind_processor(self._dialect)
 
     def _value(self, row: Row, place: _Place) -> Any:
         if not place.given:
@@ -92,16 +98,12 @@ class TableWriter:
             value = row.values[place.name] if place.name else row.version
         if value is None:
             return None
-        bind = place.column.type.dialect_impl(self._dialect).bind_processor(self._dialect)
-        return value if bind is None else bind(value)
+        return value if place.bind is None else place.bind(value)
 
     def delete(self, keys: Sequence[Sequence[Any]]) -> None:
         """Delete the rows of some keys."""
         columns = [field.column for field in self.mirror.key_fields]
-        binds = [
-            column.type.dialect_impl(self._dialect).bind_processor(self._dialect)
-            for column in columns
-        ]
+        binds = [self._bind(column) for column in columns]
         self._copy(
             columns,
             [
