@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
@@ -35,14 +36,17 @@ class AsyncConsumer:
         """Yield what was committed and is not acknowledged, up to now."""
         return self._calls._iterate(self._consumer.changes)
 
-    async def follow(self, *, interval: float = INTERVAL) -> AsyncIterator[ChangeEvent]:
+    async def follow(
+        self, *, interval: float = INTERVAL, stop: threading.Event | None = None
+    ) -> AsyncIterator[ChangeEvent]:
         """Yield what is not acknowledged, and then what is committed, as it is committed.
 
         Args:
             interval: How often to look, in seconds.
+            stop: Ends the iteration when it is set.
         """
-        cursor = await self.cursor()
-        async for event in self._calls._followed(cursor, self._consumer._collections, interval):
+        cursor, names = await self.cursor(), self._consumer._collections
+        async for event in self._calls._followed(cursor, names, interval, stop):
             yield event
 
     async def acknowledge(self, event: ChangeEvent) -> None:
@@ -65,9 +69,11 @@ class AsyncChangeCalls(Calls):
         *,
         collections: Iterable[Any] = (),
         interval: float = INTERVAL,
+        stop: threading.Event | None = None,
     ) -> AsyncIterator[ChangeEvent]:
-        """Yield each change as it is committed, until cancelled; see `Store.follow`."""
-        async for event in self._followed(since, self._store._names(collections), interval):
+        """Yield each change as it is committed; see `Store.follow`."""
+        names = self._store._names(collections)
+        async for event in self._followed(since, names, interval, stop):
             yield event
 
     def consumer(
@@ -78,12 +84,16 @@ class AsyncChangeCalls(Calls):
         return AsyncConsumer(self, found)
 
     async def _followed(
-        self, since: str | None, names: Iterable[str], interval: float
+        self,
+        since: str | None,
+        names: Iterable[str],
+        interval: float,
+        stop: threading.Event | None,
     ) -> AsyncIterator[ChangeEvent]:
         context = self._store._context
         feed = await self._read(lambda: Feed(context, since, tuple(names)))
         try:
-            while True:
+            while stop is None or not stop.is_set():
                 async for event in self._iterate(feed.poll):
                     yield event
                 await asyncio.sleep(interval)
