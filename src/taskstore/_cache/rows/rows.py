@@ -113,8 +113,11 @@ class Rows(RecordRows):
 
     def _fill(self, collection: str, winners: Iterator[Winner], counts: LoadCounts) -> None:
         first, big = peeked(winners, 3)
-        alone = not self._read(f"SELECT 1 FROM {self._records} LIMIT 1")
-        with self._in_bulk(self._records, worth=big and alone):
+        [(others,)] = self._read(
+            f"SELECT count(*) FROM (SELECT 1 FROM {self._records} LIMIT ?)", (len(first) + 1,)
+        )
+        # The indexes cover all collections. Evolutions, which are few, are there before the rest.
+        with self._in_bulk(self._records, worth=big and others <= len(first)):
             self._write_many(
                 f"INSERT INTO {self._records} "
                 "(collection, id, data_json, updated_at, updated_at_us) VALUES (?, ?, ?, ?, ?)",
