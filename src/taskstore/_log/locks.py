@@ -238,11 +238,11 @@ class Lock(Exclusive):
         """Wait until the file is locked; return what is open then, None when the time is up."""
         start = time.monotonic()
         waiter = self._waiter
-        if start >= deadline:
-            if waiter is None:
-                return None
+        if waiter is not None:
             # It may be our own thread that has the lock, and is about to give it up.
-            deadline = start + _MOMENT
+            deadline = max(deadline, start + (_MOMENT if start >= deadline else _LONGEST_NAP))
+        if start >= deadline:
+            return None
         ticket = waiter.ask() if waiter is not None else None
         if waiter is None or ticket is None:
             queue = None if self._queue is None else self._queue._opened()
