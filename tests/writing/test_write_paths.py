@@ -230,8 +230,9 @@ def test_an_asyncio_session_with_a_hooked_sync_session_is_refused(tmp_path: Path
         assert BEFORE == world.titles() == world.replayed()
 
 
-def test_an_engine_of_another_database_is_refused(tmp_path: Path) -> None:
-    """A store takes no engine but SQLite's."""
-    engine: Any = create_mock_engine("postgresql://", print)
+@pytest.mark.parametrize("url", ["mysql://", "postgresql+psycopg://"])
+def test_an_engine_of_another_kind_is_refused(tmp_path: Path, url: str) -> None:
+    """A store takes real engines of SQLite and PostgreSQL, and no other."""
+    engine: Any = create_mock_engine(url, print)
     with pytest.raises(UntrackedWriteError, match="SQLite"):
         Store.open(tmp_path / ".taskstore", engine=engine)

@@ -137,7 +137,8 @@ def check_engine(engine: Any, *, types: object = (), read_only: bool = False) ->
             remedy="use psycopg 3: pip install 'taskstore[postgresql]', and a URL that begins with "
             "postgresql+psycopg://",
         )
-    if dialect is None or dialect.name not in ("sqlite", "postgresql"):
+    known = dialect is not None and dialect.name in ("sqlite", "postgresql")
+    if dialect is None or not known or not isinstance(engine, Engine):
         raise UntrackedWriteError(
             statement=f"a store on {engine!r}",
             remedy="give it an engine for SQLite or PostgreSQL, or none: then it makes a cache of "
