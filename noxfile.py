@@ -143,7 +143,7 @@ def tests(session: nox.Session, line: str) -> None:
 @nox.session
 def oldest(session: nox.Session) -> None:
     """The tests of the cache, the store and mirrored models with the lowest dependencies."""
-    session.install(*group("test"), ".", *lowest())
+    session.install(*group("test"), ".[async]", *lowest("async"))
     session.run("pytest", "tests/cache", "tests/mirror", "tests/store", "tests/writing")
 
 
