@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy.engine import Engine
 
@@ -68,6 +68,7 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls, AsyncChangeC
         lock_timeout: float = LOCK_TIMEOUT,
         clock: Callable[[], int] = now_ms,
         on_progress: Progress | None = None,
+        ack: Literal["database", "log"] = "database",
     ) -> Opening:
         """Open a store: `async with AsyncStore.open(...) as store`, or `await` it.
 
@@ -95,6 +96,7 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls, AsyncChangeC
             "lock_timeout": lock_timeout,
             "clock": clock,
             "on_progress": on_progress,
+            "ack": ack,
         }
         return Opening(cls, partial(Store.open, path), options)
 
