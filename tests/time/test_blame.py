@@ -53,22 +53,29 @@ class SlowBlame:
             found |= self.known(parent)
         return found
 
+    def place(self, raw: str) -> tuple[int, int]:
+        """The commit that brought a line, and where the line is in its log."""
+        number = self.brought[raw]
+        return number, (self.changes[number].log or "").splitlines().index(raw)
+
     def sources(self, raw: str) -> list[str]:
         """The lines that one was made from."""
         new, number = json.loads(raw), self.brought[raw]
+        last = (new["updated_at"], self.place(raw))
+        # Of equal times the later line counts, wherever both were brought.
         older = sorted(
-            (old["updated_at"], other)
+            (old["updated_at"], self.place(other), other)
             for other in self.brought
             if (old := json.loads(other))["id"] == new["id"]
-            and old["updated_at"] < new["updated_at"]
+            and (old["updated_at"], self.place(other)) < last
         )
-        same = [other for _, other in older if self.brought[other] == number]
+        same = [other for *_, other in older if self.brought[other] == number]
         if same:
             return same[-1:]
         found = []
         for parent in self.changes[number].parents:
             known = self.known(parent)
-            found += [other for _, other in older if self.brought[other] in known][-1:]
+            found += [other for *_, other in older if self.brought[other] in known][-1:]
         return found
 
     def subject(self, raw: str, field: str) -> str:
