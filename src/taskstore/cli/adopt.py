@@ -153,7 +153,7 @@ def _show(found: Survey, calls: Iterable[str]) -> None:
             write(Styled("  refused: ", "red"), one.reason)
             write(Styled(f"  fix: {one.fix}", "green"))
     if found.others:
-        write(Styled("not mirrored", bold=True), f": the tables {', '.join(found.others)}")
+        write(Styled("tables not mirrored", bold=True), f": {', '.join(found.others)}")
     write("")
     for call in calls:
         write(call)
