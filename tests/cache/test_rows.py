@@ -116,7 +116,7 @@ def test_an_older_tail_does_not_revive_the_dead(rows: Rows) -> None:
     assert LoadCounts(written=1) == rows.merge_tail("plans", [live("a", 5000)])
 
 
-def test_unvouched_index_rows_are_made_anew(rows: Rows) -> None:
+def test_index_rows_without_a_fingerprint_are_rebuilt(rows: Rows) -> None:
     """A load over rows without a fingerprint, as adopted ones, rewrites their index."""
     rows.set_index_fields("plans", [FIELD])
     rows.load("plans", [live("a")])
@@ -161,14 +161,14 @@ def test_stored(rows: Rows) -> None:
 
 
 def test_single_writes(rows: Rows) -> None:
-    """Insert, replace, bury and forget keep records, tombstones and index rows apart."""
+    """Insert, replace, set tombstones and forget keep records, tombstones and index rows apart."""
     rows.set_index_fields("plans", [FIELD])
-    rows.bury("plans", [("a", 1, 1000, None)])
+    rows.set_tombstones("plans", [("a", 1, 1000, None)])
     rows.insert("plans", [("a", live("a")[3], 2, 2000)])
     rows.replace("plans", [("b", live("b")[3], 2, 2000), ("a", live("a", n=4)[3], 3, 3000)])
     rows.write_index("plans", [("a", live("a", n=4)[3]), ("b", live("b")[3])])
     assert wanted([live("a", 3000, 4), live("b", 2000)]) == content(rows)
-    rows.bury("plans", [("a", 4, 4000, None)])
+    rows.set_tombstones("plans", [("a", 4, 4000, None)])
     assert wanted([dead("a", 4000), live("b", 2000)]) == content(rows)
     assert (1, 1) == rows.counts("plans")
     rows.forget("plans", "a")

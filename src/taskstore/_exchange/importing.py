@@ -82,7 +82,7 @@ class _Importer:
     replace: bool
     id_field: str | None
     make_ids: bool
-    graves: Mapping[str, int | str]
+    tombstones: Mapping[str, int | str]
     plan: ImportPlan = attrs.field(factory=ImportPlan, init=False)
     codec: DictType = attrs.field(init=False)
     writes: list[Row] = attrs.field(factory=list)
@@ -155,7 +155,7 @@ class _Importer:
             self.writes.append(wanted)
 
     def _decide_birth(self, place: int, record: Row) -> None:
-        deleted_at = self.graves.get(record["id"])
+        deleted_at = self.tombstones.get(record["id"])
         if deleted_at is not None and 0 != _order(record) < parse_instant(deleted_at):
             if self.policy != "overwrite":
                 reason = "deleted here after that version"
@@ -246,8 +246,8 @@ def import_records(
     """
     try:
         with store.transaction() as session:
-            graves = _tombstones(session, collection)
-            importer = _Importer(store, collection, policy, replace, id_field, make_ids, graves)
+            tombstones = _tombstones(session, collection)
+            importer = _Importer(store, collection, policy, replace, id_field, make_ids, tombstones)
             newest = list(importer.reduced(items))
             for done, (place, record) in enumerate(newest, 1):
                 importer.decide(place, record)

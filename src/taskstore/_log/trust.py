@@ -125,7 +125,7 @@ class Mark:
             return
         path = self._home.path / name
         with access(path, "write"):
-            # A power cut may take it: then what it vouches for is rebuilt.
+            # A power cut may take it: then what it proves is rebuilt.
             files.put_whole(path, data, mode=self._home.file_mode, durable=False)
 
 

@@ -185,7 +185,7 @@ class Incoming:
         rows = self.connection.execute(select(_TABLE.c.id).where(_TABLE.c.dead.is_(False)))
         return set(rows.scalars())
 
-    def vouches(self) -> bool:
+    def has_own_log(self) -> bool:
         """Whether the log has a line of what is stored, as it is stored, or all that is stored.
 
         An id that both have is not enough: keys that people choose are the same in many projects.

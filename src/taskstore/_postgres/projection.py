@@ -110,7 +110,7 @@ class Projection:
         self, mirror: Mirror, incoming: Incoming, read: LogRead, tables: CacheTables
     ) -> CollectionReport:
         name = mirror.collection
-        rows = self._unvouched(mirror, incoming, read, tables)
+        rows = self._unlogged(mirror, incoming, read, tables)
         if rows:
             self.missing.append((mirror, rows))
             return CollectionReport(name, "missing", 0, None, None)
@@ -125,11 +125,11 @@ class Projection:
             name, "replayed", read.replay.lines, *tables.count(name), problems, len(problems)
         )
 
-    def _unvouched(
+    def _unlogged(
         self, mirror: Mirror, incoming: Incoming, read: LogRead, tables: CacheTables
     ) -> int:
         """How many rows stand beside a log that is not theirs."""
-        if self.prune or incoming.vouches():
+        if self.prune or incoming.has_own_log():
             return 0
         has_any = read.replay is not None and len(read.replay) > 0
         if has_any and not tables.count(mirror.collection)[0]:

@@ -113,7 +113,7 @@ class Work:
             tables = CacheTables(connection, self.context.store.models)
             incoming = Incoming(self.context.store, connection, mirror.collection)
             with incoming.loaded():
-                if not incoming.vouches():
+                if not incoming.has_own_log():
                     # Another log, or none: nothing that it had is in it.
                     tables.forget(mirror.collection)
             tables.put_refusals(mirror.collection, {})

@@ -146,11 +146,11 @@ def write_indexes(rows: Rows, lines: Mapping[Key, bytes], *, new: Collection[Key
         rows.write_index(collection, pairs, new=are_new)
 
 
-def collect_graves(rows: Rows, changes: Changes, graves: Mapping[Key, Version]) -> None:
+def collect_tombstones(rows: Rows, changes: Changes, tombstones: Mapping[Key, Version]) -> None:
     """Take in records that were deleted, each with the version of its tombstone."""
     born: dict[str, list[str]] = {}
     dead: dict[str, list[tuple[str, int, int, str | None]]] = {}
-    for key, version in graves.items():
+    for key, version in tombstones.items():
         collection, id = key
         if changes.is_born(key):
             # Neither the log nor another reader has ever heard of it.
@@ -163,4 +163,4 @@ def collect_graves(rows: Rows, changes: Changes, graves: Mapping[Key, Version]) 
     for collection, ids in born.items():
         rows.forget(collection, *ids)
     for collection, some in dead.items():
-        rows.bury(collection, some)
+        rows.set_tombstones(collection, some)

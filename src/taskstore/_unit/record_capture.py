@@ -21,7 +21,7 @@ from taskstore._cache.rows.rows import Rows
 from taskstore._format.lines import decode_envelope
 from taskstore._records.versions import Claim
 from taskstore._store.context import StoreContext
-from taskstore._unit.changes import Key, collect_graves, collect_lines, write_indexes
+from taskstore._unit.changes import Key, collect_lines, collect_tombstones, write_indexes
 from taskstore._unit.drafts import decide, draft_of_stored
 from taskstore._unit.unit import Unit
 from taskstore._unit.versions import Version, next_version
@@ -59,7 +59,7 @@ class _Run:
     unit: Unit
     now_ms: int
     lines: dict[Key, bytes] = attrs.field(factory=dict)
-    graves: dict[Key, Version] = attrs.field(factory=dict)
+    tombstones: dict[Key, Version] = attrs.field(factory=dict)
     new: set[Key] = attrs.field(factory=set)
     revived: dict[str, list[str]] = attrs.field(factory=dict)
     same: dict[Key, bytes] = attrs.field(factory=dict)
@@ -73,7 +73,7 @@ class _Run:
             if record.now is not None:
                 self._live(key, record, record.now, before)
             elif before is not None and before.line is not None:
-                self.graves[key] = _stamp(key, before, self.now_ms)
+                self.tombstones[key] = _stamp(key, before, self.now_ms)
         self._apply()
         return list(self.rewritten)
 
@@ -143,9 +143,9 @@ class _Run:
             self.rows.replace(collection, some, new=True)
         changes.mark_born(self.new)
         for collection, ids in self.revived.items():
-            self.rows.exhume(collection, ids)
+            self.rows.drop_tombstones(collection, ids)
         collect_lines(self.rows, changes, self.lines, new=self.new)
-        collect_graves(self.rows, changes, self.graves)
+        collect_tombstones(self.rows, changes, self.tombstones)
         write_indexes(self.rows, self.same)
 
 

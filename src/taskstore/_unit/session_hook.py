@@ -166,7 +166,7 @@ class SessionHook:
         ]
         drafts = [draft_of(row) for row in written]
         # By what they are in the database: a key that was changed before is not deleted.
-        doomed = {
+        deleting = {
             inspect(row).identity for row in session.deleted if isinstance(row, self._tracked)
         }
         moved = {d.old_key for d in drafts if d.old_key is not None and d.old_key != d.key}
@@ -175,7 +175,7 @@ class SessionHook:
             _undo_later(unit.changes, flush.stamped)
             flush.listened = _listened(written)
         for row, draft in zip(written, drafts, strict=True):
-            replaces = draft.key in doomed or draft.key in moved
+            replaces = draft.key in deleting or draft.key in moved
             self._plan_line(flush, row, draft, stored, replaces=replaces)
 
     def _plan_line(

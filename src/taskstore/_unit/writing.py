@@ -17,7 +17,7 @@ from taskstore._cache.rows.rows import Rows
 from taskstore._format.lines import raw_fields
 from taskstore._records.interface import RecordCodec
 from taskstore._records.versions import Claim
-from taskstore._unit.changes import Changes, Key, collect_graves, collect_lines
+from taskstore._unit.changes import Changes, Key, collect_lines, collect_tombstones
 from taskstore._unit.drafts import checked_line, line_of
 from taskstore._unit.versions import Version, next_version
 from taskstore.errors import (
@@ -102,13 +102,13 @@ class Writer:
     def delete(self, ids: Iterable[str]) -> int:
         """Write tombstones for those ids that are alive; returns how many were."""
         collection = self.codec.collection
-        graves: dict[Key, Version] = {}
+        tombstones: dict[Key, Version] = {}
         for id, stored in self.rows.stored(collection, list(ids)).items():
             if stored.line is not None:
-                graves[collection, id] = self._version(None, id, stored)
-        collect_graves(self.rows, self.changes, graves)
-        self.touched.extend(id for _, id in graves)
-        return len(graves)
+                tombstones[collection, id] = self._version(None, id, stored)
+        collect_tombstones(self.rows, self.changes, tombstones)
+        self.touched.extend(id for _, id in tombstones)
+        return len(tombstones)
 
     def _put(
         self, records: Sequence[Any], decide: Callable[[Any, str, Stored | None], _Write]

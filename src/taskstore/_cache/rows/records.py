@@ -144,7 +144,7 @@ class RecordRows(FingerprintRows):
             "VALUES (?, ?, ?, ?, ?)",
             ((collection, *row) for row in rows),
         )
-        self.exhume(collection, [row[0] for row in rows])
+        self.drop_tombstones(collection, [row[0] for row in rows])
 
     def replace(
         self,
@@ -171,9 +171,11 @@ class RecordRows(FingerprintRows):
             ((collection, *row) for row in rows),
         )
         if not new:
-            self.exhume(collection, [row[0] for row in rows], loading=loading)
+            self.drop_tombstones(collection, [row[0] for row in rows], loading=loading)
 
-    def exhume(self, collection: str, ids: Sequence[str], *, loading: bool = False) -> None:
+    def drop_tombstones(
+        self, collection: str, ids: Sequence[str], *, loading: bool = False
+    ) -> None:
         """Remove the tombstones of some ids.
 
         Raises:
@@ -195,22 +197,24 @@ class RecordRows(FingerprintRows):
         ):
             raise UnknownRevisionError(collection=collection, id=id, revision=revision)
 
-    def bury(self, collection: str, graves: Iterable[tuple[str, int, int, str | None]]) -> None:
+    def set_tombstones(
+        self, collection: str, tombstones: Iterable[tuple[str, int, int, str | None]]
+    ) -> None:
         """Remove live records and set tombstones: id, version in ms and in us, and its text."""
-        self.hide(collection, [(*grave, None) for grave in graves])
+        self.hide(collection, [(*tombstone, None) for tombstone in tombstones])
 
-    def hide(self, collection: str, graves: Iterable[Hidden]) -> None:
+    def hide(self, collection: str, tombstones: Iterable[Hidden]) -> None:
         """Remove live records that are deleted, or whose newest line is not known here."""
         # In the order of the key, as in `replace`: others make SQLite look for each place anew.
-        graves = sorted(graves, key=itemgetter(0))
-        self._remove(collection, [grave[0] for grave in graves])
+        tombstones = sorted(tombstones, key=itemgetter(0))
+        self._remove(collection, [tombstone[0] for tombstone in tombstones])
         self._write_many(
             f"INSERT INTO {self._tombstones} "
             "(collection, id, updated_at, updated_at_us, updated_at_text, revision) "
             "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (collection, id) DO UPDATE SET "
             "updated_at = excluded.updated_at, updated_at_us = excluded.updated_at_us, "
             "updated_at_text = excluded.updated_at_text, revision = excluded.revision",
-            ((collection, *grave) for grave in graves),
+            ((collection, *tombstone) for tombstone in tombstones),
         )
 
     def forget(self, collection: str, *ids: str) -> None:

@@ -26,12 +26,12 @@ class LoadCounts:
 
     Attributes:
         written: Live records inserted or updated.
-        buried: Tombstones set or changed.
+        tombstones: Tombstones set or changed.
         removed: Records and tombstones that are in the log no more.
     """
 
     written: int = 0
-    buried: int = 0
+    tombstones: int = 0
     removed: int = 0
 
 
@@ -40,7 +40,7 @@ class _Batch:
     """Changes that wait to be written together."""
 
     written: list[tuple[str, str, int, int]] = attrs.field(factory=list)
-    buried: list[Hidden] = attrs.field(factory=list)
+    tombstones: list[Hidden] = attrs.field(factory=list)
     removed: list[str] = attrs.field(factory=list)
     length: int = 0
 
@@ -49,7 +49,7 @@ class _Batch:
         self.length += len(line)
 
     def is_full(self) -> bool:
-        count = len(self.written) + len(self.buried) + len(self.removed)
+        count = len(self.written) + len(self.tombstones) + len(self.removed)
         return count >= CHUNK_ROWS or self.length >= CHUNK_BYTES
 
 
@@ -70,7 +70,7 @@ class Rows(RecordRows):
         """Make a collection what the replay of its log found.
 
         An empty collection is filled; of another one only what differs is written. Memory stays
-        bounded whatever the number of records. Index rows that no fingerprint vouches for, as
+        bounded whatever the number of records. Index rows without a fingerprint, as
         those of an older layout, are rewritten.
 
         Args:
@@ -129,7 +129,7 @@ class Rows(RecordRows):
         self, collection: str, winners: Iterable[Winner], counts: LoadCounts
     ) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of live records, and write the tombstones between them."""
-        graves = self._driver.cursor()
+        tombstones = self._driver.cursor()
         batch = _Batch()
         sql = (
             f"INSERT INTO {self._tombstones} "
@@ -143,14 +143,16 @@ class Rows(RecordRows):
                 counts.written += 1
                 yield collection, id, line, order_us // 1000, order_us
                 continue
-            batch.buried.append(_grave(id, order_us, line))
+            batch.tombstones.append(_tombstone(id, order_us, line))
             if batch.is_full():
-                counts.buried += len(batch.buried)
-                graves.executemany(sql, [(collection, *grave) for grave in batch.buried])
-                batch.buried.clear()
-        counts.buried += len(batch.buried)
-        graves.executemany(sql, [(collection, *grave) for grave in batch.buried])
-        graves.close()
+                counts.tombstones += len(batch.tombstones)
+                tombstones.executemany(
+                    sql, [(collection, *tombstone) for tombstone in batch.tombstones]
+                )
+                batch.tombstones.clear()
+        counts.tombstones += len(batch.tombstones)
+        tombstones.executemany(sql, [(collection, *tombstone) for tombstone in batch.tombstones])
+        tombstones.close()
 
     def _compare(
         self, collection: str, winners: Iterable[Winner], counts: LoadCounts, *, index: bool
@@ -201,20 +203,20 @@ class Rows(RecordRows):
     def _flush(self, collection: str, batch: _Batch, counts: LoadCounts, *, index: bool) -> None:
         """Write a batch, and empty it."""
         if self.on_change is not None:
-            changed = [row[0] for row in batch.written] + [row[0] for row in batch.buried]
+            changed = [row[0] for row in batch.written] + [row[0] for row in batch.tombstones]
             self.on_change(collection, changed, batch.removed)
         if batch.removed:
             self.forget(collection, *batch.removed)
-        if batch.buried:
-            self.hide(collection, batch.buried)
+        if batch.tombstones:
+            self.hide(collection, batch.tombstones)
         if batch.written:
             self.replace(collection, batch.written, loading=True)
             if index:
                 self.write_index(collection, [(id, line) for id, line, _, _ in batch.written])
         counts.written += len(batch.written)
-        counts.buried += len(batch.buried)
+        counts.tombstones += len(batch.tombstones)
         counts.removed += len(batch.removed)
-        batch.written, batch.buried, batch.removed, batch.length = [], [], [], 0
+        batch.written, batch.tombstones, batch.removed, batch.length = [], [], [], 0
 
 
 def _note(batch: _Batch, known: Stored | None, winner: Winner) -> None:
@@ -224,12 +226,12 @@ def _note(batch: _Batch, known: Stored | None, winner: Winner) -> None:
         if known is None or known.line != line or known.order_us != order_us:
             batch.put(id, order_us, line)
         return
-    grave = _grave(id, order_us, line)
-    if known is None or known != Stored(None, order_us, *grave[3:]):
-        batch.buried.append(grave)
+    tombstone = _tombstone(id, order_us, line)
+    if known is None or known != Stored(None, order_us, *tombstone[3:]):
+        batch.tombstones.append(tombstone)
 
 
-def _grave(id: str, order_us: int, line: str) -> Hidden:
+def _tombstone(id: str, order_us: int, line: str) -> Hidden:
     """Return what is kept of a tombstone, or of a line of a revision that is not known."""
     raw = line.encode()
     found = decode_envelope(raw)

@@ -13,7 +13,7 @@ from taskstore._cache.engine.bridge import away, closing
 from taskstore._cache.rows.keys import KeyRows
 from taskstore._cache.rows.rows import Rows
 from taskstore._cache.schema.names import MIGRATED, WRITTEN
-from taskstore._mirror.capture.missing_logs import vouches
+from taskstore._mirror.capture.missing_logs import has_own_log
 from taskstore._mirror.capture.numbers import Numbering, adopt, name_references
 from taskstore._mirror.capture.rows import Reconciler
 from taskstore._mirror.model.registry import registry
@@ -49,7 +49,7 @@ def export_rows(
         mirror: Whose rows.
         refused: Whether also those whose lines a sync could not bring into the table.
     """
-    has_log = vouches(context, connection, mirror)
+    has_log = has_own_log(context, connection, mirror)
     unit.missing[mirror.collection] = 0
     table = StoredRows(mirror, connection.dialect)
     count = 0

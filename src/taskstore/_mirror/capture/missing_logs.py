@@ -71,13 +71,13 @@ def check_there(
     """
     collection = table.mirror.collection
     if collection not in unit.missing:
-        unit.missing[collection] = _unvouched(context, cursor, table, keys, existed=existed)
+        unit.missing[collection] = _unlogged(context, cursor, table, keys, existed=existed)
     rows = unit.missing[collection]
     if rows:
         raise missing_error(context, table.mirror, rows)
 
 
-def _unvouched(
+def _unlogged(
     context: StoreContext,
     cursor: Any,
     table: StoredRows,
@@ -98,7 +98,7 @@ def _unvouched(
     return max(count, 1) if existed and not _has_any(context, driver, collection) else 0
 
 
-def vouches(context: StoreContext, connection: Connection, mirror: Mirror) -> bool:
+def has_own_log(context: StoreContext, connection: Connection, mirror: Mirror) -> bool:
     """Whether the log of a mirrored table can be taken for the one of its rows."""
     if away(connection, lambda driver: _is_fresh(context, driver, mirror.collection)):
         return True

@@ -390,7 +390,9 @@ class Reconciler:
         changes = self.unit.changes
         collect_lines(rows, changes, batch.lines, new=batch.new)
         if batch.deleted:
-            rows.bury(collection, [_grave(id, one) for (_, id), one in batch.deleted.items()])
+            rows.set_tombstones(
+                collection, [_tombstone(id, one) for (_, id), one in batch.deleted.items()]
+            )
             for key, version in batch.deleted.items():
                 changes.put(key, tombstone_line(key[1], version.value))
         if batch.stamps:
@@ -414,7 +416,7 @@ def _following(fields: dict[str, bytes], version: Version, previous: str) -> byt
     return join_fields(fields)
 
 
-def _grave(id: str, version: Version) -> tuple[str, int, int, str | None]:
+def _tombstone(id: str, version: Version) -> tuple[str, int, int, str | None]:
     text = version.value if isinstance(version.value, str) else None
     return id, version.ms, version.order_us, text
 

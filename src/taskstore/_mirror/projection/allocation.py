@@ -18,25 +18,25 @@ from taskstore._cache.rows.keys import KeyRows, Pair
 from taskstore._mirror.model.links import enforced
 from taskstore._mirror.model.registry import registry
 from taskstore._mirror.model.shape import Mirror
-from taskstore._mirror.projection.wanted import Key, Wish
+from taskstore._mirror.projection.wanted import Key, WantedRow
 from taskstore._mirror.tables.counted_rows import numbers_there, referred_numbers, span_of_numbers
 from taskstore._store.context import StoreContext
 
 
 def first_to_go(
-    context: StoreContext, connection: Connection, wishes: Sequence[Wish]
-) -> list[Wish]:
+    context: StoreContext, connection: Connection, targets: Sequence[WantedRow]
+) -> list[WantedRow]:
     """Return the deletions that free numbers which other rows are to have; none if none do."""
-    going = [wish for wish in wishes if wish.row is None]
+    going = [target for target in targets if target.row is None]
     wanted = {
-        (wish.mirror.collection, wish.row.number)
-        for wish in wishes
-        if wish.row is not None and wish.row.number is not None and wish.current is None
+        (target.mirror.collection, target.row.number)
+        for target in targets
+        if target.row is not None and target.row.number is not None and target.current is None
     }
     ids: dict[str, list[str]] = {}
-    for wish in going if wanted else ():
-        if wish.mirror.is_counted:
-            ids.setdefault(wish.mirror.collection, []).append(wish.id)
+    for target in going if wanted else ():
+        if target.mirror.is_counted:
+            ids.setdefault(target.mirror.collection, []).append(target.id)
     with closing(driver_cursor(connection)) as cursor:
         keys = KeyRows(cursor, context.models)
         freed = {
@@ -54,12 +54,12 @@ class Allocation:
     Attributes:
         context: The store.
         connection: In the sync's write transaction.
-        wishes: What rows are to become.
+        targets: What rows are to become.
     """
 
     context: StoreContext
     connection: Connection
-    wishes: Sequence[Wish]
+    targets: Sequence[WantedRow]
     _missed: dict[str, list[str]] = attrs.field(factory=dict)
 
     def begin(self) -> None:
@@ -71,15 +71,15 @@ class Allocation:
         }
         if not counted:
             return
-        wanted: dict[str, list[Wish]] = {collection: [] for collection in counted}
+        wanted: dict[str, list[WantedRow]] = {collection: [] for collection in counted}
         referred: dict[str, dict[str, None]] = {collection: {} for collection in counted}
-        for wish in self.wishes:
-            if wish.mirror.collection in wanted:
-                wanted[wish.mirror.collection].append(wish)
-            if wish.row is None:
+        for target in self.targets:
+            if target.mirror.collection in wanted:
+                wanted[target.mirror.collection].append(target)
+            if target.row is None:
                 continue
-            for field in wish.row.shape.references:
-                id = wish.row.values.get(field.name)
+            for field in target.row.shape.references:
+                id = target.row.values.get(field.name)
                 if id is not None and field.translated is not None:
                     referred[field.translated.collection][id] = None
         is_loose = not enforced(self.connection)
@@ -100,13 +100,13 @@ class Allocation:
             refused: What could not be brought to what the log says.
         """
         gone: dict[str, list[str]] = {}
-        for wish in self.wishes:
-            is_refused = wish.key in refused
-            is_gone = wish.row is None and not is_refused
-            if wish.mirror.counted is not None and (
-                is_gone or (is_refused and wish.current is None)
+        for target in self.targets:
+            is_refused = target.key in refused
+            is_gone = target.row is None and not is_refused
+            if target.mirror.counted is not None and (
+                is_gone or (is_refused and target.current is None)
             ):
-                gone.setdefault(wish.mirror.collection, []).append(wish.id)
+                gone.setdefault(target.mirror.collection, []).append(target.id)
         is_enforced = enforced(self.connection)
         with closing(driver_cursor(self.connection)) as cursor:
             keys = KeyRows(cursor, self.context.models)
@@ -141,17 +141,17 @@ class _Numbers:
         self._least = min(least, known_least, 0)
         self._greatest = max(greatest, known_greatest, 0)
 
-    def give(self, wishes: Sequence[Wish]) -> None:
+    def give(self, targets: Sequence[WantedRow]) -> None:
         """Give numbers to the rows that are not there yet."""
         collection = self.mirror.collection
-        known = self.keys.by_id(collection, [wish.id for wish in wishes])
-        new = [wish for wish in wishes if wish.row is not None and wish.current is None]
+        known = self.keys.by_id(collection, [target.id for target in targets])
+        new = [target for target in targets if target.row is not None and target.current is None]
         wanted = {}
-        for wish in sorted(new, key=lambda wish: wish.id):
-            assert wish.row is not None
+        for target in sorted(new, key=lambda target: target.id):
+            assert target.row is not None
             # Rows may refer to it already by the number that was reserved for it.
-            pair = known.get(wish.id)
-            wanted[wish.id] = wish.row.number if pair is None else pair.number
+            pair = known.get(target.id)
+            wanted[target.id] = target.row.number if pair is None else pair.number
         taken = self._taken(wanted)
         pairs = []
         for id, number in wanted.items():

@@ -21,8 +21,8 @@ from taskstore._cache.rows.keys import KeyRows
 from taskstore._cache.rows.rows import Rows
 from taskstore._mirror.model.registry import registry
 from taskstore._mirror.projection.projecting import Projector
-from taskstore._mirror.projection.wanted import Key, Wish
-from taskstore._mirror.projection.wanted_rows import wish_for
+from taskstore._mirror.projection.wanted import Key, WantedRow
+from taskstore._mirror.projection.wanted_rows import wanted_row
 from taskstore._mirror.tables.reading import read_rows
 from taskstore._mirror.tables.stored_rows import StoredRows
 from taskstore._store.context import StoreContext
@@ -32,28 +32,32 @@ _ROUNDS = 3
 
 
 def project(
-    context: StoreContext, connection: Connection, unit: Unit, rows: Rows, wishes: Sequence[Wish]
+    context: StoreContext,
+    connection: Connection,
+    unit: Unit,
+    rows: Rows,
+    targets: Sequence[WantedRow],
 ) -> dict[Key, str]:
-    """Grant wishes; return why the others were refused.
+    """Write the wanted rows; return why the others were refused.
 
     Args:
         context: The store.
         connection: In the sync's write transaction.
         unit: Of that transaction.
         rows: On that connection.
-        wishes: What rows are to become.
+        targets: What rows are to become.
     """
     notes, links = unit.notes, registry(context).links
     if notes is None or not _has_triggers(connection):
         with unnoticed(unit):
-            return Projector(connection, links).run(wishes)
+            return Projector(connection, links).run(targets)
     with closing(driver_cursor(connection)) as cursor:
         since = notes.last(cursor)
-        refused = Projector(connection, links).run(wishes)
+        refused = Projector(connection, links).run(targets)
         pairs = KeyRows(cursor, context.models)
         answers = _Answers(connection, rows, notes, cursor, since, refused, pairs)
         for _ in range(_ROUNDS):
-            again = [wish for _, wish in answers.differing()]
+            again = [target for _, target in answers.differing()]
             if not again:
                 break
             refused |= Projector(connection, links).run(again)
@@ -81,7 +85,7 @@ class _Answers:
     refused: dict[Key, str]
     keys: KeyRows
 
-    def differing(self) -> Iterator[tuple[RawKey, Wish]]:
+    def differing(self) -> Iterator[tuple[RawKey, WantedRow]]:
         """Yield what the touched rows that differ from their lines should be."""
         for table, known in self._touched():
             mirror = table.mirror
@@ -92,7 +96,7 @@ class _Answers:
                 if id not in stored:
                     continue
                 try:
-                    wish = wish_for(
+                    target = wanted_row(
                         mirror,
                         id,
                         stored[id],
@@ -102,13 +106,13 @@ class _Answers:
                     )
                 except ValueError:
                     continue
-                if wish is not None:
-                    yield known[id], wish
+                if target is not None:
+                    yield known[id], target
 
     def kept(self) -> dict[StoredRows, list[RawKey]]:
         """The keys of rows that the log is to take as they are."""
         found: dict[StoredRows, list[RawKey]] = {}
-        insisted = {(wish.mirror.collection, raw) for raw, wish in self.differing()}
+        insisted = {(target.mirror.collection, raw) for raw, target in self.differing()}
         for table, known in self._touched():
             collection = table.mirror.collection
             stored = self.rows.stored(collection, list(known))

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from taskstore._mirror.model.links import ACTING, Link, Links, referring
 from taskstore._mirror.model.shape import Field, Row
-from taskstore._mirror.projection.wanted import Wish
+from taskstore._mirror.projection.wanted import WantedRow
 from taskstore._mirror.tables.writing import condition_of
 
 
@@ -30,32 +30,32 @@ class Effects:
     enforced: bool
     _following: dict[str, list[Link]] = attrs.field(factory=dict)
 
-    def why_not_deleted(self, wish: Wish, doomed: Sequence[Wish]) -> str | None:
+    def why_not_deleted(self, target: WantedRow, deleting: Sequence[WantedRow]) -> str | None:
         """Say which rows a deletion would change behind everybody's back."""
-        assert wish.current is not None
+        assert target.current is not None
         if not self.enforced:
             return None
-        shape = wish.current.shape
+        shape = target.current.shape
         own = {table.name for table in shape.tables}
         for table in shape.tables:
             for link in self.links.to(self.connection, table.name):
                 inherits = link.child in own and link.child != table.name
                 if link.on_delete not in ACTING or inherits:
                     continue
-                condition = condition_of(wish.mirror, shape, table, wish.current)
-                if self._is_referred(link, table, condition, doomed):
+                condition = condition_of(target.mirror, shape, table, target.current)
+                if self._is_referred(link, table, condition, deleting):
                     return (
                         f"rows of {link.child!r} refer to it, and the database would change them "
                         f"(ON DELETE {link.on_delete}): delete or change those rows first"
                     )
         return None
 
-    def why_not_moved(self, wish: Wish) -> str | None:
+    def why_not_moved(self, target: WantedRow) -> str | None:
         """Say which rows an update would change behind everybody's back."""
-        for table, link in self.moved(wish):
-            assert wish.current is not None
-            condition = condition_of(wish.mirror, wish.current.shape, table, wish.current)
-            if self._is_referred(link, table, condition, [wish]):
+        for table, link in self.moved(target):
+            assert target.current is not None
+            condition = condition_of(target.mirror, target.current.shape, table, target.current)
+            if self._is_referred(link, table, condition, [target]):
                 return (
                     f"rows of {link.child!r} refer to its {', '.join(link.referred)}, and the "
                     f"database would change them (ON UPDATE {link.on_update}): change those rows "
@@ -63,18 +63,18 @@ class Effects:
                 )
         return None
 
-    def moved(self, wish: Wish) -> list[tuple[Table, Link]]:
+    def moved(self, target: WantedRow) -> list[tuple[Table, Link]]:
         """The foreign keys by which the database follows where an update changes a row."""
-        if wish.row is None or wish.current is None or wish.deletes or not self.enforced:
+        if target.row is None or target.current is None or target.deletes or not self.enforced:
             return []
         acting = [
             (table, link)
-            for table in wish.current.shape.tables
+            for table in target.current.shape.tables
             for link in self._followers(table.name)
         ]
         if not acting:
             return []
-        changed = _changed(wish.row, wish.current)
+        changed = _changed(target.row, target.current)
         return [
             (table, link)
             for table, link in acting
@@ -88,16 +88,18 @@ class Effects:
             self._following[table] = [link for link in links if link.on_update in ACTING]
         return self._following[table]
 
-    def _is_referred(self, link: Link, table: Any, condition: Any, doomed: Sequence[Wish]) -> bool:
+    def _is_referred(
+        self, link: Link, table: Any, condition: Any, deleting: Sequence[WantedRow]
+    ) -> bool:
         """Whether rows refer to a row by a foreign key, other than rows that go as well."""
-        going = [wish for wish in doomed if wish.mirror.table.name == link.child]
+        going = [target for target in deleting if target.mirror.table.name == link.child]
         if not going:
             return bool(referring(self.connection, link, table, condition))
         mirror = going[0].mirror
         fields = mirror.key_fields
         columns = [column(field.column.name, field.typed(field.column).type) for field in fields]
         found = referring(self.connection, link, table, condition, columns)
-        return not {mirror.id_of(row) for row in found} <= {wish.id for wish in going}
+        return not {mirror.id_of(row) for row in found} <= {target.id for target in going}
 
 
 def _changed(row: Row, current: Row) -> set[tuple[str, str]]:

@@ -39,7 +39,7 @@ from taskstore._mirror.projection.unique_values import (
     reason_of,
     savepoint,
 )
-from taskstore._mirror.projection.wanted import Key, Wish
+from taskstore._mirror.projection.wanted import Key, WantedRow
 from taskstore._mirror.tables.writing import (
     condition_of,
     delete_row,
@@ -66,50 +66,52 @@ class Projector:
     _effects: Effects = attrs.field(init=False)
     _parking: Parking = attrs.field(init=False)
 
-    def run(self, wishes: Iterable[Wish]) -> dict[Key, str]:
-        """Grant wishes; return why the others were refused."""
-        some = list(wishes)
+    def run(self, targets: Iterable[WantedRow]) -> dict[Key, str]:
+        """Write the wanted rows; return why the others were refused."""
+        some = list(targets)
         is_enforced = enforced(self.connection)
         self._effects = Effects(self.connection, self.links, is_enforced)
-        touched = {table.name.lower() for wish in some for table in wish.shape.tables}
+        touched = {table.name.lower() for target in some for table in target.shape.tables}
         late = [
             link
             for link in (self.links.deferred(self.connection) if is_enforced else ())
             if link.child.lower() in touched or link.parent in touched
         ]
         if not late:
-            return self._granted(some)
+            return self._applied(some)
         try:
             with savepoint(self.connection, "taskstore_projection"):
-                refused = self._granted(some)
+                refused = self._applied(some)
                 if any(self._broken(child) for child in {link.child for link in late}):
                     raise _RefusedError
         except _RefusedError:
             names = {name.lower() for link in late for name in (link.child, link.parent)}
-            return self._granted(some, looked_at=names)
+            return self._applied(some, looked_at=names)
         return refused
 
-    def _granted(self, wishes: list[Wish], looked_at: Set[str] = frozenset()) -> dict[Key, str]:
+    def _applied(
+        self, targets: list[WantedRow], looked_at: Set[str] = frozenset()
+    ) -> dict[Key, str]:
         """Apply wanted rows; those of tables that must be checked first come last."""
         self.refused.clear()
         self._parking = Parking(self.connection, self._effects, self._attempt)
-        held: list[Wish] = []
-        others: list[Wish] = []
-        for wish in wishes:
-            is_held = any(table.name.lower() in looked_at for table in wish.shape.tables)
-            (held if is_held else others).append(wish)
+        held: list[WantedRow] = []
+        others: list[WantedRow] = []
+        for target in targets:
+            is_held = any(table.name.lower() in looked_at for table in target.shape.tables)
+            (held if is_held else others).append(target)
         pending = self._batches(_in_order(others))
         for _ in range(2):
-            pending = [wish for wish in pending if not self._one(wish)]
+            pending = [target for target in pending if not self._one(target)]
         pending = _in_order(held) + pending
         if pending:
             pending = self._deferred(pending)
-        return {wish.key: self.refused[wish.key] for wish in pending}
+        return {target.key: self.refused[target.key] for target in pending}
 
-    def _batches(self, wishes: list[Wish]) -> list[Wish]:
+    def _batches(self, targets: list[WantedRow]) -> list[WantedRow]:
         """Write similar rows together; return those to try one by one."""
-        left: list[Wish] = []
-        for (_, kind, _), group in groupby(wishes, key=_alike):
+        left: list[WantedRow] = []
+        for (_, kind, _), group in groupby(targets, key=_alike):
             some = list(group)
             if kind == "insert":
                 some = parents_first(some, _row_of)
@@ -120,47 +122,47 @@ class Projector:
                 continue
             alone = kind in {"delete", "replace"}
             if alone or not self._attempt(partial(_write, self.connection, some), some):
-                left += [wish for wish in some if not self._one(wish)]
+                left += [target for target in some if not self._one(target)]
         return left
 
-    def _parted(self, wishes: Sequence[Wish]) -> tuple[list[Wish], list[Wish]]:
+    def _parted(self, targets: Sequence[WantedRow]) -> tuple[list[WantedRow], list[WantedRow]]:
         """Part updates that the database may follow into other rows from the rest."""
-        still: list[Wish] = []
-        moving: list[Wish] = []
-        for wish in wishes:
-            (moving if self._effects.moved(wish) else still).append(wish)
+        still: list[WantedRow] = []
+        moving: list[WantedRow] = []
+        for target in targets:
+            (moving if self._effects.moved(target) else still).append(target)
         return still, moving
 
-    def _one(self, wish: Wish) -> bool:
+    def _one(self, target: WantedRow) -> bool:
         reason = None
-        if wish.deletes:
-            reason = self._effects.why_not_deleted(wish, ())
-        return self._allowed(wish, reason) and self._try(wish)
+        if target.deletes:
+            reason = self._effects.why_not_deleted(target, ())
+        return self._allowed(target, reason) and self._try(target)
 
-    def _try(self, wish: Wish) -> bool:
-        if not self._allowed(wish, self._effects.why_not_moved(wish)):
+    def _try(self, target: WantedRow) -> bool:
+        if not self._allowed(target, self._effects.why_not_moved(target)):
             return False
-        removed = self._parking.removed.get(wish.key)
+        removed = self._parking.removed.get(target.key)
         if removed is not None:
-            assert wish.row is not None
-            work = partial(reinsert_row, self.connection, wish.mirror, wish.row, removed)
+            assert target.row is not None
+            work = partial(reinsert_row, self.connection, target.mirror, target.row, removed)
         else:
-            work = partial(_write, self.connection, [wish])
-        return self._attempt(work, [wish])
+            work = partial(_write, self.connection, [target])
+        return self._attempt(work, [target])
 
-    def _allowed(self, wish: Wish, reason: str | None) -> bool:
+    def _allowed(self, target: WantedRow, reason: str | None) -> bool:
         if reason is not None:
-            self.refused[wish.key] = reason
+            self.refused[target.key] = reason
         return reason is None
 
-    def _attempt(self, work: Callable[[], object], wishes: Sequence[Wish]) -> bool:
+    def _attempt(self, work: Callable[[], object], targets: Sequence[WantedRow]) -> bool:
         try:
             with savepoint(self.connection, "taskstore_attempt_rows"):
                 work()
         except RolledBackError as error:
             raise InvalidRecordError(
-                collection=wishes[0].mirror.collection,
-                id=wishes[0].id if len(wishes) == 1 else None,
+                collection=targets[0].mirror.collection,
+                id=targets[0].id if len(targets) == 1 else None,
                 reason="the database rolls back the whole transaction because of it "
                 f"({error}), so no row can be brought up to date: use RAISE(ABORT) in its trigger, "
                 "or ON CONFLICT ABORT in its constraint, in place of ROLLBACK",
@@ -170,16 +172,16 @@ class Projector:
             if not is_refusal(error):
                 raise
             reason = reason_of(error)
-            for wish in wishes:
-                self.refused[wish.key] = reason
+            for target in targets:
+                self.refused[target.key] = reason
             return False
         return True
 
-    def _deferred(self, pending: list[Wish]) -> list[Wish]:
+    def _deferred(self, pending: list[WantedRow]) -> list[WantedRow]:
         """Try the remaining rows together, with foreign keys deferred and unique values parked."""
-        left: list[Wish] = []
+        left: list[WantedRow] = []
         while pending:
-            bad: list[Wish] = []
+            bad: list[WantedRow] = []
             try:
                 with savepoint(self.connection, "taskstore_deferred"), deferring(self.connection):
                     bad = self._together(pending)
@@ -187,62 +189,63 @@ class Projector:
                         raise _RefusedError
             except _RefusedError:
                 left += bad
-                pending = [wish for wish in pending if wish not in bad]
+                pending = [target for target in pending if target not in bad]
             else:
                 break
             finally:
                 self._parking.removed.clear()
         return left
 
-    def _together(self, pending: list[Wish]) -> list[Wish]:
-        doomed = [wish for wish in pending if wish.row is None]
+    def _together(self, pending: list[WantedRow]) -> list[WantedRow]:
+        deleting = [target for target in pending if target.row is None]
         bad = [
-            wish
-            for wish in pending
-            if wish.deletes and not self._allowed(wish, self._effects.why_not_deleted(wish, doomed))
+            target
+            for target in pending
+            if target.deletes
+            and not self._allowed(target, self._effects.why_not_deleted(target, deleting))
         ]
         if bad:
             return bad
         self._parking = Parking(self.connection, self._effects, self._attempt)
-        for wish in pending:
-            if wish.kind == "update":
-                self._parking.park(wish)
+        for target in pending:
+            if target.kind == "update":
+                self._parking.park(target)
         still, moving = self._parted(pending)
         # Children before what they refer to: then there is nothing for the database to follow.
-        bad = [wish for wish in (*still, *reversed(moving)) if not self._try(wish)]
-        return bad or [wish for wish in pending if self._dangles(wish)]
+        bad = [target for target in (*still, *reversed(moving)) if not self._try(target)]
+        return bad or [target for target in pending if self._dangles(target)]
 
-    def _dangles(self, wish: Wish) -> bool:
+    def _dangles(self, target: WantedRow) -> bool:
         """Whether a row was left that refers, or is referred to, by nothing but hope."""
-        for table in wish.shape.tables:
-            if wish.row is not None:
-                condition = condition_of(wish.mirror, wish.shape, table, wish.row)
+        for table in target.shape.tables:
+            if target.row is not None:
+                condition = condition_of(target.mirror, target.shape, table, target.row)
                 for link in self.links.of(self.connection, table.name):
                     if dangling(self.connection, link, table, condition):
-                        self.refused[wish.key] = (
+                        self.refused[target.key] = (
                             f"it refers to a row of {link.parent!r} that is not there"
                         )
                         return True
-            elif self._leaves_orphans(wish, table):
+            elif self._leaves_orphans(target, table):
                 return True
         return False
 
-    def _leaves_orphans(self, wish: Wish, table: Any) -> bool:
+    def _leaves_orphans(self, target: WantedRow, table: Any) -> bool:
         for link in self.links.to(self.connection, table.name):
             broken = any(row[2].lower() == table.name.lower() for row in self._broken(link.child))
-            if broken and self._was_referred(wish, table, link):
-                self.refused[wish.key] = f"rows of {link.child!r} refer to it"
+            if broken and self._was_referred(target, table, link):
+                self.refused[target.key] = f"rows of {link.child!r} refer to it"
                 return True
         return False
 
-    def _was_referred(self, wish: Wish, table: Any, link: Link) -> bool:
+    def _was_referred(self, target: WantedRow, table: Any, link: Link) -> bool:
         """Whether it is this row that others miss."""
-        assert wish.current is not None
+        assert target.current is not None
         values = {
-            column.name.lower(): (field.typed(column), wish.current.values[name])
-            for name, field in wish.shape.fields.items()
+            column.name.lower(): (field.typed(column), target.current.values[name])
+            for name, field in target.shape.fields.items()
             for column in field.columns
-            if column.table is table and name in wish.current.values
+            if column.table is table and name in target.current.values
         }
         wanted = [values.get(name.lower()) for name in link.referred]
         known = [value for value in wanted if value is not None]
@@ -258,38 +261,38 @@ class _RefusedError(Exception):
     """Ends an attempt; its savepoint is rolled back."""
 
 
-def _row_of(wish: Wish) -> Row:
-    assert wish.row is not None
-    return wish.row
+def _row_of(target: WantedRow) -> Row:
+    assert target.row is not None
+    return target.row
 
 
-def _write(connection: Connection, wishes: Sequence[Wish]) -> None:
-    mirror = wishes[0].mirror
-    rows = [wish.row for wish in wishes if wish.row is not None]
-    if wishes[0].kind == "insert":
+def _write(connection: Connection, targets: Sequence[WantedRow]) -> None:
+    mirror = targets[0].mirror
+    rows = [target.row for target in targets if target.row is not None]
+    if targets[0].kind == "insert":
         insert_rows(connection, mirror, rows)
-    elif wishes[0].kind == "update":
+    elif targets[0].kind == "update":
         update_rows(connection, mirror, rows)
     else:
-        for wish in wishes:
-            assert wish.current is not None
-            delete_row(connection, mirror, wish.current)
-            if wish.row is not None:
-                insert_rows(connection, mirror, [wish.row])
+        for target in targets:
+            assert target.current is not None
+            delete_row(connection, mirror, target.current)
+            if target.row is not None:
+                insert_rows(connection, mirror, [target.row])
 
 
-def _in_order(wishes: list[Wish]) -> list[Wish]:
+def _in_order(targets: list[WantedRow]) -> list[WantedRow]:
     """Updates and inserts with parents first, deletions between them with children first."""
-    tables = {wish.mirror.table: None for wish in wishes}
+    tables = {target.mirror.table: None for target in targets}
     in_order = tables_in_order(tables)
     places = {table: place for place, table in enumerate(in_order)}
     turns = {"update": 0, "delete": 1, "replace": 2, "insert": 3}
 
-    def order(wish: Wish) -> tuple[int, int, str]:
-        place = places[wish.mirror.table]
-        return turns[wish.kind], -place if wish.row is None else place, str(_alike(wish)[2])
+    def order(target: WantedRow) -> tuple[int, int, str]:
+        place = places[target.mirror.table]
+        return turns[target.kind], -place if target.row is None else place, str(_alike(target)[2])
 
-    return sorted(wishes, key=order)
+    return sorted(targets, key=order)
 
 
 def tables_in_order(tables: Iterable[Table]) -> list[Table]:
@@ -298,9 +301,9 @@ def tables_in_order(tables: Iterable[Table]) -> list[Table]:
     return [table for table, _ in found if table is not None]
 
 
-def _alike(wish: Wish) -> tuple[str, str, Any]:
+def _alike(target: WantedRow) -> tuple[str, str, Any]:
     """What rows have in common that can be written by one statement."""
-    if wish.row is None:
-        return wish.mirror.collection, wish.kind, None
-    shape = wish.mirror.shapes.index(wish.row.shape)
-    return wish.mirror.collection, wish.kind, (shape, tuple(sorted(wish.row.values)))
+    if target.row is None:
+        return target.mirror.collection, target.kind, None
+    shape = target.mirror.shapes.index(target.row.shape)
+    return target.mirror.collection, target.kind, (shape, tuple(sorted(target.row.values)))

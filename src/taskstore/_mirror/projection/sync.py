@@ -20,8 +20,8 @@ from taskstore._mirror.model.shape import Mirror
 from taskstore._mirror.projection.allocation import Allocation, first_to_go
 from taskstore._mirror.projection.answers import project
 from taskstore._mirror.projection.recognition import recognise
-from taskstore._mirror.projection.wanted import Key, Wish
-from taskstore._mirror.projection.wanted_rows import REMOVED, is_newer, wish_for
+from taskstore._mirror.projection.wanted import Key, WantedRow
+from taskstore._mirror.projection.wanted_rows import REMOVED, is_newer, wanted_row
 from taskstore._mirror.tables.reading import any_row, ids_in, read_rows
 from taskstore._store.context import StoreContext
 from taskstore._sync.report import SyncReport
@@ -36,7 +36,7 @@ class _Touched:
     """What a sync has done to one collection.
 
     Attributes:
-        changed: Ids that were written or buried.
+        changed: Ids that were written or deleted.
         removed: Ids of live records that the log held, and does not any more.
         held: How many live records there were before.
         known: What the cache had of each id; None while it can be asked.
@@ -254,9 +254,11 @@ class MirrorSync:
         if any(changed.values()):
             complete(self.context, self.connection)
             recognise(self.context, self.connection, changed)
-        wishes = [wish for mirror in registry(self.context) for wish in self._wishes(mirror, unfit)]
-        if wishes:
-            unfit |= self._projected(wishes)
+        targets = [
+            target for mirror in registry(self.context) for target in self._targets(mirror, unfit)
+        ]
+        if targets:
+            unfit |= self._projected(targets)
         problems: list[Problem] = []
         for mirror in registry(self.context):
             collection = mirror.collection
@@ -272,30 +274,32 @@ class MirrorSync:
             self.rows.note_never_logged(collection, self._touched[collection].new, _ELSEWHERE)
         return tuple(problems)
 
-    def _projected(self, wishes: Sequence[Wish]) -> dict[Key, str]:
-        """Grant wishes; return why the others were refused."""
-        early = first_to_go(self.context, self.connection, wishes)
+    def _projected(self, targets: Sequence[WantedRow]) -> dict[Key, str]:
+        """Write the wanted rows; return why the others were refused."""
+        early = first_to_go(self.context, self.connection, targets)
         if early:
-            wishes = self._left(wishes, early)
-            if not {wish.key for wish in early}.isdisjoint(wish.key for wish in wishes):
+            targets = self._left(targets, early)
+            if not {target.key for target in early}.isdisjoint(target.key for target in targets):
                 # Rows that are to change refer to them still.
-                wishes = self._left(wishes, [wish for wish in wishes if wish.current is not None])
-        return self._granted(wishes)
+                targets = self._left(
+                    targets, [target for target in targets if target.current is not None]
+                )
+        return self._applied(targets)
 
-    def _left(self, wishes: Sequence[Wish], early: Sequence[Wish]) -> list[Wish]:
-        """Grant some wishes; return all but those that could be."""
-        refused = self._granted(early)
-        done = {wish.key for wish in early if wish.key not in refused}
-        return [wish for wish in wishes if wish.key not in done]
+    def _left(self, targets: Sequence[WantedRow], early: Sequence[WantedRow]) -> list[WantedRow]:
+        """Write some wanted rows; return all but those that could be."""
+        refused = self._applied(early)
+        done = {target.key for target in early if target.key not in refused}
+        return [target for target in targets if target.key not in done]
 
-    def _granted(self, wishes: Sequence[Wish]) -> dict[Key, str]:
-        allocation = Allocation(self.context, self.connection, wishes)
+    def _applied(self, targets: Sequence[WantedRow]) -> dict[Key, str]:
+        allocation = Allocation(self.context, self.connection, targets)
         allocation.begin()
-        refused = project(self.context, self.connection, self.unit, self.rows, wishes)
+        refused = project(self.context, self.connection, self.unit, self.rows, targets)
         allocation.end(refused)
         return refused
 
-    def _wishes(self, mirror: Mirror, unfit: dict[tuple[str, str], str]) -> Iterator[Wish]:
+    def _targets(self, mirror: Mirror, unfit: dict[tuple[str, str], str]) -> Iterator[WantedRow]:
         touched = self._touched.get(mirror.collection) or _Touched()
         strange = touched.new | self.rows.never_logged(mirror.collection)
         if self.prune or self.rows.mirror_states().get(mirror.collection) == CREATED:
@@ -321,7 +325,7 @@ class MirrorSync:
                     unfit[mirror.collection, id] = REMOVED
                     continue
                 try:
-                    wish = wish_for(
+                    target = wanted_row(
                         mirror,
                         id,
                         known,
@@ -332,8 +336,8 @@ class MirrorSync:
                 except ValueError as error:
                     unfit[mirror.collection, id] = str(error)
                 else:
-                    if wish is not None:
-                        yield wish
+                    if target is not None:
+                        yield target
 
     def _ids(self, mirror: Mirror, touched: _Touched) -> tuple[list[str], set[str]]:
         """The ids to look at, and those among them whose rows go if the log says nothing."""

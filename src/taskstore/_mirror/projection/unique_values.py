@@ -17,7 +17,7 @@ from taskstore._cache.engine.bridge import closing
 from taskstore._cache.engine.sqlite import driver_error
 from taskstore._mirror.model.links import quoted
 from taskstore._mirror.projection.foreign_key_effects import Effects
-from taskstore._mirror.projection.wanted import Key, Wish
+from taskstore._mirror.projection.wanted import Key, WantedRow
 from taskstore._mirror.tables.writing import condition_of, delete_row, refusing
 from taskstore.errors import TaskstoreError
 
@@ -36,33 +36,33 @@ class Parking:
 
     connection: Connection
     effects: Effects
-    attempt: Callable[[Callable[[], object], Sequence[Wish]], bool]
+    attempt: Callable[[Callable[[], object], Sequence[WantedRow]], bool]
     removed: dict[Key, dict[str, Any]] = attrs.field(factory=dict)
 
-    def park(self, wish: Wish) -> None:
+    def park(self, target: WantedRow) -> None:
         """Free the unique values of a row that is about to get others."""
-        assert wish.current is not None
-        if self.effects.why_not_moved(wish) is not None:
+        assert target.current is not None
+        if self.effects.why_not_moved(target) is not None:
             return
-        for table in wish.current.shape.tables:
-            columns = [column for column in _settable(wish, table) if _is_unique(column)]
+        for table in target.current.shape.tables:
+            columns = [column for column in _settable(target, table) if _is_unique(column)]
             if not columns:
                 continue
-            condition = condition_of(wish.mirror, wish.current.shape, table, wish.current)
+            condition = condition_of(target.mirror, target.current.shape, table, target.current)
             parked: dict[str, Any] = {
                 column.key: null() if column.nullable else literal_column("randomblob(16)")
                 for column in columns
             }
             statement = refusing(update(table)).where(condition).values(parked)
-            if not self.attempt(partial(self.connection.execute, statement), [wish]):
+            if not self.attempt(partial(self.connection.execute, statement), [target]):
                 # A CHECK or a STRICT table refuses.
-                self._remove(wish, table, condition)
+                self._remove(target, table, condition)
 
-    def _remove(self, wish: Wish, table: Table, condition: Any) -> None:
+    def _remove(self, target: WantedRow, table: Table, condition: Any) -> None:
         """Take a row out of its table; without that it is tried as it is."""
-        assert wish.current is not None
-        has_parts = len(wish.current.shape.tables) > 1
-        if has_parts or self.effects.why_not_deleted(wish, ()) is not None:
+        assert target.current is not None
+        has_parts = len(target.current.shape.tables) > 1
+        if has_parts or self.effects.why_not_deleted(target, ()) is not None:
             return
         names = [
             row[1]
@@ -70,18 +70,20 @@ class Parking:
         ]
         whole: Any = select(*(literal_column(quoted(name)) for name in names))
         values = self.connection.execute(whole.select_from(table).where(condition)).one()
-        if self.attempt(partial(delete_row, self.connection, wish.mirror, wish.current), [wish]):
-            self.removed[wish.key] = dict(zip(names, values, strict=True))
+        if self.attempt(
+            partial(delete_row, self.connection, target.mirror, target.current), [target]
+        ):
+            self.removed[target.key] = dict(zip(names, values, strict=True))
 
 
-def _settable(wish: Wish, table: Table) -> list[Column[Any]]:
+def _settable(target: WantedRow, table: Table) -> list[Column[Any]]:
     """The columns that an update of the row writes."""
-    assert wish.row is not None
-    fields = wish.row.shape.fields
+    assert target.row is not None
+    fields = target.row.shape.fields
     return [
         column
-        for name in wish.row.values
-        if name not in wish.mirror.key
+        for name in target.row.values
+        if name not in target.mirror.key
         for column in fields[name].columns
         if column.table is table
     ]

@@ -10,7 +10,7 @@ Key = tuple[str, str]
 
 
 @attrs.frozen(eq=False)
-class Wish:
+class WantedRow:
     """What a row is to become.
 
     Attributes:

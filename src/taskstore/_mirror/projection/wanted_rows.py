@@ -5,13 +5,13 @@ from __future__ import annotations
 from taskstore._cache.rows.records import Stored
 from taskstore._format.lines import raw_fields
 from taskstore._mirror.model.shape import Mirror, Row
-from taskstore._mirror.projection.wanted import Wish
+from taskstore._mirror.projection.wanted import WantedRow
 
 REMOVED = "a migration has removed the row, and its record is to follow"
 """Why a row is missing whose line lives, after an upgrade and before that is logged."""
 
 
-def wish_for(
+def wanted_row(
     mirror: Mirror,
     id: str,
     stored: Stored | None,
@@ -19,7 +19,7 @@ def wish_for(
     *,
     is_given_up: bool,
     is_strange: bool,
-) -> Wish | None:
+) -> WantedRow | None:
     """Return what to do with a row; None to leave it as it is.
 
     Args:
@@ -42,12 +42,12 @@ def wish_for(
                 return None
             if is_strange and not (is_alike and _is_older(mirror, row, current)):
                 raise ValueError(_kept(mirror, "differs from its line"))
-        return Wish(mirror, id, row, current)
+        return WantedRow(mirror, id, row, current)
     if current is None or (stored is None and (is_strange or not is_given_up)):
         return None
     if is_strange:
         raise ValueError(_kept(mirror, "was deleted elsewhere"))
-    return Wish(mirror, id, None, current)
+    return WantedRow(mirror, id, None, current)
 
 
 def equals(mirror: Mirror, row: Row, current: Row) -> bool:
