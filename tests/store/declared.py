@@ -133,21 +133,28 @@ class Probe:
         if self.op in _OPERATORS:
             condition = _OPERATORS[self.op](named, self.value)
         elif self.op == "in":
-            condition = named.in_([self.value, "active", 3])
+            condition = named.in_([self.value, _OTHERS[field]])
         elif self.op == "is":
             condition = named.is_(None)
         else:
             condition = named.contains(self.value)
         return ~condition if self.negated else condition
 
-    def holds(self, found: Any) -> bool:
-        """Whether a field's JSON value, None for a missing one, meets the filter."""
-        return self._plainly(found) is not self.negated
+    def fits(self, field: str) -> bool:
+        """Whether the declared type of a field can have the value, and be asked so."""
+        is_text = isinstance(_OTHERS[field], str)
+        if self.op in ("is", "contains"):
+            return is_text or self.op == "is"
+        return is_text is isinstance(self.value, str)
 
-    def _plainly(self, found: Any) -> bool:
+    def holds(self, found: Any, field: str) -> bool:
+        """Whether a field's JSON value, None for a missing one, meets the filter."""
+        return self._plainly(found, field) is not self.negated
+
+    def _plainly(self, found: Any, field: str) -> bool:
         value = self.value
         if self.op == "in":
-            return not isinstance(found, list) and found in (value, "active", 3)
+            return not isinstance(found, list) and found in (value, _OTHERS[field])
         if self.op == "is":
             return found is None
         if self.op == "contains":
@@ -160,6 +167,9 @@ class Probe:
         )
         return comparable and bool(_OPERATORS[self.op](found, value))
 
+
+_OTHERS = {"status": "active", "mood": "active", "priority": 3, "rank": 3}
+"""For each field, one more value of its type to ask for."""
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq,

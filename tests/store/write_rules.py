@@ -259,13 +259,15 @@ class Writes(RuleBasedStateMachine):
 
     @rule(name=names, probe=probes, field=st.sampled_from(["status", "mood", "priority", "rank"]))
     def delete_where(self, name: str, probe: Probe, field: str) -> None:
+        if not probe.fits(field):
+            return
         with self.world.writing(self.pick(name)) as (store, view):
             doomed = [
                 key
                 for key, entry in view.items()
                 if key[0] == "plans"
                 and entry.fields is not None
-                and probe.holds(entry.fields.get(field, DEFAULTS["plans"][field]))
+                and probe.holds(entry.fields.get(field, DEFAULTS["plans"][field]), field)
             ]
             assert len(doomed) == store.delete_where(Plan, probe.condition(field))
             for key in doomed:
