@@ -73,7 +73,7 @@ def test_text_is_typed_by_the_log(text: str, kinds: set[str], expected: Any) -> 
 )
 def test_text_that_fits_nothing_is_refused(text: str, kind: str) -> None:
     """A text unlike all that the field has had raises, and says how to have it all the same."""
-    with pytest.raises(TextError, match=f'say field:=JSON .* field:="{text}"'):
+    with pytest.raises(TextError, match=f'write JSON after :=, as in field:="{text}"'):
         typed("field", text, {kind})
 
 
