@@ -77,7 +77,8 @@ def on_terminal(*arguments: str, cwd: Path, typed: str = "", **variables: str) -
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            env=environment(**variables),
+            # A pager would wait for somebody who is not there.
+            env=environment(**{"PAGER": "", **variables}),
             start_new_session=True,
         )
         os.close(theirs)
