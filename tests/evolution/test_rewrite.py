@@ -52,7 +52,8 @@ def test_everything_is_written_in_todays_shape(folder: Path) -> None:
         assert [*({**NEW[id], "$revision": "r1"} for id in NEW), OLD[-1], NEWER] == lines(folder)
         assert before == records(store)
         assert store.verify().ok
-        assert all(found.action == "fresh" for found in store.sync())
+        # "noted" where a log was written within the same tick of the clock as it was read.
+        assert all(found.action in ("fresh", "noted") for found in store.sync())
         written = (folder / "tasks.jsonl").read_bytes()
         store.compact("tasks", rewrite=True, keep_tombstones_ms=10**15)
         assert written == (folder / "tasks.jsonl").read_bytes()
