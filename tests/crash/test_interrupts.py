@@ -438,7 +438,7 @@ def test_a_signal_at_any_moment(
 
 
 def came_in_our_code(raised: BaseException) -> bool:
-    """Whether a function of the library was interrupted, or one of C that it called."""
+    """Whether the interrupt hit the library, or a C function that it called."""
     frames = [frame.filename for frame in traceback.extract_tb(raised.__traceback__)]
     # The last is the handler.
     return len(frames) > 1 and frames[-2].startswith(str(ROOT))

@@ -58,7 +58,7 @@ def installed(tmp_path: Path) -> dict[str, str]:
 
 
 def types_of(clone: Clone, **env: str) -> list[str]:
-    """What a doctor says of the modules that the settings name."""
+    """Return what `doctor` reports about the modules in the settings."""
     done = clone.run("doctor", "--json", **env)
     assert "Traceback" not in done.stderr
     findings = json.loads(done.stdout)["findings"]

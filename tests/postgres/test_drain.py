@@ -23,7 +23,7 @@ from tests.postgres.models import MIRRORS, Base
 
 
 class CrashError(Exception):
-    """What a test has raised in place of a crash."""
+    """Raised by a test to simulate a crash."""
 
 
 def _crash(*arguments: Any) -> None:

@@ -91,7 +91,7 @@ class DriverStore:
 
     @property
     def recovered(self) -> Sequence[Problem]:
-        """What recovery could not settle."""
+        """The problems that recovery left."""
         return self._context.recovered
 
     @property

@@ -1,4 +1,4 @@
-"""Who last changed each field of a record, by its versions."""
+"""Find the version that last changed each field of a record."""
 
 from __future__ import annotations
 

@@ -78,8 +78,9 @@ _QUIET = {
     "LANGUAGE": "C",
 }
 
-# What starts a program, or makes answers other ones than we read. GIT_CONFIG_COUNT and its like are
-# kept: a hook has its `git -c` from there, a container its safe.directory, and ours come after.
+# Variables that start a program, or change the form of the output that we parse.
+# GIT_CONFIG_COUNT and its like are kept: a hook gets its `git -c` from there, and a container its
+# safe.directory. Our own settings come after them.
 _DROPPED = re.compile(
     r"""
     GIT_(?: EXTERNAL_DIFF | DIFF_OPTS | PAGER | PAGER_IN_USE | EDITOR | SEQUENCE_EDITOR | ASKPASS

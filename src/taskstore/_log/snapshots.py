@@ -102,7 +102,7 @@ def key_of(parts: Mapping[str, str | bytes]) -> str:
 
 
 def snapshot(store: Layout, key: str, fill: Fill, *, keep: bool) -> Snapshot:
-    """Return the copy of a name, made with `fill` where there is none.
+    """Return the copy with a name. If there is none, create it with `fill`.
 
     Args:
         store: The store that it is a copy of.

@@ -104,7 +104,7 @@ class Scribe:
         try:
             lines = self._work.drain()
         except Exception as error:  # noqa: BLE001 - a type of the application's own raises anything
-            # It is tried again, and who waits or closes is told; the rows stay in the outbox.
+            # Callers that wait or close get the error. The rows stay in the outbox for a retry.
             self._failed = error
             return 0
         self._failed = None

@@ -213,7 +213,7 @@ class SessionHook:
         mark_pending(flush.connection)
 
     def deleted_to_persistent(self, session: Session, row: Any) -> None:
-        """Have a row that a rollback brings back read what is stored.
+        """Expire a row that a rollback restores, so that it is reloaded.
 
         SQLAlchemy expires only what the session itself has changed since the savepoint. What the
         store's own calls have written is told to rows that are in the session, which this was not.

@@ -115,7 +115,7 @@ def command(
 def _mirrors(name: str) -> list[Any]:
     found = imported(name)
     if not isinstance(found, list | tuple):
-        reason = "is no list: name the one that the application gives to Store.open(mirrors=...)"
+        reason = "is not a list: name the one that you pass to Store.open(mirrors=...)"
         raise Failure(f"{name!r} {reason}", Status.USAGE)
     return list(found)
 

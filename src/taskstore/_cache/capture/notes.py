@@ -239,7 +239,7 @@ class Notes:
         )
 
     def has_others(self, cursor: Any) -> bool:
-        """Whether there are triggers besides ours, which may answer what is written."""
+        """Whether the application has triggers, which may react to a write."""
         schemas = [name for name, _, _ in self._known] or ["main"]
         others = [
             f"SELECT 1 FROM {quoted(name)}.sqlite_master WHERE type = 'trigger'" for name in schemas

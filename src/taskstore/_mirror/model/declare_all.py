@@ -218,7 +218,7 @@ class _Wanted:
         return bool(met)
 
     def has_class(self, mapper: Mapper[Any]) -> bool:
-        """Whether a class or its table was named."""
+        """Whether the option names this class or its table."""
         table = mapper.local_table
         name = getattr(table, "name", None)
         return self.has(mapper.class_, mapper.class_.__name__, table, name)

@@ -147,7 +147,7 @@ def deferring(connection: Connection) -> Iterator[None]:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether it is the row that is refused, and not the database that is in trouble."""
+    """Whether the database refused this row, rather than failed as a whole."""
     found = driver_error(error)
     if found is None:
         # A type of the column's refuses the value.
