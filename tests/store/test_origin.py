@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -14,7 +16,18 @@ from tests.store.plans import Plan, append, ids, read_log
 pytestmark = pytest.mark.public
 
 
-def test_ten_threads_that_open_the_store_create_ten_records(directory: Path) -> None:
+@pytest.fixture
+def quick_switches() -> Iterator[None]:
+    """Let threads take turns after 10 microseconds, so that they meet in narrow places."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("quick_switches")
+@pytest.mark.parametrize("round_", range(10))
+def test_ten_threads_that_open_the_store_create_ten_records(directory: Path, round_: int) -> None:
     """Ten threads open a new store at once and create a record each: all ten are there."""
     barrier = Barrier(10)
 

@@ -68,6 +68,15 @@ def fill(layout: Layout, folder: Path, collections: Iterable[str] | None) -> Pat
     return path
 
 
+def _place_of(path: Path) -> str:
+    """Name the state of a log's file, empty if there is none."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return ""
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}"
+
+
 def _fill_one(
     connection: sqlite3.Connection,
     layout: Layout,
@@ -78,8 +87,7 @@ def _fill_one(
     head, state = database.read_state(connection, collection)
     path = layout.log_path(collection)
     new_head = "" if repository is None else repository.revision("HEAD")
-    stat = os.stat(path) if path.is_file() else None
-    place = "" if stat is None else f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino}"
+    place = _place_of(path)
     new_state = f"{new_head} {place} {shape.signature}"
     if state == new_state:
         return

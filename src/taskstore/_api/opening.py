@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,6 @@ def prepare(layout: Layout, *, create: bool, read_only: bool) -> None:
     if not _is_directory(layout.directory):
         if not create:
             raise StoreNotFoundError(layout.directory)
-        _check_no_file(layout.directory)
         layout.create()
     elif read_only:
         layout.check_version()
@@ -96,23 +96,27 @@ def prepare(layout: Layout, *, create: bool, read_only: bool) -> None:
         layout.prepare()
 
 
-def _check_no_file(path: Path) -> None:
-    if path.exists():
+def _is_directory(path: Path) -> bool:
+    """Say whether the directory is there; a file in its place is refused.
+
+    It looks once: between two looks another thread may create the directory.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StoreAccessError(
+            path, operation="open", reason=error.strerror or str(error), errno=error.errno
+        ) from error
+    if not stat.S_ISDIR(mode):
         raise StoreAccessError(
             path,
             operation="open",
             reason="it is a file, and a store is a directory",
             remedy="give the path of the directory that has the logs",
         )
-
-
-def _is_directory(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError as error:
-        raise StoreAccessError(
-            path, operation="open", reason=error.strerror or str(error), errno=error.errno
-        ) from error
+    return True
 
 
 def check_engine(engine: Any, *, types: object = (), read_only: bool = False) -> None:

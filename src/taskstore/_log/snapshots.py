@@ -215,8 +215,9 @@ def _copies(root: Path) -> Iterator[tuple[float, Path]]:
             continue  # the history
         used = folder / _USED
         with contextlib.suppress(OSError):
-            when = (used if used.exists() else folder).lstat().st_mtime
-            if used.exists() or time.time() - when > _DRAFT_SECONDS:
+            is_whole = used.exists()
+            when = (used if is_whole else folder).lstat().st_mtime
+            if is_whole or time.time() - when > _DRAFT_SECONDS:
                 yield when, folder
 
 

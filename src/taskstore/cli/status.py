@@ -56,8 +56,7 @@ def command(store_path: Path | None, *, as_json: bool) -> None:
         report = store.sync(on_progress=lambda _, done, total: update(done, total))
         found = summaries(store, report)
         path = str(store.path)
-        cache = store.path / "taskstore.db"
-        cache_size = cache.stat().st_size if cache.exists() else None
+        cache_size = _size_of(store.path / "taskstore.db")
     problems = [str(problem) for problem in (*report.strays, *report.recovered)]
     if as_json:
         write_json(
@@ -78,6 +77,14 @@ def command(store_path: Path | None, *, as_json: bool) -> None:
         warn(problem)
     if any(item.problems for item in found):
         warn("some lines are no records: `taskstore verify` names them")
+
+
+def _size_of(path: Path) -> int | None:
+    """The size of a file in bytes; None if it is not there."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 def _row(item: dict[str, Any], *, people: bool) -> list[Any]:
