@@ -51,12 +51,16 @@ def apply(patch: Path, folder: Path) -> None:
 @contextmanager
 def imported(folder: Path) -> Iterator[Any]:
     """The application's `tracker.api`, imported from a folder for a block."""
+    # A patch changes modules within a second and without changing their length, which is all that
+    # compiled code is compared with. So none is written.
+    writes_none, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     sys.path.insert(0, str(folder))
     try:
         from tracker import api
 
         yield api
     finally:
+        sys.dont_write_bytecode = writes_none
         sys.path.remove(str(folder))
         for name in [name for name in sys.modules if name.partition(".")[0] == "tracker"]:
             del sys.modules[name]

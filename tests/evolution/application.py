@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -155,6 +156,9 @@ class Application(Clone):
 
     def python(self, program: str, *call: str, status: int = 0) -> str:
         """Run a program in the clone; return what it printed."""
+        # Compiled code of the same second and length as a changed module would be taken for it.
+        for compiled in self.path.rglob("__pycache__"):
+            shutil.rmtree(compiled)
         done = subprocess.run(
             [sys.executable, "-c", program, *call],
             cwd=self.path,
