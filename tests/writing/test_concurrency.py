@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from taskstore import LockTimeoutError, Store, TransactionOpenError, where
+from taskstore._cache.engine.driver import ForeignCacheError
 from taskstore._log.gate import Gate
 from taskstore._log.layout import Layout
 from taskstore._log.locks import directory_lock
@@ -243,6 +244,24 @@ def test_removals_while_threads_write(store: Store, removal: str) -> None:
         for each in done:
             each.result()
     check_whole(store.path, [f"{w}-{n}" for w in range(RACERS) for n in range(10)])
+
+
+def test_a_late_failure_leaves_the_new_cache_alone(store: Store) -> None:
+    """Who fails on a cache that another thread has replaced by then tries again on the new one."""
+    cache, link = store.path / "taskstore.db", store.path.parent / "link"
+
+    def count() -> int:
+        if not link.exists():
+            cache_files(store.path, "", "-wal", "-shm")
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(store.count, Plan).result(PATIENCE)
+            link.hardlink_to(cache)
+            raise ForeignCacheError
+        return store.count(Plan)
+
+    store.create(Plan("a"))
+    assert 1 == store._cache.retried(count)
+    assert cache.samefile(link)
 
 
 @forking

@@ -267,14 +267,14 @@ class WriteCalls:
         return self._sessions.run(lambda: self._written(codec, operation, write))
 
     def _written(self, codec: RecordCodec[Any], operation: str, write: Callable[[Writer], R]) -> R:
-        alone = self._sessions.current() is None
+        alone, openings = self._sessions.current() is None, self._cache.openings
         try:
             with self._writer(codec, operation) as writer:
                 return write(writer)
         except CacheError:
             if not alone:
                 raise
-            self._cache.rebuild()
+            self._cache.rebuild(openings)
             with self._writer(codec, operation) as writer:
                 return write(writer)
 

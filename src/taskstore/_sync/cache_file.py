@@ -19,6 +19,7 @@ from taskstore._cache.schema.names import HEAD
 from taskstore._cache.schema.schema import current_revision, ensure_schema
 from taskstore._log import files
 from taskstore._log.files import access
+from taskstore._log.gate import LocalGate
 from taskstore._store.catalog import Catalog
 from taskstore._store.context import StoreContext
 from taskstore._store.seal import CacheSeal
@@ -41,6 +42,7 @@ class CacheFile:
 
     Attributes:
         kept: Connections to it for reading.
+        openings: How many times a file was left for another one; `rebuild` asks for it.
         is_remade: Whether the last open had to replace a file, and the new one holds nothing.
     """
 
@@ -49,6 +51,9 @@ class CacheFile:
         self._catalog = catalog
         self._refresher = refresher
         self._identity: tuple[int, int] | None = None
+        # Threads take turns to leave a file.
+        self._turn = LocalGate(context.path)
+        self.openings = 0
         self.is_remade = False
         self.kept = KeptConnections(context.engine, keep=context.own_engine)
         # Of a store that nobody closes, the last connection would change the file unnoticed.
@@ -64,21 +69,19 @@ class CacheFile:
             SchemaVersionError: A newer library has upgraded it.
             CacheError: It stays unusable although it was rebuilt.
         """
-        seal = self._context.seal
-        if seal is None:
+        if self._context.seal is None:
             ensure_schema(self._context.engine, self._context.models, migrate=self._context.migrate)
             return
-        self.is_remade = False
-        if not self._is_ready(seal):
-            self._context.gate.run(self._context.lock_timeout, lambda: self._make_ready(seal))
-        self._identity = self._found()
+        self._identity = self._ready(self._context.seal)
 
     def check(self) -> None:
         """Notice a file that was replaced or removed since the last look, and open the new one."""
-        if self._identity is None:
+        seal, openings = self._context.seal, self.openings
+        if seal is None:
             return
-        if self._found() != self._identity:
-            self.reopen()
+        found = self._found()
+        if found is None or found != self._identity:
+            self._in_turn(openings, lambda: self._reopen(seal))
 
     def retried(self, call: Callable[[], T]) -> T:
         """Call; once more on a cache rebuilt if this one turns out to be unusable.
@@ -86,6 +89,7 @@ class CacheFile:
         Raises:
             TaskstoreError: What the database refused, in our terms.
         """
+        openings = self.openings
         try:
             return call()
         except DatabaseErrors as error:
@@ -94,10 +98,38 @@ class CacheFile:
                 if meant is None:
                     raise
                 raise meant from error
-        self.rebuild()
+        if self.openings != openings:
+            # What failed may have begun on the file before.
+            return self.retried(call)
+        self.rebuild(openings)
         return call()
 
-    def reopen(self) -> None:
+    def rebuild(self, openings: int) -> None:
+        """Rebuild the cache, which turned out to be unusable while it was used.
+
+        Args:
+            openings: What the attribute was before that. If another thread has left the file since,
+                there is nothing to do: the new one must stay.
+        """
+        seal = self._context.seal
+        if seal is None:
+            raise CacheError(self._context.layout.cache_path, reason="it is damaged")
+        self._in_turn(openings, lambda: self._rebuild(seal))
+
+    def _in_turn(self, openings: int, work: Callable[[], None]) -> None:
+        """Do what no two threads may do at once, unless another one has done it meanwhile."""
+
+        def unless_done() -> None:
+            if self.openings == openings:
+                work()
+
+        self._turn.run(self._context.lock_timeout, unless_done)
+
+    def _rebuild(self, seal: CacheSeal) -> None:
+        self._context.gate.run(self._context.lock_timeout, self._remove_unless_replaced)
+        self._reopen(seal)
+
+    def _reopen(self, seal: CacheSeal) -> None:
         """Leave the old file and open the one that is there now, or make one."""
         context = self._context
         context.layout.check_place()
@@ -109,11 +141,20 @@ class CacheFile:
         self.close()
         context.known, context.shapes = {}, Shapes()
         self._catalog.forget()
-        self.open()
+        identity = self._ready(seal)
         self._refresher.teach_settings(self._catalog)
         if not context.refresh:
             # No unit of work will look at the logs, and what was known of them is gone.
             self._refresher.before_read(None)
+        # Last, for until then other threads have to wait.
+        self._identity = identity
+        self.openings += 1
+
+    def _ready(self, seal: CacheSeal) -> tuple[int, int] | None:
+        self.is_remade = False
+        if not self._is_ready(seal):
+            self._context.gate.run(self._context.lock_timeout, lambda: self._make_ready(seal))
+        return self._found()
 
     def close(self) -> None:
         """Close all connections to the file that nobody is using."""
@@ -123,13 +164,6 @@ class CacheFile:
         """Close for good."""
         self._end.detach()
         self.close()
-
-    def rebuild(self) -> None:
-        """Rebuild the cache, which turned out to be unusable while it was used."""
-        if self._context.seal is None:
-            raise CacheError(self._context.layout.cache_path, reason="it is damaged")
-        self._context.gate.run(self._context.lock_timeout, self._remove_unless_replaced)
-        self.reopen()
 
     def _remove_unless_replaced(self) -> None:
         if self._found() == self._identity:
