@@ -123,7 +123,7 @@ class Shell:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("GIT_", "TASKSTORE_", "VIRTUAL_ENV"))
+            if not name.startswith(("GIT_", "PYTEST_", "TASKSTORE_", "VIRTUAL_ENV"))
             and not (name.startswith("PYTHON") and programs is None)
         }
         path = [] if programs is None else [str(programs)]
