@@ -1,8 +1,8 @@
 """Application state as JSON Lines in git, queried with SQLAlchemy.
 
-Declare what you keep with `record` and `indexed`, open a `Store`, and ask with `where`. The models
-for sessions of your own are in `taskstore.models`, the schema's revisions for your own Alembic
-history in `taskstore.migrations`. Importing this package changes nothing anywhere.
+Declare your records with `record` and `indexed`, open a `Store`, and filter with `where`. The
+models for your own sessions are in `taskstore.models`. The schema's revisions for your own Alembic
+history are in `taskstore.migrations`. Importing this package changes no global state.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ _HOMES = {
     "record": "taskstore._records.declare",
     "where": "taskstore._query.conditions",
 }
-"""The modules of the public names; all others are errors."""
+"""The modules of the public names. All names that are not here are errors."""
 
 if not TYPE_CHECKING:  # or type checkers would take every name for one of ours
 

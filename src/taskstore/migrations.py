@@ -1,6 +1,6 @@
-"""The schema's revisions, for applications that have an Alembic history of their own.
+"""The schema's revisions, for applications with their own Alembic history.
 
-One revision of the application takes ours along::
+A revision of the application calls ours::
 
     import taskstore.migrations
 
@@ -10,14 +10,14 @@ One revision of the application takes ours along::
     def downgrade() -> None:
         taskstore.migrations.downgrade(op, "base", since="0009")
 
-and its `env.py` keeps autogenerate away from our tables::
+In `env.py`, exclude our tables from autogenerate::
 
     context.configure(..., include_name=taskstore.migrations.include_name)
 
-Name the revision rather than `HEAD`, so that the step stays the same when the library grows.
+Name a revision instead of `HEAD`, so that the step stays the same with later releases.
 
-A revision that changes the shape of mirrored rows states that next to its DDL, with
-`op.evolve_log`. In `env.py`, `logged` writes to the log what a revision wrote to the rows.
+A revision that changes the shape of mirrored rows states the change next to its DDL, with
+`op.evolve_log`. Use `logged` in `env.py` to write the rows that a revision changes to the log.
 
 On PostgreSQL a revision also creates the outbox and the triggers that fill it, with `capture`.
 """
@@ -51,16 +51,16 @@ __all__ = [
 
 
 def upgrade(op: Any, revision: str, *, prefix: str = "", since: str | None = None) -> None:
-    """Bring our tables up to `revision`; nothing is done where they are there already.
+    """Create our tables, or upgrade them to `revision`. Do nothing if they are there already.
 
-    Our tables without a version, from before there were versions, are adopted with their data.
+    Tables from before there were versions are adopted with their data.
 
     Args:
         op: The `alembic.op` of the running migration, online or with `--sql`.
         revision: One of `REVISIONS`.
-        prefix: What the names of the tables begin with.
-        since: Only for `--sql`: the revision that the database has before this step, where the
-            same script has not come to it. Without it a first step starts from nothing.
+        prefix: The prefix of the table names.
+        since: Only for `--sql`: the revision that the database has before this step, if the same
+            script did not create it. Without it, the first step starts from nothing.
 
     Raises:
         SchemaVersionError: A revision that this library does not know.
@@ -70,16 +70,16 @@ def upgrade(op: Any, revision: str, *, prefix: str = "", since: str | None = Non
 
 
 def downgrade(op: Any, revision: str, *, prefix: str = "", since: str | None = None) -> None:
-    """Take our tables back to `revision`, or away with "base".
+    """Downgrade our tables to `revision`, or remove them with "base".
 
-    Data is kept as far as the older layout can hold it; the log has all of it in any case.
+    Data that the older layout can hold is kept. The log has all data in any case.
 
     Args:
         op: The `alembic.op` of the running migration, online or with `--sql`.
         revision: One of `REVISIONS`, or "base".
-        prefix: What the names of the tables begin with.
-        since: Only for `--sql`: the revision that the database has before this step, where the
-            same script has not come to it. Without it `HEAD` is taken.
+        prefix: The prefix of the table names.
+        since: Only for `--sql`: the revision that the database has before this step, if the same
+            script did not create it. `HEAD` by default.
 
     Raises:
         SchemaVersionError: A revision that this library does not know.
@@ -88,16 +88,17 @@ def downgrade(op: Any, revision: str, *, prefix: str = "", since: str | None = N
 
 
 def capture(op: Any, mirrors: Iterable[Any], *, prefix: str = "", schema: str = "public") -> None:
-    """Make the outbox, and the triggers of mirrored tables that fill it; elsewhere do nothing.
+    """Create the outbox and the triggers that fill it. Do nothing if it is not PostgreSQL.
 
-    Call it again in a later revision where the key or the version of a model changes, or a model is
-    mirrored: the triggers of the models are made in place of those that are there.
+    Call it again in a later revision that mirrors another model, or that changes the key or the
+    version column of a model. It replaces the triggers of the models.
 
     Args:
-        op: The `alembic.op` of the running migration, online or with `--sql`. The tables are there.
+        op: The `alembic.op` of the running migration, online or with `--sql`. The tables must
+            exist.
         mirrors: The mirrored models, as for `Store.open`.
-        prefix: What the names of our tables begin with.
-        schema: Only for `--sql`: the schema of our tables, and of models that state none.
+        prefix: The prefix of our table names.
+        schema: Only for `--sql`: the schema of our tables, and of models without a schema.
 
     Raises:
         InvalidDeclarationError: A model cannot be mirrored.
@@ -116,14 +117,14 @@ def release(
     schema: str = "public",
     outbox: bool = False,
 ) -> None:
-    """Remove the triggers of mirrored tables; what is written then does not reach the log.
+    """Remove the triggers of mirrored tables. Later changes do not reach the log.
 
     Args:
         op: The `alembic.op` of the running migration, online or with `--sql`.
         mirrors: The mirrored models, as for `Store.open`.
-        prefix: What the names of our tables begin with.
-        schema: Only for `--sql`: the schema of our tables, and of models that state none.
-        outbox: Whether to remove the outbox as well, with what is not in the log yet.
+        prefix: The prefix of our table names.
+        schema: Only for `--sql`: the schema of our tables, and of models without a schema.
+        outbox: Also remove the outbox, with the changes that are not in the log yet.
     """
     if op.get_context().dialect.name == "postgresql":
         from taskstore._postgres.migrating import release_tables  # as above
@@ -139,33 +140,33 @@ def logged(
     *,
     prefix: str = "",
 ) -> Iterator[None]:
-    """Run migrations in one transaction, and log what they have written.
+    """Run migrations in one transaction, and log the rows that they changed.
 
-    It is a block of `env.py`::
+    Use it in `env.py`::
 
         with taskstore.migrations.logged(connection, ".taskstore", [mirror_all(Base)]):
             context.configure(connection=connection, ...)
             with context.begin_transaction():
                 context.run_migrations()
 
-    The block begins a transaction and commits it; an exception leaves tables and log as they were.
-    Rows that the revisions inserted, changed or deleted are logged after the commit. Should the
-    process end in between, the next open of the store with these models logs them. Nothing is
-    logged of a table that had rows which no store has ever logged: `Store.export` does that.
+    The block begins a transaction and commits it. After an exception, tables and log are as before.
+    Rows that the revisions inserted, changed or deleted are logged after the commit. If the process
+    ends before that, the next open of the store with these models logs them. A table whose rows
+    were never logged is left out; call `Store.export` for it.
 
-    After a downgrade, or an upgrade to an earlier revision, the models do not fit the tables. Then
-    a warning says so, and the next open with models that fit logs the rows.
+    After a downgrade, or an upgrade to an earlier revision, the models may not fit the tables. A
+    warning says so, and the next open with models that fit logs the rows.
 
     Args:
-        connection: That of the migrations, without a transaction.
+        connection: The connection of the migrations, outside a transaction.
         path: The store directory.
         mirrors: The mirrored models, as for `Store.open`.
-        prefix: What the names of our tables begin with.
+        prefix: The prefix of our table names.
 
     Raises:
-        TransactionOpenError: A transaction has begun on the connection.
-        UntrackedWriteError: The connection is one for asyncio.
-        TaskstoreError: As for `Store.open` and `Store.export`; the upgrade is committed then.
+        TransactionOpenError: The connection has an open transaction.
+        UntrackedWriteError: The connection is for asyncio.
+        TaskstoreError: As for `Store.open` and `Store.export`. The upgrade is committed by then.
     """
     if connection.in_transaction():
         raise TransactionOpenError(operation="log what migrations write")
@@ -179,14 +180,15 @@ def logged(
     try:
         with connection.begin():
             if connection.dialect.name == "sqlite":
-                # Or the driver would begin with the first row, and keep DDL out of it.
+                # Otherwise the driver would begin a transaction at the first row, and DDL would be
+                # outside it.
                 begin_as_writer(connection.connection.driver_connection)
                 if os.path.isdir(path):
                     from taskstore._api.upgrading import Upgrade  # most uses are without a store
 
                     upgrade = Upgrade(connection, path, mirrors, _models(prefix))
             yield
-            # Commands that only look, as autogenerate, come this way as well.
+            # Commands that change nothing, such as autogenerate, also run through here.
             is_noted = upgrade is not None and upgrade.note()
     finally:
         connection.info.pop(MIRRORED, None)
@@ -199,16 +201,16 @@ def logged(
 def include_name(
     name: str | None, type_: str, parent_names: Mapping[str, str | None], *, prefix: str = ""
 ) -> bool:
-    """Tell Alembic's autogenerate to leave our tables alone, as its `include_name`.
+    """Exclude our tables from Alembic's autogenerate. Pass it as `include_name`.
 
-    Tables with a prefix need `functools.partial(include_name, prefix=...)`.
+    If the tables have a prefix, pass `functools.partial(include_name, prefix=...)`.
     """
     models = _models(prefix)
     outbox = {f"{prefix}taskstore_outbox", f"{prefix}taskstore_scribe"}
     return type_ != "table" or name not in {*models.table_names, models.version_table, *outbox}
 
 
-# In a run of Alembic it is there already; who only asks for a revision need not wait for it.
+# A run of Alembic has imported it already. A caller that only wants a revision need not wait.
 if "alembic" in sys.modules:
     import taskstore._api.autogenerate
     import taskstore._cache.evolution.operations  # noqa: F401

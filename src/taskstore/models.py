@@ -1,7 +1,7 @@
-"""The declarative models of the cache, for queries and sessions of one's own.
+"""The declarative models of the cache, for your own queries and sessions.
 
-The classes named here belong to a store's own cache file. `build_models` maps them once more, for
-an application's database: with a prefix to their tables, or in its own registry. `RecordVersion`,
+The classes in this module belong to the cache file of a store. `build_models` maps them again for
+an application's database, with a prefix for their tables or in its own registry. `RecordVersion`,
 `RecordChange` and `RecordBlame` are for sessions of `Store.history_session`.
 """
 
@@ -13,7 +13,7 @@ from taskstore._cache.history.models import RecordBlame, RecordChange, RecordVer
 from taskstore._cache.schema.models import DEFAULT, Models, build_models
 
 if TYPE_CHECKING:
-    # What is mapped is a subclass; a type checker reads the columns from the class itself.
+    # The mapped class is a subclass; a type checker reads the columns from this class.
     from taskstore._cache.schema.models import (
         LogEvolution,
         MirrorKey,

@@ -1,7 +1,7 @@
-"""Fixtures for pytest: temporary stores, and the check that log and cache are left equal.
+"""Fixtures for pytest: temporary stores, and a check that log and cache agree after the test.
 
-Pytest finds this module by itself where Taskstore is installed; `-p no:taskstore.testing` keeps it
-out. Nothing of Taskstore is loaded before a fixture is used.
+If Taskstore is installed, pytest finds this module by itself. `-p no:taskstore.testing` turns it
+off. Nothing else of Taskstore is loaded before a fixture is used.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["taskstore_check", "taskstore_make", "taskstore_store", "taskstore_ty
 
 @pytest.fixture
 def taskstore_types() -> Iterable[type[Any]]:
-    """The record types of `taskstore_store`: none, until a fixture of this name gives others."""
+    """Return the record types of `taskstore_store`: none, unless you override this fixture."""
     return ()
 
 
@@ -28,20 +28,20 @@ def taskstore_types() -> Iterable[type[Any]]:
 def taskstore_store(
     taskstore_types: Iterable[type[Any]], taskstore_make: Callable[..., Store]
 ) -> Store:
-    """A temporary store that knows the record types of `taskstore_types`.
+    """Yield a temporary store with the record types of `taskstore_types`.
 
-    When the test has ended, its cache is compared with its logs; then it is closed.
+    After the test, the fixture compares the cache with the logs and closes the store.
     """
     return taskstore_make(*taskstore_types)
 
 
 @pytest.fixture
 def taskstore_make(tmp_path: Path) -> Iterator[Callable[..., Store]]:
-    """Call it with record types, and options of `Store.open`, for a temporary store.
+    """Return a function that takes record types and options of `Store.open`, and makes a store.
 
-    Each call makes another one, in a folder of its own below `tmp_path`; with `path=` it opens a
-    directory of yours. When the test has ended, its cache is compared with its logs, and it is
-    closed.
+    Each call makes another store, in a folder of its own below `tmp_path`. With `path=`, it opens
+    that directory. After the test, the fixture compares the caches with the logs and closes the
+    stores.
     """
     from taskstore._api.store import Store
     from taskstore._log.layout import Layout
@@ -66,11 +66,11 @@ def taskstore_make(tmp_path: Path) -> Iterator[Callable[..., Store]]:
 
 @pytest.fixture
 def taskstore_check() -> Iterator[Callable[[Any], None]]:
-    """Call it with a `Store` or an `AsyncStore` to have it checked when the test has ended.
+    """Return a function that takes a `Store` or an `AsyncStore`, and checks it after the test.
 
-    The test fails in its teardown if, after a look at the logs, the cache or a mirrored table says
-    anything that they do not, or the other way round. One that is closed by then is opened again,
-    unless it was on an engine of the application's: that one must still be open.
+    The teardown reads the logs and fails the test if the cache or a mirrored table differs from
+    them. A store that the test has closed is opened again. A store on an application's engine must
+    still be open.
     """
     noted: list[Store] = []
 
@@ -108,7 +108,7 @@ def _differences(store: Store) -> Iterator[str]:
 
 
 def _compared(store: Store) -> Iterator[str]:
-    # What another program has appended is no fault of the cache until it has been looked at.
+    # First read what another program has appended: the cache cannot have it yet.
     if not store.read_only and store.is_stale():
         store.sync()
     report = store.verify()
@@ -118,6 +118,6 @@ def _compared(store: Store) -> Iterator[str]:
             f"the log says {one.log!r}, the cache {one.cache!r}"
         )
     for problem in report.problems:
-        # A bad line is the log's own affair; a mirrored row without its line is not.
+        # A bad line is not a difference. A mirrored row without its line is one.
         if problem.collection is not None and problem.line is None:
             yield f"{problem.collection}/{problem.id}: {problem.reason} ({problem.path})"

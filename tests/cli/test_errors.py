@@ -75,7 +75,7 @@ CASES: list[tuple[str, int, str]] = [
     ("add plans title", 2, "'title' does not name a field: write name=value, or name:=JSON"),
     ("add plans title=a title=b", 2, "title is given twice"),
     ("add plans titel=a", 2, "has no field 'titel'; did you mean 'title'?"),
-    ("add plnas title=a", 2, "no collection 'plnas' yet; did you mean 'plans'? (--new makes it)"),
+    ("add plnas title=a", 2, "no collection 'plnas' yet; did you mean 'plans'? (--new creates it)"),
     ("add plans id=plan-001", 1, "record 'plan-001' already exists in collection 'plans'"),
     ("add plans id= title=a", 2, "invalid id ''"),
     ("add plans id=x deleted:=true", 2, "delete it, or remove the key"),
@@ -102,7 +102,7 @@ CASES: list[tuple[str, int, str]] = [
     ("import plans - -f json", 2, "not JSON: Expecting value"),
     ("import plans bad.jsonl --strict", 1, "nothing was imported, for 1 of the records cannot be"),
     ("import plnas nope.jsonl", 2, "no collection 'plnas' yet; did you mean 'plans'?"),
-    ("export plans -o no/where.csv", 3, "Error: there is no folder 'no': make it first\n"),
+    ("export plans -o no/where.csv", 3, "Error: there is no folder 'no': create it first\n"),
     ("export plans -o bad.jsonl/x.csv", 3, "Error: there is no folder 'bad.jsonl': make it"),
     (
         "export plans -o x.xlsx",
@@ -130,7 +130,7 @@ CASES: list[tuple[str, int, str]] = [
     ("compact plnas", 1, "did you mean 'plans'?"),
     ("watch --since nonsense", 2, "'nonsense' is not a cursor"),
     ("completion tcsh", 2, "'tcsh' is not one of 'bash', 'zsh', 'fish'"),
-    ("list plans --store nope", 3, "no store at 'nope': make one with `taskstore init`"),
+    ("list plans --store nope", 3, "no store at 'nope': create one with `taskstore init`"),
 ]
 
 
@@ -163,7 +163,9 @@ def test_no_store_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(main, ["list", "plans"], prog_name="taskstore")
     assert 3 == done.exit_code
-    assert "make one with `taskstore init`, or name it with --store or TASKSTORE_DIR" in done.stderr
+    assert (
+        "create one with `taskstore init`, or name it with --store or TASKSTORE_DIR" in done.stderr
+    )
 
 
 def test_a_store_without_collections_says_how_to_make_one(
@@ -174,7 +176,7 @@ def test_a_store_without_collections_says_how_to_make_one(
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(main, ["list", "plans"], prog_name="taskstore")
     assert 1 == done.exit_code
-    assert f"in {tmp_path}/.taskstore: `taskstore add plans ...` makes it\n" in done.stderr
+    assert f"in {tmp_path}/.taskstore: `taskstore add plans ...` creates it\n" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["", ".taskstore"])
@@ -275,8 +277,8 @@ def test_a_log_that_is_no_file_is_named(
         said = f"Error: {path} is not a regular file, so it is not a log: rename or move it\n"
     else:
         path.symlink_to("../new.jsonl" if kind == "link" else "../nowhere")
-        said = f"Error: {path} is a symbolic link, and a log is a file of its own, as git has to "
-        said += "keep it: put the file that it leads to in its place\n"
+        said = f"Error: {path} is a symbolic link, but a log must be a regular file, which git "
+        said += "can track: replace it with the file that it points to\n"
     done = call(*line.split())
     assert (3, "", said) == (done.exit_code, done.stdout, done.stderr)
     remedy = "rename or move it" if kind == "directory" else said.rpartition(": ")[2].strip()
@@ -502,7 +504,7 @@ WRITERS: list[tuple[str, str, str]] = [
     ("closing", "reason"),
     [
         (">/dev/full", "No space left on device"),
-        (">&-", "it is closed, and there is something to print"),
+        (">&-", "it is closed, but there is something to print"),
     ],
 )
 def test_what_could_not_be_printed_was_done(

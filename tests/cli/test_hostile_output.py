@@ -362,7 +362,7 @@ def test_a_stderr_that_takes_nothing_changes_no_status(
 CHANGES = {
     "compact plans": "the logs were compacted",
     "compact plans --json": "the logs were compacted",
-    "sync": "the cache was brought to what the logs say",
+    "sync": "the cache was updated from the logs",
     "verify --repair --json": "the cache was compared, not changed",
     "doctor --fix": "what is safe to fix was fixed",
     "init --json": "the store is there",

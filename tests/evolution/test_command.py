@@ -44,7 +44,7 @@ def test_the_revisions_of_a_log(layout: Layout) -> None:
 @pytest.mark.parametrize(
     ("step", "changed", "unfit"),
     [
-        ({"convert": {"prio": "int"}}, 1, {"b": 'prio is "high", which is no int'}),
+        ({"convert": {"prio": "int"}}, 1, {"b": 'prio is "high", which is not a valid int'}),
         ({"map": {"prio": [["high", 3]]}}, 1, {}),
         ({"rename": {"name": "label"}}, 3, {}),
         ({"split": {"name": {"into": ["x", "y"], "separator": " "}}}, 3, {}),
@@ -67,7 +67,7 @@ def test_the_command(layout: Layout) -> None:
     found = on_pipe("evolve", "--json", cwd=here)
     assert ["", "r1", "r9"] == [count["revision"] for count in json.loads(found.stdout)]
     found = on_pipe("evolve", "tasks", "--step", '{"convert": {"prio": "int"}}', cwd=here)
-    assert (1, '1 of 3 record(s) would change\nb: prio is "high", which is no int\n') == (
+    assert (1, '1 of 3 record(s) would change\nb: prio is "high", which is not a valid int\n') == (
         found.status,
         found.stdout,
     )

@@ -256,7 +256,7 @@ def test_a_conflict_comes_first_and_with_what_loses_nothing(clone: Clone) -> Non
     assert "marker" not in {item["code"] for item in findings}
     clone.write(clone.read().replace('"y"', '"z"'))
     findings = clone.json("doctor", status=1)["findings"]
-    assert ("conflict", False, f"edit it to its end and git add {LOG}") == tuple(
+    assert ("conflict", False, f"finish the edit, then git add {LOG}") == tuple(
         findings[0][key] for key in ("code", "is_safe", "remedy")
     )
     assert "marker" in {item["code"] for item in findings}

@@ -46,7 +46,7 @@ def test_attributes_are_not_written_through_a_link(
 
     for call in ("git install", "init", "git status"):
         done = taskstore(clone, *call.split(), status=3)
-        assert "symbolic link: put the file that it leads to in its place" in done.stderr
+        assert "symbolic link: replace it with the file that it points to" in done.stderr
     for call in ("doctor", "doctor --fix"):
         assert "symbolic link" in taskstore(clone, *call.split(), status=1).stdout
     taskstore(clone, "git", "uninstall")

@@ -98,7 +98,7 @@ def test_the_doctor_compares_the_policies_with_the_types(clone: Clone) -> None:
     found = clone.json("doctor", "--types", "models", status=1)
     assert [True, False] == [item["is_safe"] for item in found["findings"]]
     assert (
-        "plans.rank is merged by 'min', and its record type says 'max'"
+        "plans.rank is merged by 'min', but its record type says 'max'"
         in (found["findings"][1]["message"])
     )
     clone.taskstore("doctor", "--fix", "--types", "models", status=1)

@@ -1,1 +1,1 @@
-"""The store for asyncio: its calls run in threads, and the event loop goes on."""
+"""The store for asyncio. Its calls run in threads, so the event loop keeps running."""

@@ -1,4 +1,4 @@
-"""Transactions and sessions of an asyncio task: each is at home in a thread of its own."""
+"""Transactions and sessions of an asyncio task. Each one lives in a thread of its own."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Task = asyncio.Task[Any]
 class AsyncTransaction:
     """What the blocks of `AsyncStore.transaction` and `AsyncStore.session` yield.
 
-    The store's calls of the task that is in the block take part in it. Its SQLAlchemy session is
-    in a thread, and is reached with `run_sync`.
+    Store calls of the same task join the block. The SQLAlchemy session lives in a thread; use it
+    with `run_sync`.
     """
 
     def __init__(self, threads: Threads, session: Session) -> None:
@@ -36,8 +36,8 @@ class AsyncTransaction:
     ) -> T:
         """Call a function with the session, in its thread, and return the result.
 
-        Have it return records or values rather than rows, which load what they lack in the thread
-        that asks.
+        Let the function return records or values instead of rows, because a row loads missing
+        attributes in the thread that reads them.
         """
         return await self._threads.run(lambda: call(self._session, *args, **kwargs))
 
@@ -46,9 +46,9 @@ class AsyncTransaction:
         await self._threads.run(self._session.flush)
 
     async def commit(self) -> None:
-        """Commit a session; a transaction commits by itself at its end.
+        """Commit a session. A transaction commits by itself at its end.
 
-        A cancellation that comes while it runs does not take it back.
+        Cancelling a running commit does not undo it.
         """
         await self._threads.run(self._session.commit)
 
@@ -59,7 +59,7 @@ class AsyncTransaction:
 
 @attrs.frozen(eq=False)
 class _Mark:
-    """Tells the tasks that are started in a block where they come from."""
+    """Marks the tasks that are started in a block."""
 
     blocks: Blocks
     task: Task
@@ -70,7 +70,7 @@ _mark: ContextVar[_Mark | None] = ContextVar("taskstore_block", default=None)
 
 
 class Blocks:
-    """Which blocks the tasks of one store are in."""
+    """The blocks that the tasks of one store are in."""
 
     def __init__(self) -> None:
         self._open: dict[Task, list[Threads]] = {}
@@ -81,9 +81,9 @@ class Blocks:
         return stack[-1] if stack else None
 
     def check_own(self, operation: str) -> None:
-        """Refuse to write in a task that was started in the block of another.
+        """Refuse to write in a task that was started in the block of another task.
 
-        It would wait for the end of the block, which most often waits for the task.
+        It would wait for the end of the block, while the block usually waits for the task.
 
         Raises:
             TransactionOpenError: The block is still open.
@@ -96,7 +96,7 @@ class Blocks:
             mark = mark.outer
 
     def enter(self, task: Task, threads: Threads) -> None:
-        """Note that a task, the calling one, is in a block."""
+        """Note that the calling task is in a block."""
         self._open.setdefault(task, []).append(threads)
         _mark.set(_Mark(self, task, _mark.get()))
 
@@ -112,7 +112,7 @@ class Blocks:
 
 
 class Block:
-    """An `async with` block around one of the store's, which is entered and left in its thread."""
+    """An `async with` block around a block of the store, which runs in a thread."""
 
     def __init__(
         self, blocks: Blocks, make: Callable[[], AbstractContextManager[Session]], operation: str
@@ -133,7 +133,7 @@ class Block:
         try:
             await self._threads.run(lambda: begun.append(self._inner.__enter__()))
         except BaseException as error:
-            # Cancelled while it began: nobody will leave it but we.
+            # Cancelled while it began: nobody else will leave it.
             if begun:
                 await self._end(error)
             self._release()

@@ -1,4 +1,4 @@
-"""How the calls of an asyncio store get to the store behind it."""
+"""Pass the calls of an asyncio store to the store behind it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BATCH = 256
 
 
 class Calls:
-    """Runs blocking calls of the store: in the thread of the task's block, or in any."""
+    """Runs blocking calls of the store, in the thread of the task's block or in any thread."""
 
     _store: Store
     _threads: Threads
@@ -79,7 +79,7 @@ def _close(records: Any) -> None:
 
 
 def in_loop(on_progress: Progress | None) -> Progress | None:
-    """Have a function that hears of the progress called in the event loop that runs."""
+    """Return a progress function that is called in the running event loop."""
     if on_progress is None:
         return None
     loop = asyncio.get_running_loop()

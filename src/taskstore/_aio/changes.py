@@ -1,4 +1,4 @@
-"""What was committed, for asyncio."""
+"""Committed changes, for asyncio."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from taskstore._watch.follow import ChangeEvent
 
 
 class AsyncConsumer:
-    """A reader of changes whose place is kept in the store; see `Consumer`.
+    """A reader of changes whose cursor the store keeps; see `Consumer`.
 
-    Make one with `AsyncStore.consumer`.
+    Create one with `AsyncStore.consumer`.
     """
 
     def __init__(self, calls: AsyncChangeCalls, consumer: Consumer) -> None:
@@ -29,17 +29,17 @@ class AsyncConsumer:
         return self._consumer.name
 
     async def cursor(self) -> str:
-        """Return the cursor of the event that was acknowledged last; that of the start before."""
+        """Return the cursor of the last acknowledged event; before the first one, the start."""
         return await self._calls._read(lambda: self._consumer.cursor)
 
     def changes(self) -> AsyncIterator[ChangeEvent]:
-        """Yield what was committed and is not acknowledged, up to now."""
+        """Yield the changes that are committed by now and not acknowledged."""
         return self._calls._iterate(self._consumer.changes)
 
     async def follow(
         self, *, interval: float = INTERVAL, stop: threading.Event | None = None
     ) -> AsyncIterator[ChangeEvent]:
-        """Yield what is not acknowledged, and then what is committed, as it is committed.
+        """Yield the changes that are not acknowledged, and then new ones as they are committed.
 
         Args:
             interval: How often to look, in seconds.
@@ -50,12 +50,12 @@ class AsyncConsumer:
             yield event
 
     async def acknowledge(self, event: ChangeEvent) -> None:
-        """Note that an event, and all before it, are done with; see `Consumer.acknowledge`."""
+        """Note that an event and all events before it are done; see `Consumer.acknowledge`."""
         await self._calls._write("acknowledge a change", lambda: self._consumer.acknowledge(event))
 
 
 class AsyncChangeCalls(Calls):
-    """Changes since a cursor, changes as they come, and consumers with a name."""
+    """The calls for changes since a cursor, changes as they are committed, and consumers."""
 
     def changes(
         self, since: str = "0", *, collections: Iterable[Any] = ()
@@ -79,7 +79,7 @@ class AsyncChangeCalls(Calls):
     def consumer(
         self, name: str, /, *, collections: Iterable[Any] = (), start: str = "0"
     ) -> AsyncConsumer:
-        """Return a reader of changes whose place is kept in the store; see `Store.consumer`."""
+        """Return a reader of changes whose cursor the store keeps; see `Store.consumer`."""
         found = self._store.consumer(name, collections=collections, start=start)
         return AsyncConsumer(self, found)
 

@@ -1,8 +1,8 @@
-"""An application's asyncio engine, which is followed, and a second one beside it.
+"""An application's asyncio engine, and a second engine for the store's calls.
 
-The store's own calls are made in threads, where an asyncio engine is of no use. They have a
-synchronous engine on the same file; what the application's sessions write on their own is followed
-by hooks that share the store's locks, log writer and state.
+The store's calls run in threads, where an asyncio engine cannot be used. They have a synchronous
+engine on the same file. Hooks capture what the application's sessions write; they share the store's
+locks, log writer and state.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from taskstore._unit.transaction import TransactionHook
 from taskstore.errors import UntrackedWriteError
 
 _SHARED_PRAGMAS = ("busy_timeout", "foreign_keys", "recursive_triggers", "synchronous")
-"""What a connection is told by its application, and ours must be told as well."""
+"""The pragmas that an application sets, and that our connections must set too."""
 
 _CLASS = "sync_session_class"
 
@@ -35,7 +35,7 @@ async def engine_beside(engine: AsyncEngine) -> Engine:
     """Return a synchronous engine on the database of an asyncio one.
 
     Raises:
-        UntrackedWriteError: It is not of aiosqlite, or its database is in memory.
+        UntrackedWriteError: Its driver is not aiosqlite, or its database is in memory.
     """
     if engine.dialect.name != "sqlite" or engine.dialect.driver != "aiosqlite":
         raise UntrackedWriteError(
@@ -49,7 +49,7 @@ async def engine_beside(engine: AsyncEngine) -> Engine:
             statement=f"a store on {engine!r}, whose database is in memory",
             remedy="give it an engine on a file: the store's own calls use it in threads",
         )
-    # What columns of JSON hold must not depend on who writes them.
+    # The content of JSON columns must not depend on the engine that writes them.
     dialect: Any = engine.dialect
     second = create_engine(
         URL.create("sqlite", database=path),
@@ -66,7 +66,7 @@ async def engine_beside(engine: AsyncEngine) -> Engine:
 
 
 def _look(connection: Connection) -> tuple[str, dict[str, int]]:
-    """The file of a database, and how its connections are set up."""
+    """Return the file of a database, and the settings of its connections."""
     return away(connection, _looked)
 
 
@@ -80,13 +80,13 @@ def _looked(driver: Any) -> tuple[str, dict[str, int]]:
 
 @attrs.define(eq=False)
 class _Attached:
-    """What was hooked for a target, and how to undo it.
+    """The hook of a target, and how to undo it.
 
     Attributes:
-        target: What was given to `attach`.
-        factory: Whose class of sessions was replaced, if it is a factory.
-        before: That class, where the factory had been given one.
-        hooked: What the hook listens on.
+        target: The argument of `attach`.
+        factory: The factory whose class of sessions was replaced, if it is one.
+        before: The class that the factory had, if any.
+        hooked: The object that the hook listens on.
     """
 
     target: Any
@@ -114,13 +114,13 @@ class AsyncEngineHooks:
         self._transactions.install()
 
     def remove(self) -> None:
-        """Take everything off again."""
+        """Remove all hooks."""
         for known in list(self._attached):
             self.detach(known.target)
         self._transactions.remove()
 
     def attach(self, target: Any) -> None:
-        """Hook an asyncio session or a factory of such; once, if called twice.
+        """Hook an asyncio session or a factory of such sessions. You may call it twice.
 
         Raises:
             UntrackedWriteError: It is bound to another engine, or cannot be hooked.
@@ -135,14 +135,14 @@ class AsyncEngineHooks:
         factory = _factory_of(target)
         before = factory.kw.get(_CLASS)
         base = before or factory.class_.sync_session_class
-        # Listeners on the class that is there would hear of other applications' sessions.
+        # Listeners on the existing class would see sessions of other applications.
         hooked = type(f"Attached{base.__name__}", (base,), {})
         self._hook.attach(hooked)
         factory.configure(**{_CLASS: hooked})
         self._attached.append(_Attached(target, factory, before, hooked))
 
     def detach(self, target: Any) -> None:
-        """Take the hook off again, and give a factory the class of sessions that it had."""
+        """Remove the hook, and restore a factory's class of sessions."""
         for known in self._attached:
             if known.target is target:
                 self._attached.remove(known)

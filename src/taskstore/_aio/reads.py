@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class AsyncReadCalls(Calls):
-    """What can be asked: the calls of `Store`, with the same arguments, results and errors."""
+    """The calls of `Store` that read, with the same arguments, results and errors."""
 
     @overload
     async def get(self, type: type[T], id: str, /) -> T | None: ...
@@ -43,7 +43,7 @@ class AsyncReadCalls(Calls):
         self, type: str, /, *filters: Condition, order_by: Any = None
     ) -> Row | None: ...
     async def first(self, type: Any, /, *filters: Condition, order_by: Any = None) -> Any:
-        """Return the first record that qualifies, or None; see `Store.first`."""
+        """Return the first record that meets all filters, or None; see `Store.first`."""
         return await self._read(lambda: self._store.first(type, *filters, order_by=order_by))
 
     @overload
@@ -149,7 +149,7 @@ class AsyncReadCalls(Calls):
         limit: int = 50,
         after: str | None = None,
     ) -> Any:
-        """Return a page of records, and how to get the next; see `Store.page`."""
+        """Return a page of records, with a token for the next page; see `Store.page`."""
         return await self._read(
             lambda: self._store.page(type, *filters, order_by=order_by, limit=limit, after=after)
         )

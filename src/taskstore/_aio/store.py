@@ -1,4 +1,4 @@
-"""The store for applications of asyncio."""
+"""The store for asyncio applications."""
 
 from __future__ import annotations
 
@@ -40,9 +40,8 @@ _THREADS = 8
 class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls, AsyncChangeCalls):
     """A `Store` whose calls you await. Files and the database are used in threads.
 
-    Any number of tasks of one event loop may share it. A call that is cancelled while it runs is
-    done to its end before the cancellation is raised, so what a transaction has begun to write is
-    whole or rolled back by then.
+    Any number of tasks of one event loop can share it. If a running call is cancelled, it finishes
+    before the cancellation is raised. So a transaction is written as a whole, or rolled back.
     """
 
     def __init__(self, store: Store, threads: Threads) -> None:
@@ -72,17 +71,17 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls, AsyncChangeC
     ) -> Opening:
         """Open a store: `async with AsyncStore.open(...) as store`, or `await` it.
 
-        The arguments and the errors, raised when it is awaited, are those of `Store.open`. The
-        clock is called in threads, and who is to hear of the progress in the event loop.
+        The arguments and the errors are those of `Store.open`. Errors are raised when you await
+        it. `clock` is called in threads, and `on_progress` in the event loop.
 
-        The engine may be one of `create_async_engine`, for `sqlite+aiosqlite` and a file. Then the
-        store's own calls use a second, synchronous engine on that file, which is set up like a
-        connection of the first as to foreign keys, recursive triggers, synchronous and the time
-        to wait for locks. SQL functions and collations of the application's it does not have.
+        `engine` can come from `create_async_engine`, for `sqlite+aiosqlite` and a file. Then the
+        store's own calls use a second, synchronous engine on that file. It copies the pragmas for
+        foreign keys, recursive triggers, synchronous and the time to wait for locks. It does not
+        have the SQL functions and collations of your application.
 
         Raises:
-            UntrackedWriteError: Besides what `Store.open` says, the asyncio engine is for another
-                driver, or for a database in memory.
+            UntrackedWriteError: As for `Store.open`, and if the asyncio engine is for another
+                driver or for a database in memory.
         """
         options: dict[str, Any] = {
             "types": types,
@@ -102,11 +101,11 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls, AsyncChangeC
 
     @classmethod
     def find(cls, start: str | os.PathLike[str] = ".", **options: Any) -> Opening:
-        """Open the nearest store in `start` or above; see `Store.find`."""
+        """Open the nearest store in `start` or a parent directory; see `Store.find`."""
         return Opening(cls, partial(Store.find, start), options)
 
     async def close(self) -> None:
-        """Wait for the calls that run, and close the store. Closing twice is fine."""
+        """Wait for running calls, and close the store. You may close it twice."""
         try:
             await self._threads.close()
         finally:
@@ -123,17 +122,17 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls, AsyncChangeC
         return self._store
 
     def attach(self, target: Any) -> None:
-        """Hook an application's own session or factory of sessions; see `Store.attach`.
+        """Attach a session or a factory of sessions of your application; see `Store.attach`.
 
-        Sessions of asyncio need the asyncio engine that was given to `open`. An
-        `async_sessionmaker`, or that of an `async_scoped_session`, makes sessions with another
-        `sync_session_class` from then on, a subclass of its own; those that it has made are not
-        hooked. A single `AsyncSession` is hooked itself. Files are used in the threads of the
-        driver's connections, and a cancelled commit is done to its end.
+        Asyncio sessions need the asyncio engine that you passed to `open`. From then on, an
+        `async_sessionmaker`, or the one of an `async_scoped_session`, makes sessions with a
+        subclass of its `sync_session_class`. Sessions that it made before have no hook. A single
+        `AsyncSession` gets the hook itself. Files are used in the threads of the driver's
+        connections, and a cancelled commit finishes.
 
         Raises:
-            UntrackedWriteError: It is bound to another engine, or the store has no asyncio engine
-                and it is for asyncio.
+            UntrackedWriteError: It is bound to another engine, or it is for asyncio and the store
+                has no asyncio engine.
         """
         self._store._context.check_open()
         if not _is_for_asyncio(target):
@@ -147,7 +146,7 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls, AsyncChangeC
             self._hooks.attach(target)
 
     def detach(self, target: Any) -> None:
-        """Take the hook off again, and give a factory back the class of sessions that it had."""
+        """Detach what was attached, and restore a factory's class of sessions."""
         if not _is_for_asyncio(target):
             self._store.detach(target)
         elif self._hooks is not None:
@@ -159,24 +158,24 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls, AsyncChangeC
         return self._store.path
 
     def transaction(self) -> Block:
-        """Do all of an `async with` block or nothing of it; see `Store.transaction`.
+        """Run an `async with` block as one transaction; see `Store.transaction`.
 
-        The store's calls of the task that is in the block take part in it. What is yielded is an
-        `AsyncTransaction`. A task that is started within the block may read what was committed
-        before, and cannot write until the block has ended.
+        Store calls of the same task join it. The block yields an `AsyncTransaction`. A task that
+        is started inside the block reads what was committed before. It cannot write until the
+        block has ended.
         """
         return Block(self._blocks, self._store.transaction, "begin a transaction")
 
     def session(self, *, read_only: bool = False) -> Block:
-        """Use a session, which its user commits, in an `async with` block; see `Store.session`."""
+        """Use a session in an `async with` block. You commit it; see `Store.session`."""
         return Block(
             self._blocks, partial(self._store.session, read_only=read_only), "begin a session"
         )
 
     def history_session(self, *types: Any) -> Block:
-        """Use a session that can select from the history, in an `async with` block.
+        """Use a session that can read the history, in an `async with` block.
 
-        See `Store.history_session`. What is yielded is an `AsyncTransaction`.
+        See `Store.history_session`. The block yields an `AsyncTransaction`.
         """
         return Block(self._blocks, partial(self._store.history_session, *types), "open the history")
 
@@ -191,7 +190,7 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls, AsyncChangeC
     ) -> Opening:
         """Open the store as it was: `async with store.as_of("v1.2") as past`; see `Store.as_of`.
 
-        The errors are raised when it is awaited.
+        Errors are raised when you await it.
         """
 
         def make(*, engine: None, **options: Any) -> Store:
@@ -206,7 +205,7 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls, AsyncChangeC
 
 
 class Opening:
-    """A store that is about to be opened: await it, or use it in `async with`."""
+    """A store that is about to be opened. Await it, or use it in `async with`."""
 
     def __init__(
         self, kind: type[AsyncStore], make: Callable[..., Store], options: dict[str, Any]

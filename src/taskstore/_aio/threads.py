@@ -1,4 +1,4 @@
-"""Blocking calls in threads, awaited to their end."""
+"""Run blocking calls in threads, and always wait for their end."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 class Threads:
-    """Some threads, or one in which calls run in turn.
+    """Some threads, or a single one in which calls run one after the other.
 
     Args:
-        most: How many threads there are at most.
+        most: The maximum number of threads.
     """
 
     def __init__(self, most: int) -> None:
@@ -23,9 +23,8 @@ class Threads:
     async def run(self, call: Callable[[], T]) -> T:
         """Run a call in a thread and return its result.
 
-        A call that has begun is waited for, also when the task is cancelled meanwhile: a commit is
-        then over before anybody goes on, whichever way it has ended. One that has not begun is
-        withdrawn.
+        A running call is always waited for, even if the task is cancelled. So a commit has ended,
+        in one way or the other, before the task continues. A call that has not started is dropped.
         """
         return await _finished(self._pool.submit(call))
 
@@ -39,7 +38,7 @@ class Threads:
             helper.shutdown(wait=False)
 
     def release(self) -> None:
-        """End the threads once they have nothing to do; does not wait."""
+        """End the threads when they have nothing to do. Do not wait."""
         self._pool.shutdown(wait=False)
 
 

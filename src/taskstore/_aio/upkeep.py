@@ -1,4 +1,4 @@
-"""The calls that look after an asyncio store."""
+"""The maintenance calls of an asyncio store."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ T = TypeVar("T")
 
 
 class AsyncUpkeepCalls(Calls):
-    """What keeps a store in good order: the calls of `Store`.
+    """The maintenance calls of `Store`.
 
-    A function that is to hear of the progress is called in the event loop.
+    `on_progress` is called in the event loop.
     """
 
     async def is_stale(self) -> bool:
-        """Whether any log says something that the cache does not know; see `Store.is_stale`."""
+        """Return whether any log has changed since the cache was synced; see `Store.is_stale`."""
         return await self._read(self._store.is_stale)
 
     async def sync(
         self, *, force: bool = False, prune: bool = False, on_progress: Progress | None = None
     ) -> SyncReport:
-        """Bring the cache to what the logs say; see `Store.sync`."""
+        """Update the cache from the logs; see `Store.sync`."""
         told = in_loop(on_progress)
         return await self._write(
             "sync", lambda: self._store.sync(force=force, prune=prune, on_progress=told)
         )
 
     async def export(self, type: Any = None, /, *, refused: bool = False) -> int:
-        """Write the rows of a mirrored class that were never logged; see `Store.export`."""
+        """Write the rows of a mirrored model that its log does not have; see `Store.export`."""
         return await self._write("export rows", lambda: self._store.export(type, refused=refused))
 
     async def verify(self, *, repair: bool = False) -> VerifyReport:
@@ -98,5 +98,5 @@ class AsyncUpkeepCalls(Calls):
         self, type: str, /, *filters: Condition
     ) -> tuple[list[Row], list[Problem]]: ...
     async def list_tolerant(self, type: Any, /, *filters: Condition) -> Any:
-        """Read the log itself: what fits, and what is wrong; see `Store.list_tolerant`."""
+        """Read the log itself: return the records that fit, and the problems; see `Store`."""
         return await self._read(lambda: self._store.list_tolerant(type, *filters))

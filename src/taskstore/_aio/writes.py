@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 class AsyncWriteCalls(Calls):
-    """What can be written: the calls of `Store`, with the same arguments, results and errors.
+    """The calls of `Store` that write, with the same arguments, results and errors.
 
-    When one returns outside of a transaction, its lines are on the disk. One that is cancelled
-    before it has begun does nothing; later it is done to its end, and the cancellation raised then.
+    When a call outside a transaction returns, its lines are on the disk. A call that is cancelled
+    before it starts does nothing. A running call finishes, and then the cancellation is raised.
     """
 
     @overload
@@ -26,7 +26,7 @@ class AsyncWriteCalls(Calls):
     async def create(
         self, record: Any, fields: Any = None, *, collection: str | None = None
     ) -> Any:
-        """Write a record that does not exist yet; see `Store.create`."""
+        """Write a new record; see `Store.create`."""
         record, collection = named(record, fields, collection)
         return await self._write(
             "create a record", lambda: self._store.create(record, collection=collection)
@@ -41,7 +41,7 @@ class AsyncWriteCalls(Calls):
     async def create_many(
         self, records: Any, rows: Any = None, *, collection: str | None = None
     ) -> list[Any]:
-        """Write records that do not exist yet: all of them or none; see `Store.create_many`."""
+        """Write new records: all of them or none; see `Store.create_many`."""
         records, collection = named(records, rows, collection)
         # A generator is run here, not in a thread.
         batch = list(records)
@@ -63,7 +63,7 @@ class AsyncWriteCalls(Calls):
         if_updated_at: object = None,
         collection: str | None = None,
     ) -> Any:
-        """Write a record that exists; see `Store.update`."""
+        """Replace an existing record; see `Store.update`."""
         record, collection = named(record, fields, collection)
         return await self._write(
             "update a record",
@@ -75,7 +75,7 @@ class AsyncWriteCalls(Calls):
     @overload
     async def save(self, record: T, *, collection: str | None = None) -> T: ...
     async def save(self, record: Any, fields: Any = None, *, collection: str | None = None) -> Any:
-        """Write a record, whether it exists or not; see `Store.save`."""
+        """Create or replace a record; see `Store.save`."""
         record, collection = named(record, fields, collection)
         return await self._write(
             "save a record", lambda: self._store.save(record, collection=collection)
@@ -90,7 +90,7 @@ class AsyncWriteCalls(Calls):
     async def save_many(
         self, records: Any, rows: Any = None, *, collection: str | None = None
     ) -> list[Any]:
-        """Write records, whether they exist or not: all of them or none; see `Store.save_many`."""
+        """Create or replace records: all of them or none; see `Store.save_many`."""
         records, collection = named(records, rows, collection)
         batch = list(records)
         return await self._write(

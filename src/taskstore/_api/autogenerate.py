@@ -1,4 +1,4 @@
-"""Alembic's autogenerate: states evolutions beside the changes of mirrored tables."""
+"""Alembic's autogenerate: state evolutions next to the changes of mirrored tables."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from taskstore._mirror.model.shape import Field, Mirror
 _TYPES = {int: "int", float: "float", str: "str", bool: "bool"}
 
 
-# Alembic runs its own comparisons after those of others, unless these come last; before 1.18 it
+# Alembic runs its own comparisons after others, unless the others ask to be last. Before 1.18, it
 # runs them in the order of their registration.
 _LAST: Any = getattr(langhelpers, "DispatchPriority", None)
 
 
 @comparators.dispatch_for("schema", **({} if _LAST is None else {"priority": _LAST.LAST}))
 def _state_evolutions(context: AutogenContext, upgrade_ops: Any, schemas: Any) -> None:
-    """Add to the changes of each mirrored table how older lines are read after them."""
+    """Add to the changes of each mirrored table how to read older lines."""
     connection = context.connection
     targets = connection.info.get(MIRRORED) if connection is not None else None
     if not targets or connection is None:
@@ -86,7 +86,7 @@ def _fields(mirror: Mirror) -> Iterator[Field]:
 
 
 def _default(field: Field, default: dict[str, Any]) -> list[str]:
-    """Note the default of a new column; return what a person has to see to."""
+    """Note the default of a new column, and return what a person has to decide."""
     raw = field.default()
     if raw is not None:
         default[field.key] = msgspec.json.decode(raw)

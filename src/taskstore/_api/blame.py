@@ -1,4 +1,4 @@
-"""Who last changed each field of a record, without a look at the cache."""
+"""Who last changed each field of a record, without using the cache."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _KEPT_BYTES = 256 * 1024
 
 @attrs.frozen
 class FieldBlame:
-    """Who gave a field of a record the value that it has.
+    """The commit that gave a field of a record its present value.
 
     Attributes:
         field: The name of the field.
         value: Its value.
         updated_at: The version of the record that first had it.
-        commit: The id of the commit that brought this version; None if none did, as for a
-            change that is not committed.
+        commit: The id of the commit that added this version; None if it is not committed.
         author: The commit's author.
         time: The time of the commit, in RFC 3339.
         subject: The first line of its message.
-        is_boundary: Whether a shallow clone ends at the commit: it or an older one is meant.
+        is_boundary: Whether a shallow clone ends at the commit. If so, the change was made in it
+            or in an older one.
     """
 
     field: str
@@ -59,7 +59,7 @@ def blame(layout: Layout, collection: str, id: str, *, keep: bool = True) -> lis
         layout: The store.
         collection: The collection.
         id: The record.
-        keep: Whether the answer may be kept beside the mark of the clone, for the next time.
+        keep: Whether to keep the answer beside the mark of the clone, for the next call.
 
     Raises:
         GitError: Git refused.
@@ -99,13 +99,13 @@ def _stat(path: Path) -> list[int]:
 
 @attrs.frozen
 class _Answers:
-    """The last answers, in a file that no clone and no archive can bring."""
+    """The last answers, in a file that a clone or an archive cannot bring."""
 
     path: Path
 
     @classmethod
     def of(cls, layout: Layout) -> _Answers | None:
-        """Return those of a store; None where none can be kept."""
+        """Return the answers of a store; None if it cannot keep any."""
         try:
             return cls(private_folder(Mark.of(layout.directory, own=True)) / _NAME)
         except StoreAccessError:
@@ -132,7 +132,7 @@ class _Answers:
 def _asked(
     layout: Layout, repository: Repository | None, collection: str, id: str
 ) -> list[FieldBlame]:
-    # Where the answer is known, none of this is imported.
+    # Not imported if the answer is known.
     from taskstore._diff.blame import Fields, blame_fields
     from taskstore._evolution.shape import NO_SHAPE
     from taskstore._format.lines import decode_object
@@ -140,7 +140,7 @@ def _asked(
     from taskstore._log.evolutions import newest_shapes
 
     found = versions(layout.log_path(collection), id, repository, quick=True)
-    # What the log does not have any more does not count, if it would win.
+    # A version that would win, but is no longer in the log, does not count.
     while found and found[-1].line is None:
         found.pop()
     shape = newest_shapes(layout).get(collection, NO_SHAPE)

@@ -1,4 +1,4 @@
-"""The calls of a store that yield what was committed."""
+"""The calls of a store that yield committed changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ChangeCalls:
-    """Changes since a cursor, changes as they come, and consumers with a name."""
+    """The calls for changes since a cursor, changes as they are committed, and consumers."""
 
     _catalog: Catalog
     _context: StoreContext
@@ -27,9 +27,10 @@ class ChangeCalls:
     ) -> Iterator[ChangeEvent]:
         """Yield each change that was committed since a cursor, up to now.
 
-        Changes of one collection come in the order of its log. Where a log was rewritten, as by a
-        compaction, a checkout or a merge that put lines before the cursor, an event of the kind
-        "reset" says so, and all lines of that log follow. So every change is seen at least once.
+        Changes of one collection come in the order of its log. If a log was rewritten, for example
+        by a compaction, a checkout or a merge that put lines before the cursor, an event of the
+        kind "reset" says so, and all lines of that log follow. So you see every change at least
+        once.
 
         Args:
             since: The `cursor` of the event to go on after; "0" for the beginning.
@@ -67,12 +68,12 @@ class ChangeCalls:
     def consumer(
         self, name: str, /, *, collections: Iterable[Any] = (), start: str = "0"
     ) -> Consumer:
-        """Return a reader of changes whose place is kept in the store, under its name.
+        """Return a reader of changes. The store keeps its cursor under its name.
 
         Args:
             name: Its name, as the id of a record.
             collections: Record classes or names of collections; none for all.
-            start: The cursor to begin after while it has acknowledged nothing; "0" for the
+            start: The cursor to start after, as long as nothing is acknowledged; "0" for the
                 beginning.
 
         Raises:

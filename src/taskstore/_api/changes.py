@@ -1,4 +1,4 @@
-"""What was committed, as events, and consumers that remember how far they have come."""
+"""Committed changes as events, and consumers that keep their cursor."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ INTERVAL = 0.2
 """How often `follow` looks for changes, in seconds."""
 
 _COMPACTED_BYTES = 256 * 1024
-"""From which length on the log of the consumers is compacted, in bytes."""
+"""The length above which the log of the consumers is compacted, in bytes."""
 
 
 class Feed:
-    """Events from a cursor on, as often as one asks.
+    """The events after a cursor. Call `poll` again for later ones.
 
     Args:
         context: The store.
@@ -46,12 +46,12 @@ class Feed:
         )
 
     def poll(self) -> Iterator[ChangeEvent]:
-        """Yield what was committed since the last time."""
+        """Yield what was committed since the last call."""
         self._context.check_open()
         yield from self._follower.poll()
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Close the directory."""
         self._follower.close()
 
     def follow(
@@ -70,14 +70,14 @@ class Feed:
 
 
 class Consumer:
-    """A reader of changes whose place is kept in the store, under its name.
+    """A reader of changes. The store keeps its cursor under its name.
 
     It gets each change at least once, in the order of the log of its collection, and again until
-    it is acknowledged. `acknowledge` within a transaction is committed together with what the
-    transaction writes. The place belongs to this clone: git ignores the log that keeps it. Of two
-    processes with one name, each gets all changes.
+    it is acknowledged. If you call `acknowledge` inside a transaction, the cursor is committed
+    together with what the transaction writes. The cursor belongs to this clone: it is in a log
+    that git ignores. If two processes use the same name, each of them gets all changes.
 
-    Make one with `Store.consumer`.
+    Create one with `Store.consumer`.
 
     Attributes:
         name: Its name.
@@ -95,15 +95,15 @@ class Consumer:
 
     @property
     def cursor(self) -> str:
-        """The cursor of the event that was acknowledged last; that of the start before."""
+        """The cursor of the last acknowledged event; before the first one, the start."""
         found = self._store.get(CONSUMERS, self.name) or {}
-        # A log that came with a clone says nothing of what happened here.
+        # A log that a clone brought says nothing about this clone.
         is_ours = found.get("clone") == self._context.mark.id
         cursor = found.get("cursor")
         return cursor if is_ours and isinstance(cursor, str) else self._start
 
     def changes(self) -> Iterator[ChangeEvent]:
-        """Yield what was committed and is not acknowledged, up to now."""
+        """Yield the changes that are committed by now and not acknowledged."""
         self._tidy()
         feed = Feed(self._context, self.cursor, self._collections)
         try:
@@ -114,7 +114,7 @@ class Consumer:
     def follow(
         self, *, interval: float = INTERVAL, stop: threading.Event | None = None
     ) -> Iterator[ChangeEvent]:
-        """Yield what is not acknowledged, and then what is committed, as it is committed.
+        """Yield the changes that are not acknowledged, and then new ones as they are committed.
 
         Args:
             interval: How often to look, in seconds.
@@ -124,10 +124,10 @@ class Consumer:
         yield from Feed(self._context, self.cursor, self._collections).follow(interval, stop)
 
     def acknowledge(self, event: ChangeEvent) -> None:
-        """Note that an event, and all before it, are done with.
+        """Note that an event and all events before it are done.
 
         Raises:
-            StoreReadOnlyError: The store is for reading.
+            StoreReadOnlyError: The store is read-only.
         """
         place = {"id": self.name, "clone": self._context.mark.id, "cursor": event.cursor}
         if not self._context.read_only:
@@ -137,7 +137,7 @@ class Consumer:
         self._store.save(place, collection=CONSUMERS)
 
     def _tidy(self) -> None:
-        """Drop old places from the log, if they are many."""
+        """Drop old cursors from the log, if there are many."""
         if self._context.read_only or self._store._sessions.current() is not None:
             return
         if _size(self._context.layout) > _COMPACTED_BYTES:
@@ -154,6 +154,6 @@ def check_cursor(text: str) -> str:
     """Return a cursor.
 
     Raises:
-        CursorError: It is none.
+        CursorError: It is not a cursor.
     """
     return str(Cursor.parse(text)) if text != BEGINNING else text

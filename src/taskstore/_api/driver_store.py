@@ -1,9 +1,9 @@
-"""A store for reading, by the driver alone: SQLAlchemy is not imported.
+"""A store for reading that uses only the driver, without SQLAlchemy.
 
-A command that reads a few records would spend most of its time on imports. What decides whether the
-cache may be used, and what brings it up to date, is the code that an ordinary open runs: the seal,
-the revision of the schema, the settings, the evolutions, the comparison of each log with its
-fingerprint, the sync. Where more than that is to be done, an ordinary store does it.
+A command that reads a few records would otherwise spend most of its time on imports. This store
+checks and updates the cache with the same code as an ordinary open: the seal, the revision of the
+schema, the settings, the evolutions, the comparison of each log with its fingerprint, and the sync.
+If anything else has to be done, an ordinary store does it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from taskstore._sync.freshness import find_stale
 from taskstore.errors import CacheError
 
 if TYPE_CHECKING:
-    # What few reads need is imported then.
+    # Few reads need these, so they are imported late.
     from taskstore._api.store import Store
     from taskstore._query.conditions import Condition
     from taskstore._sync.report import SyncReport
@@ -45,22 +45,22 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Row = dict[str, Any]
 Question: TypeAlias = Callable[..., T]
-"""What is asked of the cache's tables: a function of something that executes SQL."""
+"""A query of the cache's tables: a function of something that executes SQL."""
 
 _FETCH = 500
 """How many rows an iteration takes from the cache at a time."""
 
 _SMALL_BYTES = 4 * 1024 * 1024
-"""Up to which length of its log a collection is small."""
+"""The greatest length of a small collection's log."""
 
 _TABLES = TableNames()
 
 
 class DriverStore:
-    """Answers what commands ask most, from one snapshot of a cache that is up to date.
+    """A store for the most common queries of commands, on one snapshot of an up-to-date cache.
 
-    Where a question needs more than that, or the file turns out to be damaged, an ordinary store
-    is opened and answers from then on.
+    If a query needs more, or the file turns out to be damaged, it opens an ordinary store, which
+    then answers all queries.
 
     Args:
         context: The logs.
@@ -161,8 +161,9 @@ class DriverStore:
     def _passing(self, collection: str, conditions: Sequence[Condition]) -> Iterator[Row]:
         """Yield the records that meet all filters, newest first.
 
-        Filters are evaluated in Python, which says what their SQL means. The SQL is faster in a
-        large collection, and importing what compiles it takes as long as looking at a small one.
+        Filters are evaluated in Python, by the code that defines what their SQL means. SQL is
+        faster for a large collection, but importing its compiler takes as long as reading a small
+        collection.
 
         Raises:
             _UnusualError: The collection is large.
@@ -193,7 +194,7 @@ class DriverStore:
                 for (line,) in lines:
                     yield _decoded(line)
         except (sqlite3.Error, _UnusualError) as error:
-            # It is too late to begin again: some records have been printed.
+            # Too late to start again: some records are printed already.
             raise CacheError(self._context.layout.cache_path, reason=str(error)) from error
 
     def ask(self, question: Question[T], *arguments: Any) -> T:
@@ -204,7 +205,7 @@ class DriverStore:
         )
 
     def sync(self, *, on_progress: Progress | None = None) -> SyncReport:
-        """Bring the cache to what the logs say; as `Store.sync`."""
+        """Update the cache from the logs, as `Store.sync` does."""
         from taskstore._sync.driver_sync import try_sync
 
         def run(_: Rows) -> SyncReport:
@@ -230,7 +231,7 @@ class DriverStore:
 
 
 class _UnusualError(Exception):
-    """Something that the ordinary store has to look at."""
+    """Something that only an ordinary store can handle."""
 
 
 def _decoded(line: str) -> Row:
@@ -248,8 +249,8 @@ def ask(store: Store | DriverStore, question: Question[T], *arguments: Any) -> T
 
     Args:
         store: The store.
-        question: Called with what executes SQL, and the arguments.
-        arguments: What it is asked.
+        question: Called with a function that executes SQL, and the arguments.
+        arguments: Its further arguments.
     """
     if isinstance(store, DriverStore):
         return store.ask(question, *arguments)
@@ -264,12 +265,12 @@ def open_with_driver(
     refresh: bool = True,
     on_progress: Progress | None = None,
 ) -> DriverStore | None:
-    """Open a store directory that exists; None if only an ordinary open can do what is to be done.
+    """Open an existing store directory; return None if an ordinary open is needed.
 
     Args:
         layout: Where the store is; its files may be written.
-        open_store: Opens the ordinary store, should it be needed later.
-        refresh: Whether to read now what is new in the logs.
+        open_store: Opens the ordinary store, if it is needed later.
+        refresh: Whether to read new lines of the logs now.
         on_progress: Called while logs are read.
 
     Raises:
@@ -309,7 +310,7 @@ def open_with_driver(
 
 
 def _is_usable(context: LogContext, driver: GuardedConnection) -> bool:
-    """Begin a transaction, and say whether an ordinary open would change nothing but stale rows."""
+    """Begin a transaction, and say whether an ordinary open would change only stale rows."""
     driver.execute("BEGIN")
     rows = Rows(driver.cursor(), _TABLES)
     if rows.revisions() != [HEAD] or rows.mirror_states() or settings_want(context.layout, rows):
@@ -319,7 +320,7 @@ def _is_usable(context: LogContext, driver: GuardedConnection) -> bool:
 
 
 def _refreshed(context: LogContext, driver: GuardedConnection) -> bool:
-    """Bring the cache to what the logs say; false if a lock would have to be waited for."""
+    """Update the cache from the logs; return false if that would have to wait for a lock."""
     found = find_stale(context, Rows(driver.cursor(), _TABLES), None)
     if not found:
         return True

@@ -21,11 +21,11 @@ from taskstore._store.sqlite_errors import DatabaseErrors
 
 @contextmanager
 def history_database(context: StoreContext, collections: Sequence[str] | None) -> Iterator[Path]:
-    """Give the path of the history, brought up to date, in a block.
+    """Yield the path of the history's database, after updating it.
 
     Args:
-        context: The store. For one that writes nothing it is a temporary file.
-        collections: Those that are wanted; None for all.
+        context: The store. A read-only store gets a temporary file.
+        collections: The collections to include; None for all.
     """
     if context.read_only:
         folder = Path(tempfile.mkdtemp(prefix="taskstore-"))
@@ -40,11 +40,11 @@ def history_database(context: StoreContext, collections: Sequence[str] | None) -
 
 @contextmanager
 def history_session(context: StoreContext, collections: Sequence[str] | None) -> Iterator[Session]:
-    """Give a session on the engine of the store that can read the history as well.
+    """Yield a session on the engine of the store that can also read the history.
 
     Args:
         context: The store.
-        collections: Those whose history is wanted; None for all.
+        collections: The collections whose history to include; None for all.
     """
     with (
         history_database(context, collections) as path,

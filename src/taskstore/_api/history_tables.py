@@ -1,4 +1,4 @@
-"""Filling the tables of the history from git and today's logs."""
+"""Fill the tables of the history from git and today's logs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NAME = "history-1.db"
 
 @attrs.define
 class _Version:
-    """A line, and the commits that brought it, by their positions."""
+    """A line, and the positions of the commits that added it."""
 
     raw: bytes
     order_us: int
@@ -42,12 +42,12 @@ class _Version:
 
 
 def fill(layout: Layout, folder: Path, collections: Iterable[str] | None) -> Path:
-    """Bring the tables to what git and the logs have, and return the database.
+    """Update the tables from git and the logs, and return the database.
 
     Args:
         layout: The store.
         folder: Where the database is.
-        collections: The collections to look at; None for all that there are, or were at HEAD.
+        collections: The collections to read; None for all that exist now or at HEAD.
 
     Raises:
         GitError: Git refused.
@@ -69,7 +69,7 @@ def fill(layout: Layout, folder: Path, collections: Iterable[str] | None) -> Pat
 
 
 def _place_of(path: Path) -> str:
-    """Name the state of a log's file, empty if there is none."""
+    """Return a text for the state of a log's file; empty if there is no file."""
     try:
         found = os.stat(path)
     except FileNotFoundError:
@@ -109,7 +109,7 @@ def _fill_one(
 def _is_straight(repository: Repository, old: str, new: str) -> bool:
     """Say whether one commit follows another without a merge.
 
-    A merge may leave a side out of the history of a log that was read before.
+    A merge may drop a side from the history that was read before.
     """
     if repository.git.ask("merge-base", "--is-ancestor", old, new).status != 0:
         return False
@@ -117,7 +117,7 @@ def _is_straight(repository: Repository, old: str, new: str) -> bool:
 
 
 def _read(repository: Repository, name: str, since: str) -> Iterator[ReadCommit]:
-    """Yield the commits that changed a log, after a commit that was read up to."""
+    """Yield the commits that changed a log, after the last commit that was read."""
     current: ReadCommit | None = None
     for commit, parents, raw in added_lines(repository, name, since=since):
         if raw is None:
@@ -132,7 +132,7 @@ def _read(repository: Repository, name: str, since: str) -> Iterator[ReadCommit]
 
 
 def _lines(path: Path) -> dict[bytes, int]:
-    """Return the numbers of the lines of a log; the last place of a line counts."""
+    """Return the line numbers of a log; if a line is there twice, the last number counts."""
     with access(path):
         try:
             fd = files.open_log(path)
@@ -185,8 +185,8 @@ class _Rows:
 
     Attributes:
         collection: The collection.
-        shape: In which shape lines are shown.
-        commits: Those that changed its log, oldest first.
+        shape: The shape in which lines are shown.
+        commits: The commits that changed its log, oldest first.
     """
 
     collection: str
@@ -199,7 +199,7 @@ class _Rows:
         # The commits at or before each one, as the bits of an integer.
         places: dict[str, int] = {}
         for position, commit in enumerate(self.commits):
-            # A parent that is not among them is one at which an earlier reading ended.
+            # If a parent is not among them, an earlier reading ended there.
             above = [places.get(parent, position - 1) for parent in commit.parents if position]
             known = 1 << position
             for parent in above:
@@ -276,7 +276,7 @@ class _Rows:
 
     @staticmethod
     def _newest(versions: list[_Version], number: int, known: int) -> int | None:
-        """Return the newest version before one that some commits have brought."""
+        """Return the newest earlier version that one of some commits added."""
         for other in range(number - 1, -1, -1):
             if any(known >> position & 1 for position in versions[other].brought):
                 return other

@@ -1,4 +1,4 @@
-"""The call of a store that is about mirrored models alone."""
+"""The call of a store that is for mirrored models only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class MirrorCalls:
-    """What can be done about mirrored models besides writing them in sessions."""
+    """The call for mirrored models, besides writing them in sessions."""
 
     _cache: CacheFile
     _context: StoreContext
@@ -29,24 +29,24 @@ class MirrorCalls:
 
         Without a model, do this for each mirrored model, in a transaction of its own.
 
-        So begins the log of a table that was filled before it was mirrored; and so it begins
-        anew where it got lost. A row that was there before its line came, and differs, is written
-        over that line.
+        Use it to start the log of a table that had rows before it was mirrored, and to write a
+        lost log again. If a row is older than the line of its record and differs from it, the row
+        becomes the newest line.
 
         Args:
             type: A mirrored class or table; None for all.
-            refused: Also the rows whose lines a sync could not bring into the table, as after a
-                column got another type: the row as it is becomes the newest line.
+            refused: Also write the rows whose lines a sync could not apply, for example after a
+                column got another type. The row becomes the newest line.
 
         Returns:
             How many lines were written.
 
         Raises:
-            InvalidDeclarationError: It is not mirrored by this store.
+            InvalidDeclarationError: This store does not mirror `type`.
 
         Warns:
-            RecordSkippedWarning: A row has no id, or a value that cannot be read or carried. It is
-                left out, and stays as it is.
+            RecordSkippedWarning: A row has no id, or a value that cannot be read or written as
+                JSON. The row is left out and stays as it is.
         """
         self._context.check_open()
         mirrors = registry(self._context)
@@ -61,7 +61,7 @@ class MirrorCalls:
         return self._export(mirror, refused=refused)
 
     def _log_migrated(self) -> None:
-        """Log the rows that migrations have written, in one transaction."""
+        """Log the rows that migrations have changed, in one transaction."""
         if not self._context.mirrors:
             return
         from taskstore._mirror.capture.export import written_mirrors  # most stores mirror nothing

@@ -1,4 +1,4 @@
-"""What `Store.open` and `Store.attach` are given: checked, and made ready."""
+"""Check and prepare the arguments of `Store.open` and `Store.attach`."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ _REMEDY_DATABASE = (
     "give the path of the store's directory first, and the application's database as "
     "engine=create_engine(...)"
 )
-# A scheme has two characters or more: on Windows one is a drive. A Path has made one slash of two.
+# A scheme has two or more characters: one is a drive on Windows. A Path turns two slashes into one.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _CREDENTIALS = re.compile(r"//[^/@]*@")
 
 
 def layout_of(path: str | os.PathLike[str]) -> Layout:
-    """The store directory of a path; absolute, because the working directory may change."""
+    """Return the store directory of a path. It is absolute: the working directory may change."""
     try:
         name = os.fspath(path)
         if not isinstance(name, str):
@@ -75,7 +75,7 @@ def _is_database(path: Any) -> bool:
 def own_engine_of(
     layout: Layout, models: Models, *, seal: CacheSeal | None, lock_timeout: float
 ) -> Engine:
-    """An engine of the store's own, on its sealed file or, for a reader, in memory."""
+    """Return the store's own engine: on its sealed file, or in memory for a read-only store."""
     if seal is None:
         return create_memory_engine(models)
     # SQLite takes whole milliseconds, 0 to 2**31 - 1.
@@ -84,7 +84,7 @@ def own_engine_of(
 
 
 def prepare(layout: Layout, *, create: bool, read_only: bool) -> None:
-    """See to it that the directory is there and of a version that we know."""
+    """Make sure that the directory exists and has a supported version."""
     layout.check_place()
     if not _is_directory(layout.directory):
         if not create:
@@ -97,9 +97,9 @@ def prepare(layout: Layout, *, create: bool, read_only: bool) -> None:
 
 
 def _is_directory(path: Path) -> bool:
-    """Say whether the directory is there; a file in its place is refused.
+    """Say whether the directory exists; refuse a file in its place.
 
-    It looks once: between two looks another thread may create the directory.
+    It looks only once, because another thread may create the directory between two looks.
     """
     try:
         mode = path.stat().st_mode
@@ -120,11 +120,11 @@ def _is_directory(path: Path) -> bool:
 
 
 def check_engine(engine: Any, *, types: object = (), read_only: bool = False) -> None:
-    """Refuse an engine on which transactions cannot be followed, and what it has not.
+    """Refuse an engine whose transactions cannot be followed, and options that it does not support.
 
     Raises:
-        UntrackedWriteError: Its database, or its driver, is not supported.
-        UnsupportedError: It is of PostgreSQL, and something is asked that is not possible there.
+        UntrackedWriteError: Its database or its driver is not supported.
+        UnsupportedError: The engine is for PostgreSQL, and an option is not possible there.
     """
     if isinstance(engine, str | URL | Session):
         is_session = isinstance(engine, Session)
@@ -153,7 +153,7 @@ def check_engine(engine: Any, *, types: object = (), read_only: bool = False) ->
 
 
 def _check_options(types: object, *, read_only: bool) -> None:
-    """Refuse what is not possible on PostgreSQL."""
+    """Refuse options that are not possible on PostgreSQL."""
     if read_only:
         raise UnsupportedError(
             operation="read_only=True", remedy="leave out the engine: the logs are read then"
@@ -162,12 +162,12 @@ def _check_options(types: object, *, read_only: bool) -> None:
         raise UnsupportedError(
             operation="a record class", remedy="mirror a model, or use a store on SQLite"
         )
-    # How its column types travel, before any model is looked at.
+    # Registers how its column types are logged, before any model is read.
     import taskstore._postgres.codecs  # noqa: F401
 
 
 def check_bind(target: Any, engine: Engine) -> None:
-    """Refuse a session or session factory that is known to use another database."""
+    """Refuse a session or session factory that uses another database."""
     factory = getattr(target, "session_factory", target)
     if hasattr(getattr(factory, "class_", factory), "sync_session_class"):
         raise UntrackedWriteError(statement=f"attach to {target!r}", remedy=_REMEDY_ASYNC)
@@ -187,7 +187,7 @@ def check_bind(target: Any, engine: Engine) -> None:
 
 
 def mirrors_of(targets: Any, engine: Engine | None, models: Models) -> Mirrors:
-    """The application's models that a store is to mirror.
+    """Return the application's models that a store mirrors.
 
     Raises:
         InvalidDeclarationError: A model cannot be mirrored, or no engine was given.
@@ -207,10 +207,10 @@ def mirrors_of(targets: Any, engine: Engine | None, models: Models) -> Mirrors:
 
 
 def codecs_of(types: Any, catalog: Catalog) -> list[RecordCodec[Any]]:
-    """The record types that a store is to know from the beginning.
+    """Return the record types that a store knows from the start.
 
     Raises:
-        InvalidDeclarationError: What was given is not a collection of record classes.
+        InvalidDeclarationError: The argument is not a collection of record classes.
     """
     if isinstance(types, str | bytes | Mapping | type) or not isinstance(types, Iterable):
         raise InvalidDeclarationError(

@@ -1,6 +1,6 @@
 """The calls of a store whose rows are in PostgreSQL.
 
-They take the place of those of `Store`. What such a store cannot do yet is refused.
+They replace the calls of `Store`. Calls that such a store does not support yet are refused.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ REFUSED = {
     "transaction": "use a session of the application, on Store.engine",
     "update": _RECORDS,
 }
-"""The calls that such a store does not have, and what to do instead."""
+"""The calls that such a store does not support, and what to do instead."""
 
 
 class PostgresCalls:
-    """What a store on PostgreSQL can do."""
+    """The calls that a store on PostgreSQL supports."""
 
     _context: StoreContext
 
@@ -111,17 +111,18 @@ class PostgresCalls:
         if self._context.refresh:
             self._work.drain()
             if self._work.is_stale():
-                # As on SQLite, rows beside a missing log are no reason not to open: export follows.
+                # As on SQLite, the store opens even if a table has rows but no log: `export` comes
+                # next.
                 self._work.sync(strict=False)
         self._scribe.start()
         if ack == "log":
             self._hook.install()
 
     def close(self) -> None:
-        """Close the store, after what is committed is in the log. Closing twice is fine.
+        """Write what is committed to the log, and close the store. You may close it twice.
 
         Raises:
-            TaskstoreError: That could not be written; it stays in the database.
+            TaskstoreError: The log could not be written. The changes stay in the database.
         """
         if self._is_closed:
             return
@@ -151,12 +152,12 @@ class PostgresCalls:
         self.close()
 
     def attach(self, target: Any) -> None:
-        """Have sessions refuse stale rows, and their instances read the stamps of the database.
+        """Attach sessions: they refuse stale rows, and their instances get the database's stamps.
 
-        What sessions write is captured in any case, whoever writes it.
+        Writes are captured in any case, also by sessions that are not attached.
 
         Raises:
-            UntrackedWriteError: It is bound to another engine than the store's, or for asyncio.
+            UntrackedWriteError: It is bound to another engine, or it is for asyncio.
         """
         self._context.check_open()
         check_bind(target, self._context.engine)
@@ -165,19 +166,19 @@ class PostgresCalls:
             self._attached.append(target)
 
     def detach(self, target: Any) -> None:
-        """Take the hook off again."""
+        """Detach what was attached."""
         self._flush.detach(target)
         self._attached = [known for known in self._attached if known is not target]
 
     def is_stale(self) -> bool:
-        """Whether any log says something that the database does not know."""
+        """Return whether any log has lines that the database does not have."""
         self._context.check_open()
         return self._work.is_stale()
 
     def sync(
         self, *, force: bool = False, prune: bool = False, on_progress: Any = None
     ) -> SyncReport:
-        """Bring the mirrored tables to what the logs say; see `Store.sync`."""
+        """Update the mirrored tables from the logs; see `Store.sync`."""
         self._context.check_open()
         with self._progress(on_progress):
             return self._work.sync(force=force, prune=prune)
@@ -192,10 +193,10 @@ class PostgresCalls:
             context.on_progress = before
 
     def verify(self, *, repair: bool = False) -> VerifyReport:
-        """Compare the mirrored tables with the logs, while nobody writes them.
+        """Compare the mirrored tables with the logs. Writers wait meanwhile.
 
         Args:
-            repair: Bring the tables to what the logs say where they differ.
+            repair: Update rows that differ from the logs.
         """
         self._context.check_open()
         report = self._work.verify()
@@ -207,8 +208,7 @@ class PostgresCalls:
     def export(self, type: Any = None, /, *, refused: bool = False) -> int:
         """Write the rows of a mirrored model that its log does not have; see `Store.export`.
 
-        A row becomes the newest line of its record also where a sync could not bring its line into
-        the table, with and without `refused`.
+        This includes rows whose lines a sync could not apply, with and without `refused`.
         """
         self._context.check_open()
         mirrors = registry(self._context)
@@ -229,7 +229,7 @@ class PostgresCalls:
 
 
 def kind_on_postgres(kind: type[Any]) -> type[Any]:
-    """Return a class of stores whose calls are those of PostgreSQL; all others are refused."""
+    """Return a class of stores with the calls for PostgreSQL. It refuses all other calls."""
     refused = {
         name: _refused(name, _LATER)
         for name in dir(kind)
@@ -242,7 +242,7 @@ def kind_on_postgres(kind: type[Any]) -> type[Any]:
 
 
 def failure_of(store: Any) -> BaseException | None:
-    """Return why the scribe of a store on PostgreSQL cannot drain; None if it can."""
+    """Return why the scribe of a store on PostgreSQL cannot write; None if it can."""
     found: BaseException | None = store._scribe.failure
     return found
 
@@ -261,7 +261,7 @@ for _name, _remedy in REFUSED.items():
 
 
 def _check_evolutions(context: StoreContext) -> None:
-    """Refuse logs whose older lines have another shape than rows of today.
+    """Refuse logs whose older lines have another shape than today's rows.
 
     Raises:
         UnsupportedError: There are evolutions.

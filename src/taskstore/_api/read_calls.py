@@ -25,7 +25,7 @@ class Page(Generic[T]):
 
     Attributes:
         items: The records, in order.
-        next: What to give as `after` for the next page; None after the last.
+        next: The token to pass as `after` for the next page; None on the last page.
     """
 
     items: list[T]
@@ -33,14 +33,14 @@ class Page(Generic[T]):
 
 
 class ReadCalls:
-    """What can be asked of a store.
+    """The calls that read records.
 
-    Where a record class is asked for, a collection's name serves too: records are then dicts. So
-    does a mirrored model of the application, with dicts as well; its rows are read in sessions.
-    Filters are combined with AND; see `where`. A read sees the logs as they are when it begins.
-    All calls raise InvalidRecordError for a stored row that does not fit its class,
-    UnknownFieldError and InvalidFilterError for filters and orders that cannot be understood,
-    and StoreAccessError or LockTimeoutError where the logs cannot be read.
+    Instead of a record class, you can pass the name of a collection; records are then dicts. A
+    mirrored model of your application also gives dicts; read its rows in sessions. Filters are
+    combined with AND; see `where`. A read sees the logs as they are when it begins. All calls
+    raise InvalidRecordError for a stored row that does not fit its class, UnknownFieldError and
+    InvalidFilterError for filters and orders that cannot be understood, and StoreAccessError or
+    LockTimeoutError if the logs cannot be read.
     """
 
     _reader: Reader
@@ -67,7 +67,7 @@ class ReadCalls:
         """Return the record with an id.
 
         Raises:
-            RecordNotFoundError: There is none.
+            RecordNotFoundError: There is no such record.
             InvalidIdError: The id is not allowed.
         """
         codec = self._catalog.codec(type)
@@ -119,8 +119,8 @@ class ReadCalls:
         Args:
             type: A record class, or a collection's name.
             filters: See `where`.
-            order_by: "priority", "-priority", `where("priority").desc()` or several of these in
-                a list; newest first by default. Equals are ordered by id.
+            order_by: "priority", "-priority", `where("priority").desc()`, or a list of these. By
+                default the newest records come first. Equal records are ordered by id.
             limit: The maximum number of records.
             offset: How many to skip first.
         """
@@ -157,8 +157,8 @@ class ReadCalls:
     ) -> Any:
         """Yield what `list` returns, one by one, without holding all of it in memory.
 
-        The iteration sees the records as they were when it began, whatever is written
-        meanwhile.
+        The iteration sees the records as they were when it began. Later writes do not change
+        it.
         """
         return self._reader.iterate(self._question(type, filters, order_by, limit, offset))
 
@@ -201,18 +201,18 @@ class ReadCalls:
     ) -> Any:
         """Return a page of records, with a token for the next page.
 
-        A page begins after the last record of the one before, so records that are written or
-        deleted in the meantime neither repeat nor hide others.
+        A page begins after the last record of the previous page. So records that are written or
+        deleted in the meantime do not repeat or hide others.
 
         Args:
             type: A record class, or a collection's name.
             filters: See `where`.
             order_by: See `list`; the same for all pages.
             limit: The maximum number of records on a page; 1 or more.
-            after: `next` of the page before; None for the first.
+            after: The `next` of the previous page; None for the first page.
 
         Raises:
-            InvalidFilterError: `after` is garbled or belongs to another order.
+            InvalidFilterError: `after` is not a token, or belongs to another order.
         """
         question = self._question(type, filters, order_by, limit, None)
         if not question.limit:
@@ -222,7 +222,7 @@ class ReadCalls:
     def select(self, type: Any, /, *filters: Condition) -> Select[Any]:
         """Return a SELECT of the `StoredRecord` rows that meet all filters.
 
-        Extend it with anything that SQLAlchemy offers. Build it and run it in the same place, in a
+        Extend it with anything that SQLAlchemy offers. Run it right after you build it, in a
         session on the store's engine.
         """
         return self._reader.select(self._question(type, filters))

@@ -37,11 +37,11 @@ _FETCH = 500
 
 @attrs.define
 class Question:
-    """What `list` and its kin are asked.
+    """The arguments of `list` and similar calls.
 
     Attributes:
         codec: The record type.
-        conditions: All of which a record must meet.
+        conditions: The conditions, which a record must all meet.
         order_by: See `resolve_order`.
         limit: The maximum number of records.
         offset: How many records to skip.
@@ -63,13 +63,13 @@ class Question:
 
     @property
     def condition(self) -> Condition | None:
-        """The conditions as one."""
+        """Return the conditions joined into one."""
         return all_of(self.conditions)
 
 
 @attrs.define
 class Reader:
-    """Answers questions from the cache, after a look whether it stands for the logs."""
+    """Reads records from the cache, after checking that it is up to date."""
 
     context: StoreContext
     sessions: Sessions
@@ -78,7 +78,7 @@ class Reader:
     cache: CacheFile
 
     def get(self, codec: RecordCodec[Any], id: str) -> Any:
-        """The record with an id, or None."""
+        """Return the record with an id, or None."""
 
         def read(cursor: Any) -> str | None:
             return Rows(cursor, self.context.models).line(codec.collection, id)
@@ -87,25 +87,25 @@ class Reader:
         return None if line is None else codec.decode(line)
 
     def records(self, question: Question) -> list[Any]:
-        """The records that qualify, in order."""
+        """Return the matching records, in order."""
         decode = question.codec.decode
         return [decode(line) for (line,) in self._all(question, "data_json")]
 
     def ids(self, question: Question) -> list[str]:
-        """Their ids."""
+        """Return the ids of the matching records."""
         return [id for (id,) in self._all(question, "id")]
 
     def count(self, question: Question) -> int:
-        """How many records qualify."""
+        """Return the number of matching records."""
         found = self._one(question, lambda query, cursor: query.count())
         return int(found[0]) if found else 0
 
     def exists(self, question: Question) -> bool:
-        """Whether any record qualifies."""
+        """Return whether any record matches."""
         return self._one(question, _exists) is not None
 
     def page(self, question: Question, after: str | None) -> tuple[list[Any], str | None]:
-        """A page of records, and the token of the next one; None if there is none."""
+        """Return a page of records, and the token of the next page; None if it is the last."""
         limit = question.limit or 0
 
         def read(cursor: Any) -> tuple[RecordQuery, list[Any]]:
@@ -121,11 +121,11 @@ class Reader:
         return items, query.token(decode_object(lines[limit - 1])) if more else None
 
     def iterate(self, question: Question) -> Iterator[Any]:
-        """The records that qualify, one after the other, from one snapshot."""
+        """Yield the matching records one by one, from one snapshot."""
         decode = question.codec.decode
         if self.sessions.current() is not None or self.context.read_only:
-            # What is written on this connection meanwhile must not disturb the walk; and a
-            # database in memory has no snapshots.
+            # Writes on this connection must not disturb the iteration, and a database in memory
+            # has no snapshots.
             for (line,) in self._all(question, "data_json"):
                 yield decode(line)
             return
@@ -136,7 +136,7 @@ class Reader:
                     yield decode(line)
 
     def _begun(self, question: Question) -> tuple[Sequence[Any], Walk]:
-        """A walk whose first rows show that the cache is usable."""
+        """Return an iteration whose first rows show that the cache is usable."""
         walk = self._walk(question)
         return next(walk, ()), walk
 
@@ -154,7 +154,7 @@ class Reader:
                 yield lines
 
     def select(self, question: Question) -> Select[Any]:
-        """A SELECT of StoredRecord rows that qualify, for a session of the user's own."""
+        """Return a SELECT of the matching StoredRecord rows, for a session of the user."""
         codec, models = question.codec, self.context.models
         indexed = self._read(
             codec, lambda cursor: Rows(cursor, models).index_fields(codec.collection)
@@ -194,19 +194,20 @@ class Reader:
             codec.collection,
             question.condition,
             record_type=_facts(codec),
-            # Read in the snapshot of the query: an index that is gone would find nothing.
+            # Read in the snapshot of the query: an index that was dropped would find nothing.
             indexed=Rows(cursor, self.context.models).index_fields(codec.collection),
             order_by=question.order_by,
         )
 
     def _read(self, codec: RecordCodec[Any], read: Callable[[Any], T], *, begin: bool = True) -> T:
-        """Call with a cursor on what the caller's transaction sees, or on the cache as it is now.
+        """Call with a cursor on the caller's transaction, or on the cache as it is now.
 
-        Once more on a cache rebuilt, if this one turns out to be unusable.
+        If the cache turns out to be unusable, rebuild it and call again.
         """
         current = self.sessions.current()
         if current is not None:
-            # The caller's transaction cannot be moved to another cache; its session translates.
+            # The caller's transaction cannot move to another cache; its session translates the
+            # error.
             return read(self.sessions.settled(current).connection.cursor())
 
         def work() -> T:

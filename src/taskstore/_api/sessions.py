@@ -1,4 +1,4 @@
-"""Sessions and transactions: the one write path, for users and for the store's own calls."""
+"""Sessions and transactions: the one way to write, for users and for the store's calls."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _JOINED = "taskstore_joined"
 
 
 class StoreSession(Session):
-    """A session of a store's own.
+    """A session that a store makes.
 
-    All stores share this class and its listeners: those of a class are kept for as long as the
-    process lives, so a class for each store would keep every store that was ever opened.
+    All stores share this class and its listeners. Listeners of a class live as long as the
+    process, so a class for each store would keep every store in memory.
     """
 
     def __init__(self, sessions: Sessions, bind: Any, **options: Any) -> None:
@@ -41,13 +41,13 @@ class StoreSession(Session):
 
 
 class StoreCall:
-    """One of the store's own calls, in a transaction that has no session.
+    """A call of the store, in a transaction that has no session.
 
-    What it calls in turn, by way of a validator or a converter of the user's, joins it as it would
-    join a session.
+    If a validator or converter of the user calls the store, that call joins it as it would join a
+    session.
 
     Attributes:
-        info: As that of a session.
+        info: The same as `Session.info`.
     """
 
     __slots__ = ("_connection", "info")
@@ -68,13 +68,13 @@ class StoreCall:
 
 
 class _Before(NamedTuple):
-    """What a caller had when a call began.
+    """The state of a caller when a call began.
 
     Attributes:
         owner: The caller.
         depth: How many sessions and calls it was in.
         claim: What held the log lock.
-        handled: The exception that it was dealing with.
+        handled: The exception that it was handling.
     """
 
     owner: Owner
@@ -84,7 +84,7 @@ class _Before(NamedTuple):
 
 
 class Sessions:
-    """Makes the store's sessions, and knows which one the caller is in."""
+    """Makes the store's sessions, and finds the one that the caller is in."""
 
     def __init__(
         self,
@@ -104,18 +104,18 @@ class Sessions:
         self._readers = context.engine
 
     def current(self) -> Session | StoreCall | None:
-        """The session of the `transaction` or `session` block that the caller is in, or a call."""
+        """Return the session or call that the caller is in."""
         if not self._current:
             return None
         stack = self._current.get(current_owner())
         return stack[-1] if stack else None
 
     def run(self, call: Callable[[], T]) -> T:
-        """Run one of the store's own calls, and give back whatever it has kept.
+        """Run a call of the store, and release whatever it still holds.
 
-        It keeps something only if an exception, which may come at any instruction, came where a
-        block had ended and what it held was not given back yet. A `with` cannot help that, but
-        whoever is called from here can rely on it.
+        It holds something only if an exception came between the end of a block and the release of
+        what the block held. An exception may come at any instruction, so a `with` cannot prevent
+        that.
         """
         before = self._before()
         try:
@@ -123,7 +123,7 @@ class Sessions:
             self._settle(before)
             return result
         except BaseException as error:
-            # Also where the exception came into the midst of that.
+            # Also if the exception came in the middle of that.
             self._settle(before)
             original = _original(error, before.handled)
             if original is error:
@@ -149,7 +149,7 @@ class Sessions:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """A block that commits at its end; within another, a savepoint of it."""
+        """Run a block that commits at its end; inside another block, it is a savepoint."""
         outer = self.current()
         if outer is not None:
             self._check_writable(outer)
@@ -171,7 +171,7 @@ class Sessions:
 
     @contextmanager
     def session(self, *, read_only: bool = False) -> Iterator[Session]:
-        """A session that its user commits; within another, one whose commit is a savepoint."""
+        """Yield a session that its user commits; inside another one, the commit is a savepoint."""
         outer = self.current()
         if outer is not None:
             with self._nested(outer, read_only=read_only) as inner, self._joined(inner):
@@ -189,7 +189,7 @@ class Sessions:
 
     @contextmanager
     def writing(self, collection: str, operation: str) -> Iterator[Connection]:
-        """The write transaction of one of the store's own calls, or the one that it joins."""
+        """Yield the write transaction of a call of the store, or the one that it joins."""
         if self._context.read_only:
             raise self._context.read_only_error(operation)
         current = self.current()
@@ -211,16 +211,16 @@ class Sessions:
             raise meant from error
 
     def settled(self, current: Session | StoreCall) -> Connection:
-        """Return the connection of a session or call, with all that it has written collected."""
+        """Return the connection of a session or call, after collecting what it has written."""
         current.flush()
         connection = current.connection()
         self._transactions.settle(connection)
         return connection
 
     def expire(self, changes: Changes, collection: str, ids: Sequence[str]) -> None:
-        """Have the joined session read rows again that were written behind its back.
+        """Expire rows of the joined session that a call wrote without it.
 
-        And once more if that is rolled back to a savepoint: SQLAlchemy then expires only what the
+        Expire them again after a rollback to a savepoint: SQLAlchemy then expires only what the
         session itself has changed, and a row may have been read since.
         """
         current = self.current()
@@ -235,11 +235,11 @@ class Sessions:
     def after_begin(
         self, session: Session, transaction: SessionTransaction, connection: Connection
     ) -> None:
-        """Bring the cache up to date, as the first thing in a transaction."""
+        """Update the cache, first thing in a transaction."""
         if transaction.nested or not self._context.refresh:
             return
         if session.info.get(READ_ONLY):
-            # BEGIN alone takes no snapshot: what is read next is what this brings.
+            # BEGIN alone takes no snapshot: the next read sees what this brings.
             self._refresher.before_read(None)
         elif session.info.get(_JOINED) is None:
             self._refresher.in_transaction(connection, None)
@@ -280,7 +280,7 @@ class Sessions:
 
     @contextmanager
     def _joined(self, session: Session | StoreCall) -> Iterator[None]:
-        """Make a session, or a call, the one that the store's own calls join, here and now."""
+        """Make a session or a call the one that the store's calls join in this context."""
         owner = current_owner()
         self._current.setdefault(owner, []).append(session)
         try:
@@ -300,10 +300,10 @@ class Sessions:
 
 
 def _given_up(session: Session, error: BaseException) -> BaseException:
-    """Roll a session back and close it; the error that ended it, or one that this has raised."""
+    """Roll a session back and close it; return the error that ended it, or one raised here."""
     for end in (session.rollback, session.close):
         try:
-            # A session whose commit was interrupted refuses both; its connection is closed later.
+            # A session whose commit was interrupted refuses both. Its connection is closed later.
             with suppress(InvalidRequestError):
                 end()
         except Exception as failed:  # noqa: BLE001 - it is raised instead, or what led to it
@@ -312,14 +312,14 @@ def _given_up(session: Session, error: BaseException) -> BaseException:
 
 
 def _original(error: BaseException, handled: BaseException | None) -> BaseException:
-    """Return what was raised first, if that was to end the program, or the call.
+    """Return the first exception, if it was meant to end the program or the call.
 
-    SQLAlchemy lets it pass. But where it was interrupted itself, it may fail to clean up, and raise
-    an AssertionError, say, in its place.
+    SQLAlchemy lets such an exception pass. But if SQLAlchemy itself was interrupted, its cleanup
+    may fail and raise another one instead, such as an AssertionError.
 
     Args:
-        error: What came out.
-        handled: What the caller was dealing with already.
+        error: The exception that was raised in the end.
+        handled: The exception that the caller was already handling.
     """
     first: BaseException | None = error
     while isinstance(first, Exception) and first is not handled:
@@ -328,7 +328,7 @@ def _original(error: BaseException, handled: BaseException | None) -> BaseExcept
 
 
 def _dispatched(owner: Callable[[StoreSession], Any], name: str) -> Callable[..., None]:
-    """A listener on all stores' sessions that passes an event on to the session's own store."""
+    """Return a listener on the sessions of all stores that passes an event to the right store."""
 
     def listener(first: Any, *others: Any) -> None:
         session: StoreSession = getattr(first, "session", first)

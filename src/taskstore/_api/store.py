@@ -1,4 +1,4 @@
-"""The store: one directory of logs, and the cache that answers for them."""
+"""The store: a directory of logs, and the cache that answers queries."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ T = TypeVar("T")
 
 
 def _is_safe(directory: Path) -> bool:
-    from taskstore._git.safety import is_safe  # needed for the stores of other users alone
+    from taskstore._git.safety import is_safe  # only for the stores of other users
 
     return is_safe(directory)
 
 
 def _on_postgres(kind: type[T], context: StoreContext, ack: str) -> T:
-    """A store whose calls are those of PostgreSQL."""
+    """Return a store with the calls for PostgreSQL."""
     from taskstore._api.postgres_calls import kind_on_postgres  # most stores are on SQLite
 
     store: T = kind_on_postgres(kind)(context, ack)
@@ -62,10 +62,10 @@ def _on_postgres(kind: type[T], context: StoreContext, ack: str) -> T:
 
 
 class Store(UndoCalls, UpkeepCalls, MirrorCalls, ChangeCalls):
-    """A directory of JSON Lines logs, one per collection, with an SQLite cache that queries them.
+    """A directory of JSON Lines logs, one per collection, with a SQLite cache for queries.
 
-    Open one with `Store.open`. A store may be used by several threads at once, and any number of
-    stores, in any number of processes, may share a directory.
+    Open one with `Store.open`. Several threads can use a store at the same time. Any number of
+    stores, in any number of processes, can share a directory.
     """
 
     def __init__(self, context: StoreContext) -> None:
@@ -105,28 +105,28 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls, ChangeCalls):
 
         Args:
             path: The store directory.
-            types: Record classes to index in the cache; others are added at first use.
-            engine: An engine of the application, for SQLite or for PostgreSQL with psycopg, whose
-                database is to be the cache; by default the cache is a file in the directory. While
-                the store is open, what is written there to `StoredRecord` and to mirrored tables is
-                logged, and the other tables of the store may not be written. After a fork, dispose
-                of it in the child (close=False).
-            mirrors: Models of the application, and association tables, that are declared with
-                `mirrored`; needs `engine`.
-            models: The models of the store's own tables in `engine`, as `build_models` gives them
-                with a prefix where names clash.
+            types: Record classes to index in the cache. Others are added when they are first used.
+            engine: An engine of the application, for SQLite or for PostgreSQL with psycopg. Its
+                database holds the cache; by default the cache is a file in the directory. While
+                the store is open, writes to `StoredRecord` and to mirrored tables are logged, and
+                the other tables of the store must not be written. After a fork, dispose of the
+                engine in the child (close=False).
+            mirrors: Models and association tables of the application that are declared with
+                `mirrored`. Needs `engine`.
+            models: The models of the store's tables in `engine`. If table names clash, pass
+                `build_models(prefix=...)`.
             read_only: Write nothing at all, and keep the cache in memory.
             create: Create the directory if it does not exist.
             migrate: Whether to upgrade the schema of `engine`. By default this is left to the
                 application. The store's own cache is always upgraded.
-            refresh: Check whether the logs have changed, now and before each unit of work; without
-                it only `sync` does.
+            refresh: Check whether the logs have changed, now and before each unit of work. If
+                false, only `sync` reads them.
             lock_timeout: How long to wait for another writer, in seconds.
-            clock: The time in milliseconds since the epoch, for stamps.
-            on_progress: Called while logs are read, here and later, with a collection, the bytes
+            clock: A function that returns the time for stamps, in milliseconds since the epoch.
+            on_progress: Called while logs are read, now and later, with a collection, the bytes
                 read and the bytes to read.
-            ack: On PostgreSQL, whether a commit returns when the database has the transaction, and
-                the log follows, or when the log has it. On SQLite it is always the log.
+            ack: When a commit on PostgreSQL returns: when the "database" has the transaction, or
+                when the "log" has it too. On SQLite it is always the log.
 
         Raises:
             StoreNotFoundError: There is no such directory, and `create` is false.
@@ -137,11 +137,10 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls, ChangeCalls):
             InvalidDeclarationError: Something in `mirrors` cannot be mirrored.
             UntrackedWriteError: `engine` is for asyncio or of another database, or another open
                 store writes the log of its tables.
-            UnsupportedError: It is of PostgreSQL, and something is asked that is not possible
-                there.
+            UnsupportedError: `engine` is for PostgreSQL, and an argument is not possible there.
             TriggersRequiredError: Mirrored tables in PostgreSQL lack their triggers.
             OutboxOwnerError: Another clone writes the logs of that database.
-            RecoveryError: A crash left what cannot be recovered.
+            RecoveryError: A crash left something that cannot be recovered.
         """
         if engine is not None:
             check_engine(engine, types=types, read_only=read_only)
@@ -178,12 +177,12 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls, ChangeCalls):
 
     @classmethod
     def find(cls, start: str | os.PathLike[str] = ".", **options: Any) -> Self:
-        """Open the nearest store in `start` or above, with the options of `open`.
+        """Open the nearest store in `start` or a parent directory, with the options of `open`.
 
         Raises:
-            StoreNotFoundError: There is none.
-            StoreOwnerError: The nearest belongs to another user, and is in none of git's
-                `safe.directory`.
+            StoreNotFoundError: There is no store.
+            StoreOwnerError: The nearest store belongs to another user, and git's `safe.directory`
+                does not name it.
         """
         return cls.open(Layout.find(start, is_safe=_is_safe), **{"create": False, **options})
 
@@ -207,7 +206,7 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls, ChangeCalls):
         self._refresher.state_evolutions()
         self._refresher.catch_up()
         self._log_migrated()
-        # That the cache was another clone's is no reason to find nothing.
+        # A cache from another clone is rebuilt, so the store is still found.
         if self._context.refresh or self._cache.is_remade:
             self._refresher.before_read(None)
         self._refresher.warn_of_clashes()
@@ -217,12 +216,12 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls, ChangeCalls):
         try:
             self._close()
         except BaseException:
-            # What an exception, from a signal handler say, has kept from being done.
+            # The steps that an exception prevented, for example from a signal handler.
             self._close()
             raise
 
     def _close(self) -> None:
-        """Close; each step may be done again."""
+        """Close the store. Each step can be repeated."""
         context = self._context
         if self._is_closed:
             return
@@ -285,7 +284,7 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls, ChangeCalls):
         back. A nested transaction is a savepoint.
 
         Raises:
-            StoreReadOnlyError: The store, or the session around, is for reading.
+            StoreReadOnlyError: The store or the surrounding session is read-only.
         """
         with self._sessions.transaction() as session:
             yield session

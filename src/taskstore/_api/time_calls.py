@@ -1,4 +1,4 @@
-"""The calls of a store that look at what was."""
+"""The calls of a store that look at the past."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ from taskstore.errors import ConfigError, GitError, StoreAccessError, Transactio
 
 _ATTEMPTS = 10
 _VERSION = "1"
-"""Of what a copy consists; another number makes other copies."""
+"""The format of a copy. A new number makes new copies."""
 
 
 class TimeCalls:
-    """The store as it was."""
+    """The calls that open the store and the history as they were."""
 
     _cache: CacheFile
     _catalog: Catalog
@@ -65,27 +65,28 @@ class TimeCalls:
         mirrors: Iterable[Any] = (),
         on_progress: Progress | None = None,
     ) -> Self:
-        """Open the store as it was: with all calls that read, and read-only.
+        """Open the store as it was. It is read-only, with all calls that read.
 
-        It has a cache of its own, which is kept beside the mark of this clone, so the second
-        request for the same logs reads no log. Lines are read in today's shape, by today's
-        evolutions together with those of the revision. Close it like any other store.
+        It has its own cache, which is kept beside the mark of this clone. So a second call for the
+        same logs does not read them again. Lines are read in today's shape, with today's
+        evolutions and those of the revision. Close it like any other store.
 
         Args:
             when: A revision in any form that git understands, such as "v1.2", "main~3" or
-                "HEAD@{yesterday}": the logs as this commit has them. Or a time, as a datetime with
-                an offset, or in milliseconds since the epoch: the logs as they are now, without
-                all records and deletions with a later `updated_at`. A compaction has removed older
-                versions from the logs; the commits before it have them.
-            types: Record classes that its cache is to index; others are taught at first use.
-            mirrors: Models of the application, as in `Store.open`. All their tables are made in a
-                database of their own, and `session` gives a session on it.
+                "HEAD@{yesterday}", for the logs as they are in this commit. Or a time, as a
+                datetime with an offset or in milliseconds since the epoch, for the logs as they
+                are now, without records and deletions that have a later `updated_at`. A
+                compaction removes older versions from the logs; for these, name a commit before
+                it.
+            types: Record classes to index in its cache. Others are added when they are first used.
+            mirrors: Models of the application, as in `Store.open`. Their tables are created in a
+                separate database, and `session` gives a session on it.
             on_progress: Called while logs are read, as in `Store.open`.
 
         Raises:
-            CommitNotFoundError: Git knows no such revision.
-            GitObjectMissingError: The clone is a partial one, and lacks a log of the revision.
-            GitError: The store is in no repository, or git refused.
+            CommitNotFoundError: Git does not know the revision.
+            GitObjectMissingError: The clone is partial and lacks a log of the revision.
+            GitError: The store is not in a repository, or a git command failed.
             InvalidDeclarationError: Something in `mirrors` cannot be mirrored.
             StoreAccessError: The operating system refused a file.
         """
@@ -105,19 +106,19 @@ class TimeCalls:
 
     @contextmanager
     def history_session(self, *types: Any) -> Iterator[Session]:
-        """Use a session that can select from the history, in a `with` block; it cannot write.
+        """Yield a session that can read the history. It cannot write.
 
-        Besides the tables of the cache, and those of mirrored models, it has `RecordVersion`,
-        `RecordChange` and `RecordBlame` of `taskstore.models`. They are brought up to date when
-        the block begins: from git, as far as it was not read before, and from today's logs.
+        Besides the tables of the cache and of mirrored models, it can select from `RecordVersion`,
+        `RecordChange` and `RecordBlame` of `taskstore.models`. They are updated when the block
+        begins: from new commits in git, and from today's logs.
 
         Args:
-            types: Record classes or names of collections, whose history is wanted; none for all.
+            types: Record classes or names of the collections to include; none for all.
 
         Raises:
-            GitError: Git refused, or this is a store of the past.
+            GitError: A git command failed, or this is a store of the past.
             StoreAccessError: The operating system refused a file.
-            TransactionOpenError: The caller is within a transaction.
+            TransactionOpenError: The caller is inside a transaction.
         """
         from taskstore._api.history_session import history_session
 
@@ -201,14 +202,14 @@ class TimeCalls:
 
 
 class LogDiffersError(Exception):
-    """A log is not what the cache has read."""
+    """A log differs from what the cache has read."""
 
 
 def parse_when(when: int | datetime) -> int:
     """Return a time in milliseconds since the epoch.
 
     Raises:
-        ValueError: It is none, has no offset, or lies outside the years 1 to 9999.
+        ValueError: It is not a time, has no offset, or is outside the years 1 to 9999.
     """
     if isinstance(when, datetime):
         if when.tzinfo is None:
@@ -227,13 +228,13 @@ def _ended(copy: Snapshot, engine: Engine | None) -> Callable[[], None]:
 
 
 def _at_revision(context: StoreContext, revision: str) -> tuple[Snapshot, str]:
-    """Return the copy of the logs that a commit has, and a name for it."""
+    """Return a copy of the logs in a commit, and a name for it."""
     from taskstore._git.objects import blob, logs_at
     from taskstore._git.repository import Repository
 
     repository = Repository.find(context.path)
     if repository is None:
-        reason = f"{context.path} lies in no git repository: give a time in place of a revision"
+        reason = f"{context.path} is not in a git repository: give a time in place of a revision"
         raise GitError("git", reason=reason)
     commit = repository.revision(revision)
     blobs = logs_at(repository, commit, context.path)
@@ -281,7 +282,7 @@ def _until(context: StoreContext, known: dict[str, Fingerprint], when_ms: int) -
 
 
 def _read_now(context: StoreContext, collection: str) -> bytes:
-    """Return what the log of a collection has now, without what is not committed."""
+    """Return the bytes of a collection's log now, without those of an open transaction."""
     path = context.layout.log_path(collection)
     with access(path):
         try:
@@ -316,7 +317,7 @@ def _engine_for(mirrors: Iterable[Any], copy: Snapshot) -> Engine | None:
     """Return an engine on a database with the tables of the application's models."""
     if not mirrors:
         return None
-    # What has none is refused by `mirrors_of`.
+    # `mirrors_of` refuses models without one.
     known = [getattr(one, "metadata", None) for one in mirrors]
     found = {id(one): one for one in known if isinstance(one, MetaData)}
     tables = [table for metadata in found.values() for table in metadata.sorted_tables]

@@ -1,4 +1,4 @@
-"""The calls of a store that ask who did something, and undo it."""
+"""The calls of a store that show who changed something, and undo it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from taskstore._api.write_calls import WriteCalls
 from taskstore._format.names import check_id
 from taskstore.errors import RecordNotFoundError
 
-if TYPE_CHECKING:  # what is rarely called is imported then
+if TYPE_CHECKING:  # rarely called, so imported late
     from taskstore._api.blame import FieldBlame
 
 
@@ -20,9 +20,9 @@ class UndoCalls(ReadCalls, WriteCalls, TimeCalls):
     def blame(self, type: Any, id: str, /) -> list[FieldBlame]:
         """Return who last changed each field of a record, in the order of the fields.
 
-        A merge changed nothing that one of its sides has: that side did. In a history where no
-        commit has made the log shorter, only the commits that brought lines of the record are
-        read.
+        If a merge took a value from one of its sides, the commit on that side is returned. If no
+        commit in the history has made the log shorter, only the commits that added lines of the
+        record are read.
 
         Args:
             type: A record class, or a collection's name.
@@ -30,7 +30,7 @@ class UndoCalls(ReadCalls, WriteCalls, TimeCalls):
 
         Raises:
             RecordNotFoundError: There is no such record.
-            GitError: Git refused.
+            GitError: A git command failed.
         """
         from taskstore._api.blame import blame
 
@@ -46,16 +46,16 @@ class UndoCalls(ReadCalls, WriteCalls, TimeCalls):
         Args:
             type: A record class, or a collection's name.
             id: The record's id.
-            at: The revision or time to bring it back from, as for `as_of`. Without it a deleted
-                record comes back as it last was; git's history is searched, too.
+            at: The revision or time to take it from, as for `as_of`. Without it, a deleted record
+                comes back as it was last; git's history is searched too.
 
         Returns:
             The record.
 
         Raises:
             RecordNotFoundError: There was no such record.
-            RecordExistsError: It is not deleted, and `at` was not given.
-            StoreReadOnlyError: The store is for reading.
+            RecordExistsError: The record is not deleted, and `at` was not given.
+            StoreReadOnlyError: The store is read-only.
         """
         from taskstore._api.undoing import restore
 
@@ -64,21 +64,21 @@ class UndoCalls(ReadCalls, WriteCalls, TimeCalls):
         return self.get_one(type, id)
 
     def revert(self, commit: str, /) -> list[tuple[str, str]]:
-        """Undo what a commit changed in records, with new versions, all or nothing.
+        """Undo what a commit changed in records, by writing new versions: all of them or none.
 
-        Fields that were not changed by the commit stay as they are now.
+        Fields that the commit did not change stay as they are now.
 
         Args:
-            commit: Any name of the commit that git understands.
+            commit: Any name for the commit that git understands.
 
         Returns:
             The collection and the id of each record that was written.
 
         Raises:
-            RevertConflictError: A value was changed again since.
+            RevertConflictError: A value has changed again since.
             CommitNotFoundError: There is no such commit.
-            GitError: It is a merge, or git refused.
-            StoreReadOnlyError: The store is for reading.
+            GitError: The commit is a merge, or a git command failed.
+            StoreReadOnlyError: The store is read-only.
         """
         from taskstore._api.undoing import revert
 

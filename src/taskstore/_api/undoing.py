@@ -1,4 +1,4 @@
-"""Undoing: a record as it was, and what a commit changed."""
+"""Restore a record, and revert a commit."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ def _last(layout: Layout, collection: str, id: str) -> Row | None:
 
 
 def _changes_of(layout: Layout, name: str) -> Iterator[tuple[str, str, Row | None, Row | None]]:
-    """Yield the records that a commit changed, with what they were before and after."""
+    """Yield the records that a commit changed, as they were before and after."""
     repository = Repository.find(layout.directory)
     if repository is None:
-        raise GitError("git", reason=f"{layout.directory} lies in no git repository")
+        raise GitError("git", reason=f"{layout.directory} is not in a git repository")
     commit = repository.revision(name)
     parents = repository.git.run("rev-list", "--parents", "-n1", commit).text.split()[1:]
     if len(parents) > 1:
@@ -102,9 +102,9 @@ def _differences(
 
 
 def _undone(before: Row | None, after: Row | None, now: Row | None) -> tuple[Row | None, list[str]]:
-    """Return what a record is without a change, and the fields where that cannot be said.
+    """Return a record without a change, and the fields where the change cannot be undone.
 
-    A record as a whole is the field "".
+    The field "" stands for the record as a whole.
     """
     if before is None or after is None or now is None:
         if _is_same(after, now):

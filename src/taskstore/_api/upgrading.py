@@ -1,4 +1,4 @@
-"""Logs what an application's migrations have written to mirrored tables."""
+"""Log the rows of mirrored tables that an application's migrations have changed."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Upgrade:
     """A transaction of migrations on the tables of a store.
 
     Args:
-        connection: In that transaction, in which nothing has been done yet.
+        connection: A connection in a transaction that has done nothing yet.
         path: The store directory.
         targets: The mirrored models, as for `Store.open`.
-        models: Of our tables.
+        models: The models of our tables.
 
     Raises:
         InvalidDeclarationError: A model cannot be mirrored.
@@ -51,14 +51,14 @@ class Upgrade:
         self._watch = ChangeWatch(connection)
 
     def note(self) -> bool:
-        """At the end of the transaction, note in it what is to be logged.
+        """At the end of the transaction, note in it which rows to log.
 
         Returns:
-            Whether it can be logged now.
+            Whether they can be logged now.
 
         Warns:
-            RecordSkippedWarning: It cannot, because the tables are not those of the models, as
-                after a downgrade. The next store whose models fit logs it.
+            RecordSkippedWarning: They cannot, because the tables do not fit the models, for example
+                after a downgrade. The next store with models that fit logs them.
         """
         if not self._watch.has_changes():
             return False
@@ -89,11 +89,11 @@ class Upgrade:
         return ""
 
     def end(self) -> None:
-        """Leave the connection as it was, whatever has become of the transaction."""
+        """Restore the connection, whether the transaction succeeded or not."""
         self._watch.end()
 
     def log(self) -> None:
-        """After the commit, log what was noted: any store that mirrors the tables does.
+        """After the commit, log the noted rows. Any store that mirrors the tables can do that.
 
         Raises:
             TaskstoreError: As for `Store.open` and `Store.export`.

@@ -1,4 +1,4 @@
-"""The calls of a store that look after it: sync, verify, compact, history."""
+"""The maintenance calls of a store: sync, verify, compact, history."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from taskstore._sync.report import SyncReport
 from taskstore._sync.sync import Progress
 from taskstore.errors import RecordNotFoundError, TransactionOpenError
 
-if TYPE_CHECKING:  # what is rarely called is imported then
+if TYPE_CHECKING:  # rarely called, so imported late
     from taskstore._log.compaction import Compacted
     from taskstore._sync.inspection import Version
     from taskstore._sync.verification import VerifyReport
@@ -42,8 +42,8 @@ class CompactReport:
     Attributes:
         collection: The collection.
         bytes_before, bytes_after: The length of its log.
-        lines_before, lines_after: Its lines, blank ones and problems too.
-        tombstones_dropped: How many tombstones were old enough to go.
+        lines_before, lines_after: The number of its lines, including blank ones and problems.
+        tombstones_dropped: How many old tombstones were dropped.
     """
 
     collection: str
@@ -55,7 +55,7 @@ class CompactReport:
 
 
 class UpkeepCalls:
-    """What keeps a store in good order, and shows what is in its logs."""
+    """The calls that maintain a store and show what is in its logs."""
 
     _cache: CacheFile
     _catalog: Catalog
@@ -76,8 +76,8 @@ class UpkeepCalls:
 
         Args:
             force: Replay every log from the start, into an empty cache.
-            prune: Take what the logs say for all rows of mirrored tables: those that the logs do
-                not have are deleted, and those that were never logged are not kept.
+            prune: Make mirrored tables equal to the logs: delete rows that the logs do not have,
+                also those that were never logged.
             on_progress: Called with a collection, the bytes read and the bytes to read.
 
         Returns:
@@ -85,9 +85,9 @@ class UpkeepCalls:
 
         Raises:
             StoreAccessError: A log cannot be read.
-            RecoveryError: A crash left what cannot be recovered.
-            MissingLogError: Rows of a mirrored table stand beside a log that is missing, empty,
-                or another one. They stay, and the rest is synced.
+            RecoveryError: A crash left something that cannot be recovered.
+            MissingLogError: A mirrored table has rows, but its log is missing, empty, or belongs
+                to other rows. Its rows stay, and everything else is synced.
             TransactionOpenError: The caller is inside a transaction.
         """
         self._check_alone("sync")
@@ -131,10 +131,10 @@ class UpkeepCalls:
 
         Args:
             type: A record class, or a collection's name.
-            keep_tombstones_ms: How long tombstones are kept, in milliseconds. As long as a branch
-                or a clone may bring an older line of a dead record, its tombstone is needed.
-            rewrite: Write lines of older shapes in today's. Programs that have not reached it
-                keep them, and do not serve their records.
+            keep_tombstones_ms: How long to keep tombstones, in milliseconds. A tombstone is needed
+                as long as a branch or a clone may bring an older line of the deleted record.
+            rewrite: Write lines of older shapes in today's shape. Programs that do not know this
+                shape keep the lines, but do not serve their records.
             on_progress: Called with the collection, the bytes read and the bytes to read.
 
         Raises:
@@ -185,8 +185,8 @@ class UpkeepCalls:
     def list_tolerant(self, type: Any, /, *filters: Condition) -> Any:
         """Read the log itself: return the records that fit, newest first, and the problems.
 
-        A line that is not a record, and a record that does not fit the class, is a problem with
-        file and line number, where `list` would raise or say nothing.
+        A problem is a line that is not a record, or a record that does not fit the class. It has
+        the file and the line number. For the same, `list` would raise or return nothing.
         """
         from taskstore._sync.inspection import Inspector
 
@@ -206,7 +206,8 @@ class UpkeepCalls:
 
         context = self._context
         names = None if context.refresh else ()
-        # As a writer: any other who is between its log and its COMMIT would look like a fault.
+        # As a writer: another writer between its append and its COMMIT would look like a
+        # difference.
         with self._refresher.rewriting(names) as (connection, rows, _, synced):
             limits = virtual_limits(context.layout) if context.read_only else {}
             run = Verification(context, rows, list(synced.recovered))
@@ -242,8 +243,8 @@ class UpkeepCalls:
                 raise RecordNotFoundError(collection=collection, id="*") from None
             unit.fingerprints[collection] = None
             if known is None or known.digest != done.digest_before or not done.fingerprint:
-                # Somebody without a lock has written: with what is recorded, the next look finds
-                # that this is another file.
+                # A program without a lock has written. The recorded fingerprint makes the next
+                # look find another file.
                 return done
             rows.forget(collection, *done.forgotten)
             fingerprint = attrs.evolve(done.fingerprint, shape=known.shape)
@@ -252,7 +253,7 @@ class UpkeepCalls:
         return done
 
     def _retried(self, call: Callable[[], R]) -> R:
-        """Call; once more on a cache rebuilt if this one turns out to be unusable."""
+        """Call a function. If the cache turns out to be unusable, rebuild it and call again."""
         return self._sessions.run(lambda: self._cache.retried(call))
 
     def _collection(self, type: Any) -> str:

@@ -45,18 +45,19 @@ Row = dict[str, Any]
 
 
 class WriteCalls:
-    """What can be written to a store.
+    """The calls that write records.
 
-    Each call is a transaction, or part of the one that the caller is in (see `transaction`). When
-    it returns outside of one, the lines are on the disk. Plain dicts name their collection.
+    Each call is a transaction, or part of the transaction that the caller is in (see
+    `transaction`). When a call outside a transaction returns, its lines are on the disk. With a
+    plain dict, name the collection.
 
-    A record that carries an `updated_at` claims that version: an older one than the stored is
-    refused with StaleRecordError, a newer one is kept, and otherwise the write is stamped. What is
-    returned carries the new version; so does the record given, unless it is frozen.
+    If a record has an `updated_at`, it is compared with the stored version. An older one raises
+    StaleRecordError, a newer one is kept, and otherwise the write is stamped. The returned record
+    has the new version, and so has your own, unless it is frozen.
 
-    All calls raise InvalidRecordError and InvalidIdError for what cannot be stored,
-    LogWriteError where the disk refuses, LockTimeoutError where another writer takes too long,
-    and StoreReadOnlyError on a store that was opened for reading.
+    All calls raise InvalidRecordError and InvalidIdError for values that cannot be stored,
+    LogWriteError if the disk refuses, LockTimeoutError if another writer takes too long, and
+    StoreReadOnlyError if the store is read-only.
     """
 
     _cache: CacheFile
@@ -77,11 +78,11 @@ class WriteCalls:
         Args:
             record: An instance of a record class, or a dict; or the collection of `fields`.
             fields: A dict.
-            collection: The collection of a dict, where that comes first.
+            collection: The collection, if `record` is a dict.
 
         Raises:
             RecordExistsError: A live record has the id.
-            StaleRecordError: It carries an older version than the tombstone of the id.
+            StaleRecordError: Its version is older than the tombstone of the id.
         """
         record, collection = named(record, fields, collection)
         return self.create_many([record], collection=collection)[0]
@@ -93,7 +94,7 @@ class WriteCalls:
     def create_many(
         self, records: Any, rows: Any = None, *, collection: str | None = None
     ) -> list[Any]:
-        """Write new records: all of them or none; the arguments are like those of `create`.
+        """Write new records: all of them or none. The arguments are like those of `create`.
 
         Raises:
             RecordExistsError: A live record has one of the ids.
@@ -119,12 +120,12 @@ class WriteCalls:
         """Replace an existing record. If nothing changed, nothing is written.
 
         Args:
-            record: An instance of a record class, or a dict, which is the whole record; or the
+            record: An instance of a record class, or a dict with the whole record; or the
                 collection of `fields`.
-            fields: A dict, which is the whole record.
-            if_updated_at: The version that the stored record must have, instead of the one that
-                the record carries: milliseconds, RFC 3339 text or a datetime.
-            collection: The collection of a dict, where that comes first.
+            fields: A dict with the whole record.
+            if_updated_at: The version that the stored record must have, instead of the version
+                of `record`: milliseconds, RFC 3339 text or a datetime.
+            collection: The collection, if `record` is a dict.
 
         Raises:
             RecordNotFoundError: No live record has the id.
@@ -143,7 +144,7 @@ class WriteCalls:
     @overload
     def save(self, record: T, *, collection: str | None = None) -> T: ...
     def save(self, record: Any, fields: Any = None, *, collection: str | None = None) -> Any:
-        """Create or replace a record; the arguments are those of `create`."""
+        """Create or replace a record. The arguments are those of `create`."""
         record, collection = named(record, fields, collection)
         return self.save_many([record], collection=collection)[0]
 
@@ -154,7 +155,7 @@ class WriteCalls:
     def save_many(
         self, records: Any, rows: Any = None, *, collection: str | None = None
     ) -> list[Any]:
-        """Create or replace records: all of them or none; see `create_many`."""
+        """Create or replace records: all of them or none. See `create_many`."""
         records, collection = named(records, rows, collection)
         return self._write(list(records), collection, "save a record", Writer.save)
 
@@ -165,8 +166,8 @@ class WriteCalls:
     def patch(self, type: Any, id: str, /, *only_if: Condition, **changes: Any) -> Any:
         """Change some fields of a record under the write lock, and return it.
 
-        With conditions, only one of several callers succeeds. For example, of all callers of
-        `patch(Task, id, where("owner").is_(None), owner=me)` one succeeds.
+        With conditions, several callers can compete. For example, if they all call
+        `patch(Task, id, where("owner").is_(None), owner=me)`, only one of them succeeds.
 
         Args:
             type: A record class, or a collection's name.
@@ -207,18 +208,18 @@ class WriteCalls:
         """Write the tombstone of a record.
 
         Returns:
-            Whether there was a live record with the id; if not, nothing is written.
+            Whether there was a live record with the id. If not, nothing is written.
         """
         codec = self._catalog.codec(type)
         check_id(id, codec.collection)
         return self._run(codec, "delete a record", lambda writer: writer.delete([id])) == 1
 
     def delete_where(self, type: Any, first: Condition, /, *more: Condition) -> int:
-        """Write the tombstones of all records that meet all filters; return how many.
+        """Write the tombstones of all records that meet all filters, and return their number.
 
         Raises:
-            InvalidFilterError: There is no filter. (To delete everything, say so:
-                `where("id").is_not(None)`.)
+            InvalidFilterError: There is no filter. To delete everything, pass
+                `where("id").is_not(None)`.
         """
         codec = self._catalog.codec(type)
         question = Question(codec, (first, *more))
@@ -254,7 +255,7 @@ class WriteCalls:
         return self._run(codec, operation, lambda writer: write(writer, records))
 
     def _run(self, codec: RecordCodec[Any], operation: str, write: Callable[[Writer], R]) -> R:
-        """Write; once more on a cache rebuilt if this one turns out to be unusable."""
+        """Write. If the cache turns out to be unusable, rebuild it and write again."""
         mirror = self._context.mirrors.by_collection.get(codec.collection)
         if mirror is not None:
             raise UntrackedWriteError(
@@ -303,7 +304,7 @@ class WriteCalls:
 
 
 def named(first: Any, second: Any, collection: str | None) -> tuple[Any, str | None]:
-    """Return what is to be written, and the collection that was named, of either spelling."""
+    """Return the values to write and the named collection, for both forms of a call."""
     if second is None and not isinstance(first, str):
         return first, collection
     if second is None or not isinstance(first, str) or collection is not None:
@@ -318,7 +319,7 @@ def _version(value: object, collection: str) -> Claim | None:
     if value is None:
         return None
     try:
-        # Named outright, 0 is the version of a record without a time, and not "whatever there is".
+        # If passed explicitly, 0 is the version of a record without a time, not "any version".
         return claim_of(value) or Claim(0, 0, 1000)
     except StructureError as error:
         raise InvalidRecordError(

@@ -1,1 +1,1 @@
-"""Everything that can be wrong with a store and its place in git: found, reported, and fixed."""
+"""Find, report and fix everything that can be wrong with a store and its installation in git."""

@@ -1,4 +1,4 @@
-"""What can be wrong with the cache. It is looked at as it is, and never changed from here."""
+"""Checks of the cache. They read it as it is and never change it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHOWN = 5
 def check_cache(layout: Layout) -> Iterator[Finding]:
     """Yield what is wrong with the cache of a store."""
     if not os.path.lexists(layout.cache_path):
-        meaning = "the next open makes it from the logs"
+        meaning = "the next open rebuilds it from the logs"
         yield Finding("cache", INFO, "there is no cache", meaning, _FIX, is_safe=True)
         return
     found = _of_origin(layout) or _of_schema(layout)
@@ -30,10 +30,13 @@ def check_cache(layout: Layout) -> Iterator[Finding]:
         yield found
         return
     try:
-        # Without a refresh, so that what is stale is seen.
+        # Without a refresh, so that a stale cache is noticed.
         with Store.open(layout.directory, create=False, refresh=False) as store:
             if store.is_stale():
-                meaning = "the next open reads what is new; where hooks run, git's changes are read"
+                meaning = (
+                    "the next open reads the new lines; with hooks, git does so after a merge or "
+                    "a checkout"
+                )
                 message = "the cache is older than the logs"
                 yield Finding("stale", INFO, message, meaning, _FIX, is_safe=True)
                 return
@@ -46,7 +49,7 @@ def check_cache(layout: Layout) -> Iterator[Finding]:
         yield Finding(
             "cache",
             ERROR,
-            f"{len(report.differences)} row(s) of the cache are not what the logs say: {shown}",
+            f"{len(report.differences)} row(s) of the cache differ from the logs: {shown}",
             "queries give wrong answers; the logs are right",
             _FIX,
             is_safe=True,
@@ -54,15 +57,15 @@ def check_cache(layout: Layout) -> Iterator[Finding]:
 
 
 def _of_origin(layout: Layout) -> Finding | None:
-    """Say so if the cache, or a file that SQLite would read with it, is not of this clone."""
+    """Report a cache, or a file that SQLite would read with it, that this clone did not make."""
     if CacheSeal(layout).is_whole():
         return None
     return Finding(
         "cache",
         WARNING,
         f"{layout.cache_path}, or a file beside it, was not made by this clone",
-        "a copied working tree has one, and a repository may have brought it; nothing in it is "
-        "used, and the next open rebuilds it from the logs",
+        "it comes from a copied working tree or from the repository; it is not used, and the next "
+        "open rebuilds it from the logs",
         _FIX,
         is_safe=True,
     )
@@ -75,7 +78,7 @@ def _of_schema(layout: Layout) -> Finding | None:
             revision = current_revision(connection)
     except DatabaseErrors as error:
         message = f"{layout.cache_path} cannot be read: {reason_of(error)}"
-        meaning = "it is rebuilt from the logs, by the next open too"
+        meaning = "the next open rebuilds it from the logs"
         return Finding("cache", WARNING, message, meaning, _FIX, is_safe=True)
     finally:
         engine.dispose()

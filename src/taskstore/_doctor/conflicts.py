@@ -1,9 +1,10 @@
-"""Logs that a merge has left in conflict, merged by record after all.
+"""Merge logs by record that a merge of git has left in conflict.
 
-Git calls the merge driver in every merge but one: that of several branches at once, an octopus. It
-then merges by lines, leaves conflict markers, and keeps the three versions in the index. The same
-is left where a driver could not run. Nor does git call it for a log that one side deleted and the
-other changed: it leaves the changed one, and a person to choose between all of it and nothing.
+Git calls the merge driver in every merge, except for an octopus (a merge of several branches at
+once). There it merges by line, leaves conflict markers, and keeps the three versions in the index.
+The same happens if a driver could not run. Git also does not call the driver for a log that one
+side deleted and the other changed. It leaves the changed log, and a person can only choose between
+all of it and nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Conflict:
         path: The log.
         name: Its name in the repository.
         is_deleted: Whether one side deleted it and the other changed it.
-        is_open: Whether nobody has begun to decide, so that `resolve` merges it.
+        is_open: Whether nobody has started to resolve it, so that `resolve` merges it.
     """
 
     path: Path
@@ -56,7 +57,7 @@ class Resolved:
     Attributes:
         name: Its name in the repository.
         is_left: Whether a person has something to decide; otherwise it is staged.
-        lines: What the merge has to tell.
+        lines: The messages of the merge.
     """
 
     name: str
@@ -91,10 +92,10 @@ def _is_gone(log: Unmerged, path: Path) -> bool:
 
 
 def resolve(repository: Repository, *, lock_timeout: float = 30.0) -> list[Resolved]:
-    """Merge the logs of a repository that are in conflict, and stage those that are done.
+    """Merge the logs of a repository that are in conflict, and stage those without open decisions.
 
-    Lines that were appended since are kept. A log that has been changed otherwise is left alone:
-    a person has begun to decide.
+    Lines that were appended since then are kept. A log that has been changed in another way is left
+    alone, because a person has started to resolve it.
 
     Args:
         repository: The repository.
@@ -103,7 +104,7 @@ def resolve(repository: Repository, *, lock_timeout: float = 30.0) -> list[Resol
     Raises:
         GitError: Git refused.
         ConfigError: The merge policies of a store cannot be used.
-        UnknownRevisionError: A line is of a revision that no commit at hand states.
+        UnknownRevisionError: No available commit states the revision of a line.
         OSError: A file cannot be read or written.
     """
     done = []
@@ -112,7 +113,7 @@ def resolve(repository: Repository, *, lock_timeout: float = 30.0) -> list[Resol
         if merged is None:
             continue
         if not merged.is_left:
-            # A log that nothing is left of is gone, as on the side that deleted it.
+            # A log without lines is removed, as on the side that deleted it.
             call = ("rm", "--cached", "-q") if log.is_deleted and not merged.data else ("add",)
             repository.git.run(*call, "--", log.name)
         done.append(Resolved(log.name, merged.is_left, lines_of(merged)))
@@ -172,7 +173,7 @@ def _merged(repository: Repository, log: Unmerged, path: Path) -> Merged | None:
 
 
 def _read(path: Path) -> bytes | None:
-    """Return a log as it is; None if it is none, or has an overlong line: a person decides."""
+    """Return a log; None if a person has to decide: it is not a file, or a line is too long."""
     try:
         fd = open_log(path)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Which revisions the lines of logs have, and what a step would do to the records."""
+"""The revisions of the lines in logs, and what a step would do to the records."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from taskstore._log.lines import read_lines
 
 @attrs.frozen
 class RevisionCount:
-    """What a log has of one revision.
+    """The number of lines of one revision in a log.
 
     Attributes:
         collection: The collection.
-        revision: The revision, or several of branches; empty before the first.
+        revision: The revision, or several from branches; empty before the first.
         lines: How many lines name it.
-        records: How many of these are the newest of a live record.
+        records: How many of these lines are the newest of a live record.
         known: Whether evolutions.jsonl states it.
     """
 
@@ -57,7 +57,7 @@ class Preview:
 
 
 def count_revisions(layout: Layout, collection: str | None) -> Iterator[RevisionCount]:
-    """Yield what the logs have of each revision, the oldest first.
+    """Yield the number of lines of each revision in the logs, the oldest first.
 
     Raises:
         StoreAccessError: A log cannot be read.
@@ -102,7 +102,7 @@ def preview(layout: Layout, collection: str, step: str) -> Preview:
         step: The step, as JSON.
 
     Raises:
-        ValueError: It is no step. The message is the reason alone.
+        ValueError: It is not a step. The message is only the reason.
         StoreAccessError: The log cannot be read.
     """
     try:
@@ -129,9 +129,9 @@ def preview(layout: Layout, collection: str, step: str) -> Preview:
 def _misfit(step: Step, before: dict[str, bytes], after: dict[str, bytes]) -> str | None:
     """Return why a record's value does not fit a step; None if it does."""
     if isinstance(step, Convert) and step.name in after and not step.fits(after[step.name]):
-        return f"{step.name} is {_shown(after[step.name])}, which is no {step.to}"
+        return f"{step.name} is {_shown(after[step.name])}, which is not a valid {step.to}"
     if isinstance(step, Split) and step.name in before and step.name in after:
-        return f"{step.name} is {_shown(after[step.name])}, which is no text"
+        return f"{step.name} is {_shown(after[step.name])}, which is not text"
     if isinstance(step, Join) and any(name in after for name in step.names):
         return f"{', '.join(step.names)} are not all texts"
     return None

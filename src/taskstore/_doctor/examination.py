@@ -1,4 +1,4 @@
-"""The whole examination, and what can be fixed without a person."""
+"""The whole examination, and the fixes that need no person."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from taskstore._records.types import RecordType
 from taskstore.errors import ConfigError, GitError
 
 _BEFORE_CACHE = {"access", "gitignore", "journal", "lock", "version"}
-"""What keeps the cache from being looked at without a change."""
+"""The findings with which the cache cannot be checked without a change."""
 
 
 @attrs.frozen
 class Examination:
-    """What was found.
+    """The result of an examination.
 
     Attributes:
-        findings: What is not as it should be.
-        fixed: What was found before and is mended now.
+        findings: The problems.
+        fixed: The problems that were found before and are fixed now.
         merged: The logs that were in conflict and have been merged.
     """
 
@@ -60,15 +60,15 @@ def examine(
     repository: Repository | GitError | None,
     types: Sequence[RecordType[Any]] | None = None,
 ) -> Examination:
-    """Look at everything that can be wrong, and change nothing.
+    """Check everything that can be wrong, and change nothing.
 
     Args:
         layout: The store directory.
-        repository: The repository that it is in; None for none, or why that cannot be known.
+        repository: The repository that contains it; None for none, or why that is unknown.
         types: The record types of the application; None to import those that the settings name.
 
     Raises:
-        StoreVersionError: The directory is of a version that we do not know.
+        StoreVersionError: The directory has an unknown version.
         StoreAccessError: It cannot be read.
         GitError: Git cannot be asked.
     """
@@ -76,12 +76,12 @@ def examine(
     findings = [*check_conflicts(merging), *check_directory(layout)]
     held = [*check_locks(layout)]
     findings += held
-    # What a merge by record settles is no work for an editor, which would lose an edit.
+    # A merge by record can settle these. In an editor, an edit would be lost.
     unsettled = {log.path for log in merging if log.is_open}
     findings += check_logs(layout, now_ms(), is_idle=not held, unsettled=unsettled)
     findings += check_policies(layout, types)
     findings += check_git(layout, repository)
-    # An open would fail, wait, or mend something.
+    # An open would fail, wait, or fix something.
     if not {finding.code for finding in findings} & _BEFORE_CACHE:
         findings += check_cache(layout)
     return Examination(tuple(findings))
@@ -92,14 +92,13 @@ def mend(
     repository: Repository | GitError | None,
     types: Sequence[RecordType[Any]] | None = None,
 ) -> Examination:
-    """Fix what is safe to fix, and look again.
+    """Fix what is safe to fix, and check again.
 
-    No line of a log is removed but by the merge of a conflict, as one side removed it; nothing that
-    a person wrote is overwritten, and the index gains nothing but logs whose conflict has been
-    merged.
+    Only the merge of a conflict removes lines of a log, if one side removed them. Nothing that a
+    person wrote is overwritten. The index only gains logs whose conflict has been merged.
 
     Raises:
-        TaskstoreError: Something could not be mended.
+        TaskstoreError: Something could not be fixed.
         OSError: A file cannot be written.
     """
     before = examine(layout, repository, types)

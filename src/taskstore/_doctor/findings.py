@@ -1,4 +1,4 @@
-"""What an examination finds."""
+"""The findings of an examination."""
 
 from __future__ import annotations
 
@@ -7,27 +7,26 @@ from typing import Any
 import attrs
 
 ERROR = "error"
-"""Data is not what it should be, or cannot be reached."""
+"""Data is wrong or cannot be reached."""
 
 WARNING = "warning"
 """Nothing is lost, but the next merge or write may not do what is expected."""
 
 INFO = "info"
-"""As it may be; worth to know."""
+"""Nothing is wrong, but it is worth knowing."""
 
 
 @attrs.frozen
 class Finding:
-    """One thing that is not as it should be.
+    """One problem.
 
     Attributes:
         code: Its name, for scripts, such as "driver".
         level: "error", "warning" or "info".
         message: What was found, and where.
-        meaning: What follows from it.
-        remedy: The command, or else the thing to do, that mends it; empty where nothing need be
-            done.
-        is_safe: Whether `doctor --fix` mends it.
+        meaning: The consequence.
+        remedy: The command, or the thing to do, that fixes it; empty if nothing has to be done.
+        is_safe: Whether `doctor --fix` fixes it.
     """
 
     code: str

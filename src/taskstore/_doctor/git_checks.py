@@ -1,4 +1,4 @@
-"""What can be wrong between a store and git."""
+"""Checks of a store's installation in git."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _FIX = "taskstore doctor --fix"
 
 
 def check_git(layout: Layout, repository: Repository | GitError | None) -> Iterator[Finding]:
-    """Yield what is wrong with the place of a store in its repository.
+    """Yield the problems of a store in its repository.
 
     Args:
         layout: The store directory.
-        repository: The repository; None if there is none, or why that cannot be known.
+        repository: The repository; None if there is none, or why that is unknown.
 
     Raises:
         GitError: Git cannot be asked.
     """
     if isinstance(repository, GitError):
-        meaning = "nothing is known of the store's place in git"
-        yield Finding("git", WARNING, str(repository), meaning, "do what the message says")
+        meaning = "the state of the store in git is unknown"
+        yield Finding("git", WARNING, str(repository), meaning, "follow the message")
         return
     if repository is None and Repository.has_no_work_tree(layout.directory):
         yield Finding(
@@ -92,7 +92,7 @@ def _embedded(layout: Layout, repository: Repository) -> Iterator[Finding]:
 
 
 def _files(layout: Layout, repository: Repository) -> Iterator[Finding]:
-    """Yield what is no file to read attributes from, or to write them to."""
+    """Yield the attributes files that cannot be read or written."""
     for lines in (of_store(layout.directory), of_clone(repository.common_dir)):
         what, _, remedy = (files.fault(lines.path) or "").partition(": ")
         if what:
@@ -115,7 +115,7 @@ def _attributes(status: Status) -> Iterator[Finding]:
             WARNING,
             f"git does not treat the logs as logs: {wrong}, below our lines in {shown(path)}",
             f"a merge leaves conflict markers, or line ends change; {_where(of_clone)}",
-            f"edit {shown(path)}: what stands last counts",
+            f"edit {shown(path)}: the last matching line counts",
         )
     if status.lacks_store_lines:
         yield Finding(
@@ -126,7 +126,7 @@ def _attributes(status: Status) -> Iterator[Finding]:
             f"{_INSTALL}, then commit .taskstore/.gitattributes",
             is_safe=True,
         )
-    # Where nothing is installed the missing driver says it all.
+    # If nothing is installed, the missing driver is enough to report.
     if status.lacks_clone_lines and not status.settings:
         yield Finding(
             "clone-attributes",
@@ -158,7 +158,7 @@ def _driver(status: Status) -> Iterator[Finding]:
         "driver",
         WARNING,
         message,
-        "git merges the logs here by lines: of two edits of a record the newer counts as a whole",
+        "git merges logs by line here: of two edits of a record, only the newer one counts",
         _INSTALL,
         is_safe=True,
     )
@@ -169,8 +169,7 @@ def _hooks(status: Status) -> Iterator[Finding]:
     if not missing:
         return
     meaning = (
-        "what git changes is noticed at the next open of the store only, and a commit may bring "
-        "conflict markers"
+        "the store sees changes by git only at its next open, and a commit may add conflict markers"
     )
     if status.owner is not None:
         what = f"{status.owner.tool} owns the hooks, and does not call Taskstore in: "
@@ -194,8 +193,8 @@ def _checkout(layout: Layout, repository: Repository) -> Iterator[Finding]:
             "absent",
             ERROR,
             f"{why} {', '.join(shown(log.name) for log in absent)}",
-            "the records in git are not served; what is written here begins another log, which a "
-            "commit puts over that one",
+            "the records in git are not served; what you write here starts another log, and a "
+            "commit would replace the old one with it",
             way_back(repository, layout.directory, absent)
             + ("" if left_out else "; or, if that was meant, commit the removal"),
         )
@@ -205,7 +204,7 @@ def _checkout(layout: Layout, repository: Repository) -> Iterator[Finding]:
             "replaced",
             ERROR,
             f"{shown(name)} was started over: {lost} record(s) that it has in git are not in it",
-            "a commit would drop them; both logs are one if the new lines follow the old ones",
+            "a commit would drop them; to join both logs, put the new lines after the old ones",
             f"in {shown(repository.top)}: git cat-file blob HEAD:{old} >{new} && "
             f"cat {old} >>{new} && mv {new} {old}",
         )
@@ -222,7 +221,7 @@ def _tracking(layout: Layout, repository: Repository) -> Iterator[Finding]:
             ERROR,
             f"git ignores {', '.join(map(shown, ignored))}",
             "these records are on this machine only",
-            f"take the pattern out that `git check-ignore -v {shown(ignored[0])}` names",
+            f"remove the pattern that `git check-ignore -v {shown(ignored[0])}` names",
         )
     caches = [f"{repository.name_of(layout.directory)}/{name}" for name in layout.IGNORED[:3]]
     tracked = repository.git.run("ls-files", "-z", "--", *caches).fields
@@ -264,7 +263,7 @@ def check_conflicts(found: Iterable[Conflict]) -> Iterator[Finding]:
         remedy = _FIX
         if not log.is_open:
             meaning = "the store reads the lines; somebody has started to resolve it"
-            remedy = f"edit it to its end and git add {name}"
+            remedy = f"finish the edit, then git add {name}"
         yield Finding(
             "conflict",
             ERROR,

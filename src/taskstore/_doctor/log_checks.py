@@ -1,4 +1,4 @@
-"""What can be wrong with the logs and their directory."""
+"""Checks of the logs and their directory."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def network_file_system(path: Path, mounts: Path = _MOUNTS) -> str | None:
 
     Args:
         path: The path.
-        mounts: The table of mounts, as Linux has it; elsewhere nothing is known.
+        mounts: The table of mounts on Linux; other systems have none.
     """
     try:
         rows = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
@@ -51,7 +51,7 @@ def network_file_system(path: Path, mounts: Path = _MOUNTS) -> str | None:
     for row in rows:
         before, _, after = row.partition(" - ")
         point = Path(_ESCAPED.sub(lambda code: chr(int(code[1], 8)), before.split(" ")[4]))
-        # Of two mounts at one place the later one is seen.
+        # If two mounts have the same place, the later one counts.
         if resolved.is_relative_to(point) and len(point.parts) >= found[0]:
             found = len(point.parts), after.split(" ")[0]
     return found[1] if _NETWORK.fullmatch(found[1]) else None
@@ -61,7 +61,7 @@ _TABLE = Path("/proc/locks")
 
 
 def holder(file: Path | int) -> str | None:
-    """Return the process that has a file locked, as text; None if that cannot be known.
+    """Return the process that has locked a file, as text; None if it is unknown.
 
     Args:
         file: Its path, or its descriptor.
@@ -91,7 +91,7 @@ def _named(pid: str) -> str | None:
 
 
 _PATIENCE = 1.0
-"""How long a commit may hold a lock without being named, in seconds."""
+"""How long a commit may hold a lock before it is reported, in seconds."""
 
 _AHEAD_US = 60_000_000
 """How much newer than the clock a record may be: a minute, in microseconds."""
@@ -103,7 +103,7 @@ def check_directory(layout: Layout) -> Iterator[Finding]:
     """Yield what is wrong with the directory.
 
     Raises:
-        StoreVersionError: It is of a version that we do not know.
+        StoreVersionError: It has an unknown version.
         StoreAccessError: It cannot be read.
     """
     if layout.check_version() is None:
@@ -111,7 +111,7 @@ def check_directory(layout: Layout) -> Iterator[Finding]:
             "version",
             INFO,
             f"{layout.version_path} is missing",
-            "the next open for writing makes it",
+            "the next open for writing creates it",
             "taskstore doctor --fix",
             is_safe=True,
         )
@@ -169,7 +169,7 @@ def _held(lock: Lock, path: Path) -> Iterator[Finding]:
             "wait, or end that process",
         )
     except StoreAccessError as error:
-        meaning = "the store can be read from here, and not be written"
+        meaning = "the store can be read from here, but not written"
         remedy = "change the permissions, or work as the user who owns it"
         yield Finding("access", WARNING, str(error), meaning, remedy)
     else:
@@ -182,7 +182,7 @@ def _of_journal(layout: Layout) -> Finding:
     try:
         read_journal(path, layout.mark)
     except ForeignJournalError as error:
-        meaning = "nothing of it is applied; the next open for writing gives it another name"
+        meaning = "it is not applied; the next open for writing renames it"
         return Finding("journal", WARNING, f"{path}: {error}", meaning, fix, is_safe=True)
     except (OSError, JournalVersionError) as error:
         remedy = "upgrade with `pip install --upgrade taskstore`, or see to its permissions"
@@ -191,7 +191,7 @@ def _of_journal(layout: Layout) -> Finding:
         "journal",
         WARNING,
         f"{path} has a transaction that was interrupted",
-        "its lines are not served; the next open for writing completes it or takes it back",
+        "its lines are not served; the next open for writing completes or undoes it",
         fix,
         is_safe=True,
     )
@@ -200,13 +200,13 @@ def _of_journal(layout: Layout) -> Finding:
 def check_logs(
     layout: Layout, now_ms: int, *, is_idle: bool, unsettled: Collection[Path] = ()
 ) -> Iterator[Finding]:
-    """Yield what is wrong in the logs, and what a crash has left.
+    """Yield the problems of the logs, and what a crash has left.
 
     Args:
         layout: The store directory.
         now_ms: The time, in milliseconds since the epoch.
-        is_idle: Whether nobody holds a lock, so that a journal is not just being written.
-        unsettled: Logs in conflict that can still be merged; their markers are no findings.
+        is_idle: Whether nobody holds a lock, which means that nobody is writing a journal.
+        unsettled: Logs in conflict that can still be merged. Their markers are not reported.
     """
     if is_idle and is_live(layout.journal_path):
         yield _of_journal(layout)
@@ -234,8 +234,8 @@ def check_logs(
             "clock",
             WARNING,
             f"{newest[1]} is of {format_rfc3339(newest[0] // 1000)}, later than the clock here",
-            "changes made here are stamped after what they change, so they count; but a merge "
-            "takes the newer of two edits, and that would be this one for long",
+            "changes made here get later stamps, so they count; but a merge takes the newer of "
+            "two edits, and that would be this one for a long time",
             "set the clock of the machine that wrote it, or of this one",
         )
 
@@ -260,7 +260,7 @@ def _problem(problem: Problem) -> Finding:
             ERROR,
             where,
             "a merge was never finished; the lines between the markers are all read",
-            "remove the markers and what is not wanted, then git add",
+            "remove the markers and the lines that you do not want, then git add",
         )
     code = "line" if problem.line is not None else "stray"
     meaning = "it is kept and not served" if code == "line" else "it is not a log, and not loaded"
@@ -268,7 +268,7 @@ def _problem(problem: Problem) -> Finding:
     if problem.reason.startswith(UNKNOWN):
         remedy = "pull evolutions.jsonl, which states the revision"
     if code == "stray" and os.path.islink(problem.path):
-        remedy = "put the file that it leads to in its place"
+        remedy = "replace it with the file that it points to"
     return Finding(code, ERROR if code == "line" else WARNING, where, meaning, remedy)
 
 
@@ -286,7 +286,7 @@ def _read(
         lacks = newest_shapes(layout).get(name, NO_SHAPE).lacks
         found = replay(fd, collection=name, path=str(path), limit=limit, lacks=lacks)
     except LogChangedError:
-        return  # somebody is at work in it, and the next examination sees what became of it
+        return  # somebody is writing it, and the next examination sees the result
     finally:
         os.close(fd)
     for problem in found.problems:

@@ -1,4 +1,4 @@
-"""The merge policies in config.toml, compared with those of the record types, and written."""
+"""Compare the merge policies in config.toml with the record types, and write missing ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def configured_types(layout: Layout) -> list[str]:
 
     Raises:
         ConfigError: The file cannot be used.
-        StoreAccessError: What is trusted cannot be read.
+        StoreAccessError: The list of trusted modules cannot be read.
     """
     config = read_settings(layout)
     config.check("types", layout.config_path)
@@ -31,12 +31,12 @@ def configured_types(layout: Layout) -> list[str]:
 
 
 def check_policies(layout: Layout, types: Types | None) -> Iterator[Finding]:
-    """Yield what is wrong with the settings.
+    """Yield the problems of the settings.
 
     Args:
         layout: The store directory.
-        types: The record types of the application; None to import those that the settings name,
-            as far as their modules are trusted.
+        types: The record types of the application; None to import the trusted modules that the
+            settings name.
     """
     config = read_settings(layout)
     yield from _faults(layout, config)
@@ -63,7 +63,7 @@ def _untrusted(layout: Layout, modules: Sequence[str]) -> Iterator[Finding]:
             f"{layout.config_path} names modules that are not trusted in this clone: "
             f"{_list(modules)}",
             "they are not imported, and their record types not compared with the merge policies",
-            f"look at their code, then `taskstore trust {' '.join(modules)}`",
+            f"check their code, then run `taskstore trust {' '.join(modules)}`",
         )
 
 
@@ -96,7 +96,7 @@ def _compared(
                 "policies",
                 WARNING,
                 f"{layout.config_path} lacks the merge policies of {collection}: {_list(missing)}",
-                "the merge driver, which knows no types, takes the newest there",
+                "the merge driver does not know the types, so it takes the newest value",
                 "taskstore doctor --fix",
                 is_safe=True,
             )
@@ -105,18 +105,18 @@ def _compared(
                 yield Finding(
                     "policies",
                     WARNING,
-                    f"{collection}.{field} is merged by {known[field]!r}, and its record type "
+                    f"{collection}.{field} is merged by {known[field]!r}, but its record type "
                     f"says {policies[field]!r}",
-                    "the file decides; only a person knows which of the two is meant",
+                    "the file decides; check which of the two is right",
                     f"edit {layout.config_path}, or the record type",
                 )
 
 
 def write_settings(layout: Layout, types: Types, modules: Sequence[str] = ()) -> list[str]:
-    """Write the policies that config.toml lacks, and the modules that they come from.
+    """Write the policies that config.toml lacks, and the modules that declare them.
 
     Returns:
-        The collections, and `types`, for which something was written.
+        The collections for which something was written, and `types` if modules were written.
 
     Raises:
         ConfigError: The file cannot be used, or only a person can add to it.

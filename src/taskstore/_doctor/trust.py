@@ -1,8 +1,8 @@
 """The modules with record types that the user trusts in this clone.
 
-`types` in config.toml names modules, and to import one runs its code. The file comes with a clone,
-so only what the user has trusted is imported. What that is, is kept outside of the working tree,
-where a clone cannot bring it.
+`types` in config.toml names modules, and importing a module runs its code. The file comes with a
+clone, so only modules that the user trusts are imported. The list of them is kept outside the
+working tree, where a clone cannot put one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from taskstore._log.trust import Mark
 
 _NAME = "types"
 _MOST = 1000
-"""How many modules may be trusted in a clone."""
+"""The maximum number of trusted modules in a clone."""
 
 
 def trusted_modules(layout: Layout) -> list[str]:
@@ -34,7 +34,7 @@ def trust_modules(layout: Layout, modules: Iterable[str]) -> list[str]:
     """Trust modules in this clone; return all that are trusted now.
 
     Raises:
-        ValueError: One is not the name of a module, or they are too many.
+        ValueError: One is not the name of a module, or there are too many.
         StoreAccessError: The file of trusted modules cannot be read or written.
     """
     names = {check_module_name(name) for name in modules}
@@ -49,7 +49,7 @@ def trust_modules(layout: Layout, modules: Iterable[str]) -> list[str]:
 
 
 def forget_modules(layout: Layout, modules: Iterable[str]) -> list[str]:
-    """Trust modules no more; return those that are trusted still.
+    """Stop trusting modules; return those that are still trusted.
 
     Raises:
         StoreAccessError: The file of trusted modules cannot be read or written.
@@ -66,7 +66,7 @@ def _write(mark: Mark, modules: list[str]) -> None:
 
 
 def _decoded(mark: Mark) -> list[str]:
-    """Return what was written with this mark: an archive can bring a git directory as well."""
+    """Return the content if this mark wrote it. An archive may contain a git directory."""
     seal, _, rest = (mark.read(_NAME) or b"").partition(b"\n")
     text = rest.removesuffix(b"\n")
     if not hmac.compare_digest(seal, _seal(mark, text)):

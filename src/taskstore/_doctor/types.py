@@ -19,7 +19,7 @@ from taskstore.errors import TaskstoreError
 
 
 class TypesError(TaskstoreError):
-    """A module that is to hold record types cannot be imported, or holds none."""
+    """A module for record types cannot be imported, or has no record types."""
 
     module: str
     reason: str
@@ -29,12 +29,12 @@ class TypesError(TaskstoreError):
 
 
 def load_types(modules: Iterable[str], *, folder: Path | None = None) -> list[RecordType[Any]]:
-    """Import modules and return the record types that they have, also imported ones.
+    """Import modules and return their record types, including those that they import.
 
     Args:
         modules: Names such as `package.module`.
-        folder: A directory to look in as well. Without one the working directory is not looked in,
-            unless it is where a package is installed: it may be the clone of a stranger.
+        folder: A further directory to search. By default, the working directory is not searched,
+            unless a package is installed there, because it may be the clone of a stranger.
 
     Raises:
         TypesError: A module cannot be imported, is a program, or has no record type.
@@ -72,9 +72,9 @@ def _types_in(name: str) -> Iterator[RecordType[Any]]:
 
 
 def place_of(name: str) -> str | None:
-    """Return where the package of a module would be imported from; None if it is not found.
+    """Return the place that a module would be imported from; None if it is not found.
 
-    Nothing is imported for that.
+    This imports nothing.
     """
     with _searching(None):
         try:
@@ -88,7 +88,7 @@ def place_of(name: str) -> str | None:
 
 @contextmanager
 def _searching(folder: Path | None) -> Iterator[None]:
-    """Search modules where packages are installed, and in `folder`, if one is given."""
+    """Search modules where packages are installed, and in `folder` if it is given."""
     before = sys.path[:]
     sys.path[:] = _installed(before) if folder is None else [str(folder), *before]
     try:

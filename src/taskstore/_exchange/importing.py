@@ -236,7 +236,7 @@ def import_records(
         replace: Whether fields that an imported record lacks are removed; otherwise they stay.
         id_field: The field to take ids from; by default `id`.
         make_ids: Whether records without id get one.
-        dry_run: Only say what would be done.
+        dry_run: Only print what would be done.
         strict: Write nothing if anything is not a usable record.
         on_progress: Called with how many records are looked at and to look at, and then with how
             many are written and to write.

@@ -1,1 +1,1 @@
-"""What we ask of git, and what we install in it."""
+"""Queries of git, and the installation in it."""

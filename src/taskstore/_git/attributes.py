@@ -1,10 +1,10 @@
-"""The attributes of a store's logs: what tells git how to treat them.
+"""The attributes of a store's logs, which tell git how to treat them.
 
-They stand in two places. In the store directory they concern this store's logs alone, move and go
-with it, and win over whatever a pattern further up says of `*.jsonl`. But git takes attributes from
-the work tree or the index as they are before a merge: a branch from before the installation, a
-sparse checkout or a store that has been moved has none there. So they stand in the clone's own
-`info/attributes` as well, which holds whatever is checked out.
+They are in two places. In the store directory, they apply to this store's logs only, move with the
+store, and override patterns for `*.jsonl` further up. But git reads attributes from the work tree
+or the index before a merge. A branch that is older than the installation, a sparse checkout and a
+moved store have no attributes there. So they are also in the clone's `info/attributes`, which
+applies whatever is checked out.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Lines:
     """Our lines in a file of attributes, which may have others.
 
     Attributes:
-        path: The file, which need not be there.
+        path: The file. It may be missing.
         block: The lines.
-        below: The directory from which on no part of the path may be a link.
+        below: The directory below which no part of the path may be a link.
     """
 
     path: Path
@@ -50,26 +50,26 @@ class Lines:
     _below: Path
 
     def are_there(self, data: bytes | None = None) -> bool:
-        """Say whether they are in the file, or in what is given as its content."""
+        """Return whether they are in the file, or in the given content."""
         data = files.read(self.path) if data is None else data
         return data is not None and self._place(data) is not None
 
     def add(self) -> bool:
-        """Write them into the file, behind all else; say whether they were not there."""
+        """Write them at the end of the file; return whether they were missing."""
         old = files.read(self.path) or b""
         if self._place(old) is not None:
             return False
-        # What stands last counts; what was there before stays as it is.
+        # The last lines count; earlier lines stay as they are.
         gap = b"\n" if old and not old.endswith(b"\n") else b""
         files.write(self.path, old + gap + self.block, below=self._below)
         return True
 
     def take_out(self, *, had_no_end: bool = False, was_there: bool = False) -> bool:
-        """Take them out again; say whether they were there.
+        """Remove them; return whether they were there.
 
         Args:
             had_no_end: Whether the file's last line had no newline before.
-            was_there: Whether the file was there before, so that it stays though it be empty.
+            was_there: Whether the file existed before, so that it stays even if it is empty.
         """
         old = files.read(self.path)
         if old is None or (place := self._place(old)) is None:
@@ -85,7 +85,7 @@ class Lines:
         return True
 
     def has_no_end(self) -> bool:
-        """Say whether the last line of the file has no newline."""
+        """Return whether the last line of the file has no newline."""
         data = files.read(self.path)
         return data is not None and data[-1:] not in (b"", b"\n")
 
@@ -103,20 +103,20 @@ def of_store(directory: Path) -> Lines:
 
 
 def of_clone(common_dir: Path) -> Lines:
-    """Return the lines in a clone's own directory, which hold for all stores in it."""
+    """Return the lines in a clone's git directory, which apply to all stores in it."""
     return Lines(common_dir / "info" / "attributes", _OF_CLONE, common_dir)
 
 
 def wrong(repository: Repository, directory: Path) -> dict[str, str]:
-    """Return the attributes that do not hold here for a store's logs, with what holds instead."""
+    """Return our attributes that do not apply to a store's logs here, with the actual values."""
     name = repository.name_of(directory / "a.jsonl")
     return _differing(repository.attributes(name, *WANTED))
 
 
 def unsaid(directory: Path) -> dict[str, str]:
-    """Return the attributes that a store's own file does not give its logs, with what it says.
+    """Return our attributes that a store's own file does not set, with the values that it sets.
 
-    That is what holds in a clone in which nothing is installed.
+    These values apply in a clone in which nothing is installed.
 
     Raises:
         GitError: Git cannot be asked.
@@ -124,7 +124,7 @@ def unsaid(directory: Path) -> dict[str, str]:
     data = files.read(directory / FILE) or b""
     if data.endswith(_OF_STORE):
         return {}
-    # Git alone knows what its patterns mean, and would mix in the clone's own ones.
+    # Only git knows what its patterns mean, and it would include the clone's own attributes.
     with tempfile.TemporaryDirectory() as folder:
         git = Git.elsewhere(Path(folder))
         git.run("init", "-q", "--template=")

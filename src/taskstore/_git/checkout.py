@@ -1,7 +1,7 @@
-"""Logs that git has and the work tree has not, or has another one in their place.
+"""Logs that git has, but that are missing in the work tree or replaced there.
 
-A sparse checkout can leave out a store. Whoever then makes one at the same place has a second,
-empty one, and a later commit would put it over the first.
+A sparse checkout can leave out a store. If somebody then creates a store at the same place, it is a
+second, empty store, and a later commit would replace the first one with it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Absent:
 
     Attributes:
         name: Its name in the repository.
-        is_left_out: Whether git leaves it out, as in a sparse checkout; otherwise it was removed.
+        is_left_out: Whether git leaves it out, as in a sparse checkout. If not, it was removed.
     """
 
     name: str
@@ -52,7 +52,7 @@ def absent_logs(repository: Repository, directory: Path) -> list[Absent]:
 
 
 def way_back(repository: Repository, directory: Path, logs: Iterable[Absent]) -> str:
-    """Return the command that brings absent logs of a store back."""
+    """Return the command that restores absent logs of a store."""
     git = "git" if Path.cwd() == repository.top else f"git -C {_quoted(repository.top)}"
     folder = _quoted(repository.name_of(directory))
     left_out = [_quoted(log.name) for log in logs if log.is_left_out]
@@ -65,10 +65,10 @@ def way_back(repository: Repository, directory: Path, logs: Iterable[Absent]) ->
 
 
 def replaced_logs(repository: Repository, directory: Path) -> list[tuple[str, int]]:
-    """Return the logs in the work tree that are others than those of HEAD, not later ones.
+    """Return the logs in the work tree that replace logs of HEAD instead of continuing them.
 
     Returns:
-        Each one's name, and how many records of HEAD's log are not in it.
+        The name of each log, and how many records of HEAD's log it lacks.
 
     Raises:
         GitError: Git cannot be asked.
@@ -89,15 +89,14 @@ def replaced_logs(repository: Repository, directory: Path) -> list[tuple[str, in
 
 
 def lost_records(before: Sequence[Sequence[bytes]], after: Sequence[bytes]) -> int:
-    """Return how many records a log has lost because another one took its place.
+    """Return how many records a log has lost because another log replaced it.
 
-    A log that is worked with, merged, compacted or rewritten keeps lines, or at least most ids.
-    One that has no line of any version before it, and less than half the ids of the first, is
-    another.
+    A log that is used, merged, compacted or rewritten keeps lines, or at least most ids. If it has
+    no line of any earlier version, and less than half the ids of the first one, it is another log.
 
     Args:
-        before: The lines of the versions before it; those of the first count.
-        after: Its own lines; an empty log replaces none.
+        before: The lines of the earlier versions. Records of the first one are counted.
+        after: Its own lines. An empty log replaces nothing.
     """
     present = {line for line in after if line.strip()}
     if not present or any(not present.isdisjoint(lines) for lines in before):
@@ -109,13 +108,13 @@ def lost_records(before: Sequence[Sequence[bytes]], after: Sequence[bytes]) -> i
 
 
 def lines_of(data: bytes) -> list[bytes]:
-    """Return the lines of a log without their ends, whichever these are."""
+    """Return the lines of a log without their line ends."""
     lines = data.removeprefix(_BOM).split(b"\n")
     return [line.removesuffix(b"\r") for line in lines] if b"\r" in data else lines
 
 
 def _living(lines: Iterable[bytes]) -> dict[str, bool]:
-    """Return for each id whether its newest line is a record, and no tombstone."""
+    """Return for each id whether its newest line is a record, not a tombstone."""
     newest: dict[str, tuple[int, bool]] = {}
     for line in lines:
         try:

@@ -1,6 +1,6 @@
-"""The settings that put the merge driver and the textconv into a clone.
+"""The settings that install the merge driver and the textconv in a clone.
 
-Attributes travel with a clone, settings do not: each clone needs them once.
+A clone copies attributes but not settings, so each clone needs them once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from taskstore._git.launcher import FOLDER, NAME
 from taskstore._git.repository import Repository
 
-# Git runs both in a shell, in the work tree, wherever that has been moved to meanwhile.
+# Git runs both in a shell, in the work tree, which may have moved.
 _RUN = f'run="$(git rev-parse --git-common-dir)/{FOLDER}/{NAME}"'
 
 SETTINGS = {
@@ -29,7 +29,7 @@ SETTINGS = {
 
 
 def wrong(repository: Repository) -> dict[str, str | None]:
-    """Return the settings that do not hold in this clone, with what holds instead."""
+    """Return our settings that do not apply in this clone, with the actual values."""
     found = {name: repository.setting(name) for name in SETTINGS}
     return {name: value for name, value in found.items() if value != SETTINGS[name]}
 
@@ -37,10 +37,10 @@ def wrong(repository: Repository) -> dict[str, str | None]:
 def install(repository: Repository) -> dict[str, bool]:
     """Write the settings of this clone.
 
-    Values that stand there stay: of several the last one holds, and that is ours.
+    Existing values stay. If a setting has several values, the last one counts, which is ours.
 
     Returns:
-        The settings that were written, and whether any values of them stood there.
+        The settings that were written, and whether they had values before.
 
     Raises:
         GitError: Git refused.
@@ -56,12 +56,12 @@ def install(repository: Repository) -> dict[str, bool]:
 
 
 def take_out(repository: Repository, name: str, before: str | None = None) -> bool:
-    """Take our values of a setting out of the clone's own configuration.
+    """Remove our values of a setting from the clone's configuration.
 
     Args:
         repository: The clone.
         name: The setting.
-        before: What ours took the place of; None if it took none.
+        before: The value that ours replaced; None if there was none.
 
     Returns:
         Whether there was one.
@@ -80,13 +80,13 @@ def take_out(repository: Repository, name: str, before: str | None = None) -> bo
 
 
 def _own(repository: Repository, name: str) -> list[str]:
-    """Return what the clone's own configuration says, whatever others say."""
+    """Return the value in the clone's own configuration, ignoring other files."""
     answer = repository.git.ask("config", "--local", "-z", "--get-all", name)
     return [os.fsdecode(value) for value in answer.data.split(b"\0")[:-1]]
 
 
 def _is_ours(name: str, value: str) -> bool:
-    """Say whether a value is ours, also of another version."""
+    """Return whether a value is ours, or from another version of Taskstore."""
     return value == SETTINGS[name] or _RUN in value
 
 

@@ -1,4 +1,4 @@
-"""The evolutions that the commits at hand state: a merge has lines of both its sides."""
+"""The evolutions in the commits of a merge, which has lines of both sides."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _FOUND = re.compile(rb"[0-9a-f]+ blob ([0-9]+)")
 def graphs_at_hand(git: Git, name: str, here: dict[str, bytes]) -> dict[str, Graph]:
     """Return the evolutions that are known here or in a commit that may be merged.
 
-    While git merges, the work tree still has our side's file alone.
+    While git merges, the work tree still has only our side's file.
 
     Args:
         git: Git in the repository.
         name: The file's path from the root of the work tree.
-        here: The lines that are known here, by id; they have the first word.
+        here: The lines that are known here, by id. They take precedence.
 
     Raises:
         GitError: Git refused.
@@ -41,12 +41,12 @@ def graphs_at_hand(git: Git, name: str, here: dict[str, bytes]) -> dict[str, Gra
 
 
 def shape_of(git: Git, path: Path) -> Shape:
-    """Return the newest shape of the log whose content git has put into some file.
+    """Return the newest shape of a log whose content git has written to a temporary file.
 
     Args:
         git: Git at the root of the work tree.
-        path: The file. Its name is that of the log, which older versions of git put behind
-            six characters and an underscore.
+        path: The file. Its name is that of the log; older versions of git put six characters
+            and an underscore before it.
 
     Raises:
         GitError: Git refused.
@@ -62,12 +62,12 @@ def shape_of(git: Git, path: Path) -> Shape:
         for name in names & graphs.keys():
             shape = Shape(graphs[name], graphs[name].whole)
             found[shape.signature] = shape
-    # Of two stores with such a collection it cannot be told which one is meant.
+    # If two stores have such a collection, the right one is unknown.
     return found.popitem()[1] if len(found) == 1 else NO_SHAPE
 
 
 def _contents(git: Git, name: str) -> list[bytes]:
-    """Return the file as the heads, the commits of a running merge and the branches have it."""
+    """Return the file from the heads, the commits of a running merge and the branches."""
     if "\n" in name:
         return []
     merged = [found[1] for key in os.environ if (found := _OF_MERGE.fullmatch(key))]

@@ -1,7 +1,7 @@
-"""Small files, replaced whole or not at all; never through a link, and never waiting for a pipe.
+"""Small files, replaced as a whole or not at all, without following links or waiting for pipes.
 
-What lies in the work tree, whoever can push to the repository has written: any file can be a link
-that leads outside, or have no end.
+Everybody who can push to the repository can write the files of the work tree. Any file can be a
+link to another place, or have no end.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from taskstore._log import files
 from taskstore.errors import GitError
 
 FILE_BYTES = 16 * 2**20
-"""What a file of settings, attributes or a hook may have at most, in bytes."""
+"""The maximum size of a file of settings, attributes or a hook, in bytes."""
 
 PIPE = "it is not a regular file, but a pipe, a socket or a device: remove it"
-"""What is wrong with a file that git would wait for."""
+"""The message for a file that git would wait for."""
 
 _GONE = (FileNotFoundError, NotADirectoryError)
 
@@ -29,7 +29,7 @@ def read(path: Path, *, limit: int = FILE_BYTES) -> bytes | None:
     """Return a file's bytes; None if there is none.
 
     Raises:
-        GitError: It is a link or no regular file, or has more bytes than `limit`.
+        GitError: It is a link, not a regular file, or larger than `limit`.
         OSError: It cannot be read.
     """
     try:
@@ -53,11 +53,11 @@ def read_log(path: Path) -> bytes | None:
 
 
 def peek(path: Path) -> bytes | None:
-    """Return the bytes of a file, or of what a link leads to, to look for words in them.
+    """Return the bytes of a file, or of the target of a link, to search for words.
 
     Returns:
-        None if there is nothing; no bytes where it cannot be read, is not a regular file, or has
-        more than FILE_BYTES.
+        None if there is nothing; no bytes if it cannot be read, is not a regular file, or is larger
+        than FILE_BYTES.
     """
     if not os.path.lexists(path):
         return None
@@ -75,18 +75,18 @@ def write(
     executable: bool = False,
     private: bool = False,
 ) -> None:
-    """Give a file its content in one step, so that nobody sees half of it.
+    """Write a file in one step, so that nobody sees half of it.
 
     Args:
-        path: The file. Its permissions stay, and as far as possible its owner and group.
+        path: The file. Its permissions stay, and if possible its owner and group.
         data: The content.
-        below: The directory from which on no part of the path may be a link.
-        executable: Whether a new file may be run by those who may read it.
+        below: The directory below which no part of the path may be a link.
+        executable: Whether everybody who may read a new file may also run it.
         private: Whether only its owner may read it.
 
     Raises:
         GitError: The path has a link, or something other than a regular file, in it.
-        OSError: It cannot be written; it is as it was.
+        OSError: It cannot be written. It is unchanged.
     """
     for place in (path, *_between(path, below)):
         if (found := fault(place, is_folder=place != path)) is not None:
@@ -113,7 +113,7 @@ def _between(path: Path, below: Path | None) -> list[Path]:
 
 
 def _take_after(fd: int, path: Path, *, executable: bool, private: bool) -> None:
-    """Give a new file the owner, group and permissions of the one that it replaces."""
+    """Copy the owner, group and permissions of a file to the new file that replaces it."""
     try:
         old = os.lstat(path)
     except FileNotFoundError:
@@ -130,7 +130,7 @@ def _take_after(fd: int, path: Path, *, executable: bool, private: bool) -> None
 
 
 def remove(path: Path) -> bool:
-    """Remove a file; say whether there was one."""
+    """Remove a file; return whether it existed."""
     try:
         path.unlink()
     except _GONE:
@@ -139,10 +139,10 @@ def remove(path: Path) -> bool:
 
 
 def fault(path: Path, *, is_folder: bool = False) -> str | None:
-    """Return why something is no file to read or write, with the remedy; None if it may be one.
+    """Return why a file cannot be read or written, with the remedy; None if it can.
 
     Args:
-        path: The file; that there is none is no fault.
+        path: The file. It may be missing.
         is_folder: Whether it has to be a directory.
     """
     try:
@@ -151,7 +151,7 @@ def fault(path: Path, *, is_folder: bool = False) -> str | None:
         return None
     what = "directory" if is_folder else "file"
     if stat.S_ISLNK(mode):
-        return f"it is a symbolic link: put the {what} that it leads to in its place"
+        return f"it is a symbolic link: replace it with the {what} that it points to"
     if is_folder or stat.S_ISREG(mode):
         return None
     if stat.S_ISDIR(mode):

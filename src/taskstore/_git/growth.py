@@ -1,8 +1,8 @@
-"""How a log has grown: which commits may have brought a line, told by the lengths alone.
+"""How a log has grown: find the commits that may have added a line, by lengths only.
 
-To compare two versions of a large log takes git a hundred times as long as to say how long they
-are. Where no commit has made the log shorter, all of them have only appended, as far as lengths
-tell, and the end of a line says which commit is to be looked at.
+Git takes a hundred times as long to compare two versions of a large log as to return their lengths.
+If no commit has made the log shorter, the lengths say that all commits have only appended. Then the
+position of a line's end shows which commit to read.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import attrs
 from taskstore._git.repository import Repository
 
 _SMALL = 16 * 2**20
-"""How many bytes all versions of a log may have together, so that all are simply read."""
+"""The total size of all versions of a log up to which all of them are read, in bytes."""
 
 _MANY = 100
-"""How many commits are looked at; beyond, all are."""
+"""The maximum number of commits to read one by one; if there are more, all are read."""
 
 _CALL = (
     "log",
@@ -41,9 +41,9 @@ class Growth:
     """The commits that changed a log that has only grown, oldest first.
 
     Attributes:
-        parents: Of each commit, its parents among these commits.
-        blobs: The id of each one's log.
-        sizes: How long each one's log is, in bytes.
+        parents: The parents of each commit, among these commits.
+        blobs: The id of the log in each commit.
+        sizes: The length of the log in each commit, in bytes.
     """
 
     parents: dict[str, list[str]]
@@ -57,14 +57,14 @@ class Growth:
 
     @property
     def size(self) -> int:
-        """How long the newest commit's log is, in bytes."""
+        """The length of the log in the newest commit, in bytes."""
         return self.sizes[self.head]
 
     def bringers(self, log: bytes, ends: Iterable[int]) -> dict[int, str]:
-        """Return the commits that brought lines, by the ends of these; those that are certain.
+        """Return the commits that certainly added lines, by the positions of the lines' ends.
 
-        A commit is certain if its log and that of its only parent are beginnings of today's, and
-        the line ends between the ends of the two.
+        A commit is certain if today's log begins with its log and with that of its only parent,
+        and the line ends between the ends of the two.
 
         Args:
             log: Today's log.
@@ -84,7 +84,7 @@ class Growth:
         return found
 
     def _begins(self, log: bytes, commit: str) -> bool:
-        """Say whether today's log begins with that of a commit, by the id of its blob."""
+        """Return whether today's log begins with that of a commit, by the id of its blob."""
         id, size = self.blobs[commit], self.sizes[commit]
         digest = hashlib.sha256() if len(id) == 64 else hashlib.sha1(usedforsecurity=False)
         digest.update(b"blob %d\0" % size)
@@ -92,7 +92,7 @@ class Growth:
         return digest.hexdigest() == id
 
     def suspects(self, ends: Iterable[int]) -> set[str] | None:
-        """Return the commits that can have brought lines; None if they are many.
+        """Return the commits that may have added lines; None if there are too many.
 
         Args:
             ends: Where the lines end in the newest log, in bytes.
@@ -101,7 +101,7 @@ class Growth:
         for commit in list(wanted):
             first, *others = self.parents[commit] or [""]
             if others:
-                # What a merge has from its other parents may stand at another place there.
+                # Lines that a merge takes from its other parents may have another position there.
                 wanted |= self._before(others) - self._before([first])
         return None if len(wanted) > _MANY else wanted
 
@@ -110,7 +110,7 @@ class Growth:
         return [commit for commit in reversed(self.parents) if commit in commits]
 
     def _reached(self, end: int) -> str:
-        """Return the oldest commit, back from the newest, whose log is so long."""
+        """Return the oldest commit, back from the newest, whose log has this length."""
         commit = self.head
         while True:
             for parent in self.parents[commit]:

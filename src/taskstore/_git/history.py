@@ -24,10 +24,10 @@ class Commit:
 
     Attributes:
         id: Its full id.
-        author: Who made it.
-        time: When, in RFC 3339.
+        author: Its author.
+        time: Its time, in RFC 3339.
         subject: The first line of its message.
-        is_boundary: Whether a shallow clone ends here: it, or an earlier one, is meant.
+        is_boundary: Whether a shallow clone ends here. If so, it or an older commit is meant.
     """
 
     id: str
@@ -44,13 +44,13 @@ class Version:
     Attributes:
         raw: The line, without its end.
         updated_at: The version as the line has it.
-        order_us: The same in microseconds since the epoch, by which a replay orders.
+        order_us: The same in microseconds since the epoch, for the order of a replay.
         deleted: Whether it is a tombstone.
-        line: Its number in the log, from 1; None if the log does not have it any more.
-        commit: The commit that brought it; None if git knows of none.
-        before: The line that it changed: the newest one that its commit could know.
-        sources: Where in the list those are that it was made from: the one before it in the same
-            commit, or the newest that each parent of its commit has.
+        line: Its number in the log, from 1; None if it is no longer in the log.
+        commit: The commit that added it; None if git has no such commit.
+        before: The line that it changed: the newest one that its commit could have seen.
+        sources: The positions of the versions that it was made from: the one before it in the
+            same commit, or the newest one of each parent of its commit.
     """
 
     raw: bytes
@@ -69,17 +69,17 @@ def versions(
     """Return every version of a record, in the order of a replay: the last in the log counts.
 
     Args:
-        log: The log, which need not be there.
+        log: The log. It may be missing.
         id: The record.
         repository: Where the log is tracked, if it is.
-        quick: Whether commits that have only made the log longer need not be read, if none has
-            made it shorter. A line that such a commit has removed is not found then.
+        quick: Whether to skip commits that have only made the log longer, if none has made it
+            shorter. Then a line that such a commit removed is not found.
 
     Raises:
         GitError: Git refused.
         OSError: The log cannot be read.
     """
-    # The last place of a line in the log is the one that a replay takes.
+    # If a line is in the log twice, a replay uses the last one.
     here = {line.raw.removesuffix(b"\r"): line for line in _lines(log, id) if line.raw is not None}
     numbers = {raw: line.number for raw, line in here.items()}
     past = _Past()
@@ -98,7 +98,7 @@ def versions(
             _, order_us, deleted, updated_at, _ = key
             line, commit = numbers.get(raw), past.commits.get(raw)
             found.append(Version(raw, updated_at, order_us, deleted, line, commit))
-    # Of equal times, what is gone from the log came before what is in it.
+    # Among equal times, lines that are no longer in the log come first.
     found.sort(key=lambda version: (version.order_us, version.line or 0))
     return [
         attrs.evolve(
@@ -112,11 +112,11 @@ def versions(
 
 @attrs.frozen
 class _Past:
-    """What git's history has of a record.
+    """The lines of a record in git's history.
 
     Attributes:
-        commits: The first commit that brought each line.
-        known: For each commit, those at or before it that first brought one of its lines.
+        commits: The first commit that added each line.
+        known: For each commit, the commits at or before it that first added one of its lines.
         parents: The parents of each commit, among those that changed the log.
     """
 
@@ -131,7 +131,7 @@ class _Past:
         self.parents[commit] = parents
 
     def bring(self, commit: Commit, raw: bytes) -> None:
-        """Add a line of the commit that was begun last."""
+        """Add a line to the commit that was begun last."""
         self.known[commit.id] |= {self.commits.setdefault(raw, commit).id}
 
 
@@ -148,7 +148,7 @@ def _read_past(repository: Repository, name: str, id: str) -> _Past:
 def _read_quickly(
     repository: Repository, name: str, log: Path, ends: Mapping[bytes, int]
 ) -> _Past | None:
-    """Return what git's history has of some lines of today's log; None if all has to be read.
+    """Return the history of some lines of today's log; None if all commits have to be read.
 
     Args:
         repository: The repository.
@@ -185,7 +185,7 @@ def _read_quickly(
 
 
 def _sources(version: Version, earlier: list[Version], past: _Past) -> tuple[int, ...]:
-    """Return where the versions are that one was made from."""
+    """Return the positions of the versions that a version was made from."""
     last = len(earlier) - 1
     commit = version.commit
     if commit is None:
@@ -204,7 +204,7 @@ def _sources(version: Version, earlier: list[Version], past: _Past) -> tuple[int
 
 
 def _before(version: Version, earlier: list[Version], past: _Past) -> bytes | None:
-    """Return the newest of the versions before one that whoever made it could see."""
+    """Return the newest earlier version that the author of a version could see."""
     known = None if version.commit is None else past.known[version.commit.id]
     for other in reversed(earlier):
         is_known = other.commit is not None and (known is None or other.commit.id in known)
@@ -243,12 +243,12 @@ def added_lines(
 ) -> Iterator[tuple[Commit, list[str], bytes | None]]:
     """Yield the commits that touched a file, oldest first, and after each the lines it added.
 
-    With each come its parents among these commits; first without a line, then with each line.
+    Each item has the parents among these commits. The first item of a commit has no line.
 
     Args:
         repository: The repository, which has commits.
         name: The file's name in it.
-        since: The id of a commit that was looked at, with all before it; "" for none.
+        since: The id of a commit that was read already, with all before it; "" for none.
     """
     within = (f"{since}..HEAD",) if since else ()
     return _parsed(repository, ("--topo-order", *_CALL, *_PATCH, *within, "--", name))
@@ -257,9 +257,9 @@ def added_lines(
 def _commits(
     repository: Repository, name: str, ids: Sequence[str], *, patch: bool
 ) -> Iterator[tuple[Commit, list[str], bytes | None]]:
-    """Yield some commits in the reverse order, and after each the lines that it added if `patch`.
+    """Yield some commits in reverse order, and after each the lines that it added if `patch`.
 
-    The parents that come with them are not to be relied on.
+    Do not rely on the parents in these items.
     """
     if not ids:
         return iter(())
@@ -280,7 +280,8 @@ def _parsed(
             columns = 0
             yield commit, parents, None
         elif line.startswith(b"@@"):
-            # A merge has a column for each parent; what it brought itself is new in all.
+            # A merge has a column for each parent. A line that the merge itself added is new in
+            # all.
             columns = len(line) - len(line.lstrip(b"@")) - 1
         elif columns and line.startswith(b"+" * columns) and commit is not None:
             yield commit, parents, line[columns:]

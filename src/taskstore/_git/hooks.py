@@ -1,9 +1,10 @@
-"""The lines in git's hooks, put in beside what is there and taken out again to the byte.
+"""Add lines to git's hooks beside existing content, and remove them again to the byte.
 
-A hook that is a shell script gets a block of lines behind its first one: it keeps its name, place
-and arguments, and whatever it does at its end cannot keep ours from running. Any other (a program,
-a link, one that is switched off) is put aside, and called by a script that takes its place. It lies
-in a folder then, since many a hook goes by its own name: one program linked under several of them.
+A hook that is a shell script gets a block of lines after its first line. It keeps its name, place
+and arguments, and nothing that it does at its end can prevent ours from running. Any other hook (a
+program, a link, one that is switched off) is moved aside, and a script in its place calls it. It
+moves to a folder and keeps its name, because a program that is linked as several hooks checks its
+own name.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from taskstore._git.launcher import FOLDER, NAME
 from taskstore._log.files import make_directories
 
 HOOKS = ("pre-commit", "post-checkout", "post-merge", "post-rewrite")
-"""The hooks that we need. Git has no hook after a rebase of its own: post-rewrite is that one."""
+"""The hooks that we need. Git has no hook after a rebase; post-rewrite serves for it."""
 
 ASIDE = "before-taskstore"
-"""The folder, beside the hooks, of those that are put aside."""
+"""The folder, beside the hooks, for hooks that are moved aside."""
 
 _START = b"# >>> taskstore >>>"
 _END = b"# <<< taskstore <<<\n"
@@ -39,7 +40,7 @@ _OLD_CALL = b'before="$0.before-taskstore"\n' + _CALL  # of a hook put aside und
 
 
 def line(hook: str) -> str:
-    """Return the command of a hook, as one line of shell: nothing where we are not installed."""
+    """Return the shell command of a hook, which does nothing if we are not installed."""
     path = f'"$(git rev-parse --git-common-dir)/{FOLDER}/{NAME}"'
     return f"! test -f {path} || sh {path} hook {hook}"
 
@@ -51,20 +52,20 @@ def block(hook: str, *, is_new: bool) -> bytes:
 
 
 def is_in(path: Path) -> bool:
-    """Say whether a hook runs our lines: they are in it, and git will run it."""
+    """Return whether a hook runs our lines: they are in it, and git will run it."""
     data = files.peek(path)
     name = path.name.encode()
     return data is not None and b"hook %b " % name in data and _START in data and _may_run(path)
 
 
 def put_in(path: Path) -> bool:
-    """Put our lines into a hook; say whether they, or other ones, were not there.
+    """Add our lines to a hook; return whether anything changed.
 
     Args:
-        path: The hook, which need not be there.
+        path: The hook. It may be missing.
 
     Raises:
-        FileExistsError: It must be put aside, and something else lies there already.
+        FileExistsError: It must be moved aside, but something else is there already.
         GitError: The path has a link, or something other than a regular file, in it.
         OSError: It cannot be written.
     """
@@ -79,7 +80,7 @@ def put_in(path: Path) -> bool:
         take_out(path)
         old = files.peek(path) or b""
     if _BLOCK.search(old):
-        # It may be of another version of ours.
+        # It may be from another version of Taskstore.
         new = _BLOCK.sub(lambda found: block(path.name, is_new=_NEW in found[0]), old)
         if new == old:
             return False
@@ -98,9 +99,9 @@ def put_in(path: Path) -> bool:
 
 
 def take_out(path: Path) -> bool:
-    """Take our lines out of a hook; say whether they were there.
+    """Remove our lines from a hook; return whether they were there.
 
-    What was there before us is then there again, with its bytes and permissions.
+    What was there before is restored, with its bytes and permissions.
     """
     data = None if path.is_symlink() else files.peek(path)
     found = None if data is None else _BLOCK.search(data)
@@ -142,7 +143,7 @@ def _is_to_be_put_aside(path: Path) -> bool:
 
 
 def _put_aside(path: Path) -> None:
-    """Give a hook its second place; it keeps the first until something takes that."""
+    """Link a hook to its second place. It keeps the first one until something replaces it."""
     aside = _aside(path)
     if aside.parent.is_symlink():
         raise FileExistsError(errno.EEXIST, "it is a symbolic link", str(aside.parent))
@@ -150,7 +151,7 @@ def _put_aside(path: Path) -> None:
     _link_neighbours(aside.parent)
     if os.path.lexists(aside):
         if _is_same(path, aside):
-            return  # an installation that did not come to its end
+            return  # an interrupted installation
         raise FileExistsError(errno.EEXIST, f"it is in the way of {path.name}", str(aside))
     if path.is_symlink():
         aside.symlink_to(_from_aside(path))
@@ -162,7 +163,7 @@ def _put_aside(path: Path) -> None:
 
 
 def _put_back(path: Path) -> None:
-    """Let a hook that was put aside be what it was, where it was."""
+    """Move a hook back to its place."""
     aside = _aside(path)
     target = os.readlink(aside) if aside.is_symlink() else ""
     if target.startswith(_UP):
@@ -176,7 +177,7 @@ def _put_back(path: Path) -> None:
 
 
 def _from_aside(path: Path) -> str:
-    """Return what a link has to say one folder further down."""
+    """Return the target of a link as seen from one folder further down."""
     target = os.readlink(path)
     name = os.path.normpath(target)
     goes_along = name in HOOKS and (
@@ -186,7 +187,7 @@ def _from_aside(path: Path) -> str:
 
 
 def _link_neighbours(folder: Path) -> None:
-    """Let hooks that are put aside find what they find beside themselves, such as `$0.d`."""
+    """Link the neighbours of hooks that are moved aside, such as `$0.d`, so that they find them."""
     for path in folder.parent.iterdir():
         link = folder / path.name
         if path.name not in (*HOOKS, ASIDE) and path.suffix not in (".sample", ".tmp"):
@@ -195,7 +196,7 @@ def _link_neighbours(folder: Path) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Remove the folder of what was put aside, unless something is still in it."""
+    """Remove the folder of hooks that were moved aside, unless something is still in it."""
     if any(os.path.lexists(folder / hook) for hook in HOOKS):
         return
     for path in folder.iterdir():

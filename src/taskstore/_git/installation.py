@@ -1,4 +1,4 @@
-"""Installing Taskstore in a clone, and taking it out again to the byte."""
+"""Install Taskstore in a clone, and remove it again to the byte."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from taskstore.errors import GitError
 
 @attrs.define
 class Done:
-    """What an installation, or its removal, has done.
+    """The result of an installation or its removal.
 
     Attributes:
         changed: The parts that were changed, such as "the merge driver".
-        left: What was left alone, and why.
+        left: The parts that were not changed, and why.
     """
 
     changed: list[str] = attrs.field(factory=list)
@@ -28,7 +28,7 @@ class Done:
 
 
 def install(repository: Repository, directory: Path, *, with_hooks: bool | None = None) -> Done:
-    """Install what misses: attributes, the merge driver, the textconv and the hooks.
+    """Install what is missing: attributes, the merge driver, the textconv and the hooks.
 
     Args:
         repository: The clone.
@@ -49,7 +49,7 @@ def install(repository: Repository, directory: Path, *, with_hooks: bool | None 
         if with_hooks is not False:
             _write_hooks(repository, state, done, force=with_hooks is True)
     finally:
-        # Also what was done before a failure is undone by an uninstall.
+        # An uninstall also undoes what was done before a failure.
         state.save(repository.common_dir)
     return done
 
@@ -80,7 +80,7 @@ def _write_settings(repository: Repository, state: State, done: Done) -> None:
     if not written:
         return
     if is_first:
-        # Git can take out what it put in, but not restore how it looked before.
+        # Git can remove what it added, but it cannot restore the bytes from before.
         if any(written.values()) or not before.endswith(b"\n") or b"union" in before:
             state.config = before.decode("latin-1")
     elif is_changed:
@@ -124,9 +124,9 @@ def _write_hooks(repository: Repository, state: State, done: Done, *, force: boo
 
 
 def uninstall(repository: Repository, directory: Path) -> Done:
-    """Take out of a clone what was installed in it, and put back what was there.
+    """Remove from a clone what was installed in it, and restore what was there before.
 
-    Attributes that are committed stay: they are the repository's, and harmless. Those in another
+    Committed attributes stay: they belong to the repository and do no harm. Attributes in another
     work tree stay too, committed or not.
 
     Raises:
@@ -184,7 +184,7 @@ def _restore_attributes(repository: Repository, directory: Path, state: State, d
 
 
 def _is_here(repository: Repository, store: Path) -> bool:
-    """Say whether a store is in this work tree; another one may lie in the folders of this."""
+    """Return whether a store is in this work tree. Another work tree may be inside this one."""
     try:
         found = Repository.find(store)
     except GitError:

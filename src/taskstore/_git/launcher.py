@@ -1,9 +1,9 @@
 """The script through which git reaches this Python environment.
 
-It lies in the directory that all work trees of a clone share, and is the only place that knows
-where the environment is. So the lines in hooks are the same on every machine and can be tracked,
-and an environment that is gone, or broken, is dealt with in one place: git then does what it would
-do without us.
+It is in the directory that all work trees of a clone share, and it is the only place that knows
+where the environment is. So the lines in hooks are the same on every machine and can be tracked. A
+missing or broken environment is handled in one place: git then does what it would do without
+Taskstore.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from taskstore._git import files
 from taskstore._log.files import make_directories
 
 FOLDER = "taskstore"
-"""The folder of what we keep in the common directory."""
+"""The name of our folder in the common directory."""
 
 NAME = "run"
 """The script's name in it."""
 
-# An exit status of ours is 100 more on its way through, since Python itself exits with 1 when it
-# cannot start, or cannot import a module; and with 0 something that is no Python, or was ended
-# before it came to us.
+# Our exit status passes through with 100 added. Python itself exits with 1 if it cannot start or
+# cannot import a module, and a program that is not Python, or that ended too early, may exit with
+# 0.
 _PROGRAM = """\
 import sys
 try:
@@ -86,7 +86,7 @@ def script(python: str | None = None) -> bytes:
 
 
 def write(common_dir: Path) -> bool:
-    """Write the script for this environment; say whether it was another one, or none."""
+    """Write the script for this environment; return whether it changed."""
     path, wanted = path_in(common_dir), script()
     if files.read(path) == wanted:
         return False

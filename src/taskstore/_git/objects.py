@@ -1,4 +1,4 @@
-"""Reading logs out of git: from commits, the index and a merge that is under way."""
+"""Read logs from git: from commits, the index and a running merge."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _EMPTY_TREES = (
 
 @attrs.frozen
 class Unmerged:
-    """A log that a merge has left in conflict: the blobs of its versions, None for none.
+    """A log that a merge has left in conflict, with the blobs of its versions.
 
     Attributes:
         name: Its name in the repository.
-        base: The common ancestor's.
-        ours: Ours.
-        theirs: Theirs.
+        base: The blob of the common ancestor; None if it has none.
+        ours: The blob of our side.
+        theirs: The blob of their side.
     """
 
     name: str
@@ -42,12 +42,12 @@ class Unmerged:
 
     @property
     def is_deleted(self) -> bool:
-        """Whether a side has deleted it that the ancestor had."""
+        """Whether one side has deleted it since the ancestor."""
         return self.base is not None and (self.ours is None or self.theirs is None)
 
 
 def is_log(name: str) -> bool:
-    """Say whether a file in a store directory can be a log, by its name."""
+    """Return whether a file in a store directory can be a log, by its name."""
     stem, suffix = os.path.splitext(os.path.basename(name))
     try:
         check_collection_name(stem)
@@ -61,10 +61,10 @@ def blob(repository: Repository, id: str, name: str) -> bytes:
 
     Raises:
         GitObjectMissingError: This clone does not have it.
-        GitError: It is larger than a log may be, or git refused.
+        GitError: It is larger than a log may be, or a git command failed.
     """
     repository.check_way((repository.top / name).parent)
-    # Filters undo what they did when the file was added, such as encryption.
+    # Filters undo what they did when the file was added, for example decrypt it.
     call = ("cat-file", "--filters", f"--path={name}", id)
     answer = repository.git.ask(*call, limit=LOG_BYTES)
     if answer.status != 0:
@@ -99,7 +99,7 @@ def logs_at(repository: Repository, revision: str, directory: Path) -> dict[str,
 
 
 def logs_differ(repository: Repository, first: str, second: str) -> bool:
-    """Say whether any log of any store differs between two commits, or one of them is none."""
+    """Return whether any log of any store differs between two commits, or one is not a commit."""
     call = ("diff-tree", "-r", "--quiet", "--no-renames", first, second, "--", LOGS)
     return repository.git.ask(*call, literal=False).status != 0
 
@@ -114,7 +114,7 @@ def tree_or_empty(repository: Repository, revision: str) -> str:
 
 
 def unmerged(repository: Repository) -> list[Unmerged]:
-    """Return the logs that a merge, a rebase or the like has left in conflict."""
+    """Return the logs that a merge, a rebase or a similar command has left in conflict."""
     stages: dict[str, dict[str, str]] = {}
     call = ("ls-files", "-u", "-z", "--", LOGS)
     for entry in repository.git.run(*call, literal=False).fields:
@@ -129,7 +129,7 @@ def unmerged(repository: Repository) -> list[Unmerged]:
 
 
 def line_merge(repository: Repository, ours: bytes, base: bytes, theirs: bytes) -> bytes:
-    """Return what git makes of three versions by lines, with its conflict markers.
+    """Return git's line merge of three versions, with conflict markers.
 
     Raises:
         GitError: They cannot be merged by lines.
@@ -149,7 +149,7 @@ def line_merge(repository: Repository, ours: bytes, base: bytes, theirs: bytes) 
 
 
 def parents_to_be(repository: Repository) -> list[str]:
-    """Return the ids of the commits that the next one will have as parents."""
+    """Return the ids of the parents of the next commit."""
     parents = [repository.revision("HEAD")] if repository.has_commits() else []
     merging = repository.git_dir / "MERGE_HEAD"
     return parents + (files.peek(merging) or b"").decode(errors="replace").split()
@@ -163,8 +163,8 @@ def read_sides(
     Args:
         repository: The repository.
         directory: The store directory.
-        revisions: One commit, or two; also as `A..B`, or `A...B` for what B did since it left A.
-            The work tree takes the place of the second, HEAD that of the first.
+        revisions: One commit, or two; also `A..B`, or `A...B` for the changes of B since it
+            branched off A. Without a second one, it is the work tree; without a first one, HEAD.
 
     Raises:
         GitError: There is no such commit.

@@ -251,7 +251,7 @@ def small_file_fault(path: Path, error: OSError | None = None) -> str | None:
     except OSError as other:
         return other.strerror or str(other)
     if stat.S_ISLNK(found.st_mode):
-        return "it is a symbolic link: put the file that it leads to in its place"
+        return "it is a symbolic link: replace it with the file that it points to"
     if stat.S_ISDIR(found.st_mode):
         return "it is a directory, and must be a file: rename or remove it"
     if not stat.S_ISREG(found.st_mode):

@@ -19,8 +19,8 @@ def lines_of(merged: Merged) -> list[str]:
         )
     if merged.has_markers:
         lines.append(
-            "conflict markers of an earlier merge: all lines are kept; remove the markers and "
-            "what is not wanted, then git add"
+            "conflict markers of an earlier merge: all lines are kept; remove the markers and the "
+            "lines that you do not want, then git add"
         )
     return lines
 

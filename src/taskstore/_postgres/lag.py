@@ -60,7 +60,7 @@ def take_over(engine: Engine, prefix: str, clone: str, place: str) -> None:
 
     Args:
         engine: Of the database.
-        prefix: What the names of our tables begin with.
+        prefix: The prefix of our table names.
         clone: The mark of the clone.
         place: Its host and directory, for messages.
 

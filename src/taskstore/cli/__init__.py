@@ -47,13 +47,13 @@ _SECTIONS: Mapping[str, Mapping[str, str]] = {
         "verify": "Compare the cache with the logs.",
         "compact": "Drop old versions from logs.",
         "evolve": "Show the revisions of lines, and what a step would do to them.",
-        "adopt": "Show what would be logged of an application's models.",
-        "scribe": "Bring what applications commit in PostgreSQL into the logs.",
+        "adopt": "Show what a store would log of an application's models.",
+        "scribe": "Write what applications commit in PostgreSQL to the logs.",
         "completion": "Print the script that completes commands in a shell.",
     },
     "Git": {
-        "init": "Make a store, and install it in git.",
-        "git": "Install the merge driver and the hooks in a clone, or take them out.",
+        "init": "Create a store, and install it in git.",
+        "git": "Install the merge driver and the hooks in a clone, or remove them.",
         "log": "Show every version of a record, and the commits that brought them.",
         "diff": "Show what changed between commits, by record and field.",
         "revert": "Undo what a commit changed in records.",
@@ -65,13 +65,13 @@ _SECTIONS: Mapping[str, Mapping[str, str]] = {
 """The commands and what they do; each is `command` in the module of its name."""
 
 COMPLETION = "_TASKSTORE_COMPLETE"
-"""The environment variable by which a shell asks what a word can be completed to."""
+"""The environment variable with which a shell asks for completions."""
 
 _COMMANDS = {name: text for section in _SECTIONS.values() for name, text in section.items()}
 
 
 class _Commands(click.Group):
-    """Commands that cost nothing until they are called."""
+    """Commands that are imported only when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(_COMMANDS)
@@ -95,12 +95,12 @@ class _Commands(click.Group):
         with settled_streams():
             asked = os.environ.get(COMPLETION)
             if asked:
-                # click would write what it completes past the guard.
+                # click would write completions around the guard.
                 from taskstore.cli._completion import complete
 
                 sys.exit(complete(self, COMPLETION, asked))
             with warnings.catch_warnings():
-                # `doctor` and `evolve` say it in their own words.
+                # `doctor` and `evolve` have their own message for it.
                 warnings.simplefilter("ignore", EvolutionClashWarning)
                 return super().main(*args, **extra)
 
@@ -114,7 +114,7 @@ class _Commands(click.Group):
             return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        # Without their short helps, which would import them all.
+        # Without their short help texts, which would import all commands.
         width = max(map(len, _COMMANDS))
         for title, commands in _SECTIONS.items():
             with formatter.section(title):
@@ -141,6 +141,6 @@ def _show_version(ctx: click.Context, _: click.Parameter, is_asked: bool) -> Non
 def main() -> None:
     """Application state as JSON Lines in git.
 
-    Each command works on the store that is found upwards from the working directory, or on the
-    one that --store or TASKSTORE_DIR names. `taskstore COMMAND --help` has an example.
+    Each command uses the store in the working directory or the nearest parent directory, or the
+    store that --store or TASKSTORE_DIR names. `taskstore COMMAND --help` has examples.
     """

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NAMED = 3
-"""How many ids a message offers."""
+"""How many ids a message suggests."""
 
 
 class _Collection(click.types.StringParamType):
-    """The name of a collection; where it is missing, those that there are."""
+    """The name of a collection. If it is missing, the message lists the collections."""
 
     def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str | None:
         known = [] if ctx is None else complete_collection(ctx, param, "")
@@ -69,7 +69,7 @@ def sort_option(default: str) -> Callable[[F], F]:
         metavar="FIELD",
         multiple=True,
         shell_complete=complete_fields,
-        help=f"Sort by a field, with - before it from the greatest. {default} by default.",
+        help=f"Sort by a field; put - before it for descending order. {default} by default.",
     )
 
 
@@ -89,7 +89,7 @@ def new_option(command: F) -> F:
     return click.option(
         "--new",
         is_flag=True,
-        help="Allow a new collection or field with a name that is like a known one.",
+        help="Allow a new collection or field whose name is similar to a known one.",
     )(command)
 
 

@@ -1,4 +1,4 @@
-"""Commands that write every record that passes --where."""
+"""Commands that write all records that pass --where."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 def passing_ids(
     store: Store, collection: str, filters: tuple[str, ...], *, verb: str, done: str, ask: bool
 ) -> list[str]:
-    """Return the ids of the records that pass filters, after asking whether they are meant.
+    """Return the ids of the records that pass filters, after asking for confirmation.
 
     Args:
         store: Where the collection is.
         collection: Its name.
-        filters: What --where says.
-        verb: What is to be done, such as "delete".
-        done: The same as a participle, such as "deleted".
+        filters: The values of --where.
+        verb: What the command does, such as "delete".
+        done: Its participle, such as "deleted".
         ask: Whether to ask.
 
     Raises:
-        Failure: The answer is no, or nobody is there to ask.
+        Failure: The answer is no, or there is nobody to ask.
     """
     from taskstore._survey.fields import parse_filters
 

@@ -1,4 +1,4 @@
-"""What a shell is offered when Tab is pressed."""
+"""Completion: what a shell offers when you press Tab."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _MOST = 100
 _SIGN = re.compile(r"[=:<>]+")
 _WITH_SIGN = re.compile(r"(?P<name>[^=!<>~:]+)(?P<sign>!=|==|=)(?P<value>.*)", re.DOTALL)
 
-# What every shell takes as it is. Some insert what is completed without quotes, and then an id such
-# as `$(command)` would be run with the line, and one that begins with a dash would be an option.
+# Words that every shell takes as they are. Some shells insert a completion without quotes: then an
+# id such as `$(command)` would run, and an id that begins with a dash would be an option.
 _PLAIN = re.compile(r"(?:[\w@%+=:,./-]|[^\x00-\x7f])+")
 
 
 def complete(group: click.Group, variable: str, instruction: str) -> int:
-    """Print what a shell is to offer, and return the exit code.
+    """Print what a shell offers, and return the exit code.
 
     Args:
         group: All commands.
-        variable: The environment variable by which the shell asks.
-        instruction: What that says, such as "bash_complete".
+        variable: The environment variable with which the shell asks.
+        instruction: Its value, such as "bash_complete".
     """
     shell, _, what = instruction.partition("_")
     kind = get_completion_class(shell)
@@ -53,7 +53,7 @@ def complete(group: click.Group, variable: str, instruction: str) -> int:
                     write_fields(line.split("\t"))
         flush()
     except OSError:
-        # There is nobody to tell: the person is in the middle of a line.
+        # No message: the person is in the middle of typing a line.
         abandon(sys.stdout)
         return Status.STORE
     return Status.OK
@@ -63,7 +63,7 @@ def _joined(tokens: list[str]) -> tuple[list[str], str, str]:
     """Join what bash has split at the sign of an assignment, as in `status = open`.
 
     Returns:
-        The words, the last one that is not complete, and what of it bash does not replace.
+        The words, the last incomplete word, and the part of it that bash does not replace.
     """
     words: list[str] = []
     before, is_open = "", False
@@ -94,7 +94,7 @@ def complete_collection(ctx: click.Context, param: click.Parameter, incomplete: 
 
 @quietly
 def complete_id(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Return the ids that begin as typed, of the collection that was named before, or of all."""
+    """Return the ids that begin as typed, from the collection on the line, or from all."""
     from taskstore._survey.fields import ids_from
 
     named = given(ctx, "collection")
@@ -106,7 +106,7 @@ def complete_id(ctx: click.Context, param: click.Parameter, incomplete: str) -> 
 
 @quietly
 def complete_field(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Return the fields that begin as typed, of the collection that was named before."""
+    """Return the fields that begin as typed, from the collection on the line."""
     from taskstore._survey.fields import field_names
 
     with opened_to_read(given(ctx, "store_path")) as store:
@@ -123,7 +123,7 @@ def complete_fields(ctx: click.Context, param: click.Parameter, incomplete: str)
 
 
 def complete_assignment(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Return fields, and after the sign of an assignment or filter the values that fields have."""
+    """Return fields, and after `=` or another operator the values of the field."""
     found = _WITH_SIGN.fullmatch(incomplete)
     if found is None:
         return [f"{name}=" for name in complete_field(ctx, param, incomplete)]

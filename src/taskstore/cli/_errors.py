@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, and errors without tracebacks that say what to do next."""
+"""How a command ends: with an exit code, or an error without a traceback."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from taskstore.errors import TaskstoreError
 
 
 class Status(IntEnum):
-    """The exit codes of all commands; `merge` has its own, which git knows."""
+    """The exit codes of all commands but `merge`, whose codes are for git."""
 
     OK = 0
     NO = 1
-    """The command's answer is no: nothing found, something differs or was left out."""
+    """The answer is no: nothing was found, or something differs or was skipped."""
     USAGE = 2
     """The command line cannot be understood."""
     STORE = 3
     """There is no store, or it could not be opened, read or written."""
     BUSY = 4
-    """Another program was in the way; the same command may work in a moment."""
+    """Another program holds a lock; the same command may work in a moment."""
     INTERRUPTED = 130
     """Ctrl-C."""
     PIPE = 141
-    """Whoever read the output has gone, as `head` does."""
+    """The program that reads the output has ended, as `head` does."""
 
 
 _STATUSES: tuple[tuple[type[Exception], Status], ...] = (
@@ -43,14 +43,14 @@ _STATUSES: tuple[tuple[type[Exception], Status], ...] = (
     (errors.ConfigError, Status.STORE),
     (errors.LockTimeoutError, Status.BUSY),
     (errors.StaleRecordError, Status.BUSY),
-    # Names, ids, filters, cursors, queries: what the command line itself says.
+    # Names, ids, filters, cursors, queries: all from the command line itself.
     (ValueError, Status.USAGE),
 )
-"""The first that an error is an instance of decides; Status.STORE for all others."""
+"""The first class that an error is an instance of counts; Status.STORE for all others."""
 
 
 _AROUND = 40
-"""How many characters a message shows before and after what is wrong."""
+"""How many characters a message shows before and after the mistake."""
 
 
 class Failure(click.ClickException):
@@ -76,20 +76,20 @@ def status_of(error: TaskstoreError) -> Status:
 
 
 def hint(word: str, known: Iterable[str]) -> str:
-    """Return the end of a message about an unknown word: the right one, if one is near."""
+    """Return the end of a message about an unknown word: a similar known word, if any."""
     from taskstore._text import nearest
 
     meant = nearest(word, known)
     return f"; did you mean {meant!r}?" if meant is not None else ""
 
 
-# Before click 8.2 a group without a command printed its help and left, with no error of its own.
+# Before click 8.2, a group without a command printed its help and exited without an error.
 _HELPS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Turn what goes wrong in a command into a message and an exit code."""
+    """Turn the errors of a command into a message and an exit code."""
     try:
         yield
         flush()
@@ -101,14 +101,14 @@ def guarded() -> Iterator[None]:
     except click.UsageError as error:
         if isinstance(error, _HELPS):
             raise
-        # click shows what was typed as it is, and names of the store may be typed by Tab.
+        # click shows the typed text as it is, and Tab may have typed names from the store.
         raise click.UsageError(visible(error.format_message()), error.ctx) from error
     except TaskstoreError as error:
         raise Failure(_message(error), status_of(error)) from error
     except UnicodeEncodeError as error:
-        # Of all texts only what was typed can be so: the output takes every one.
+        # Only text from the command line can raise this: the output takes every text.
         text = error.object[max(error.start - _AROUND, 0) : error.end + _AROUND]
-        message = f"{text!r} is not UTF-8, as all that a store can have"
+        message = f"{text!r} is not UTF-8, and a store has only UTF-8 text"
         raise Failure(message, Status.USAGE) from error
     except OSError as error:
         abandon(sys.stdout)
@@ -118,13 +118,13 @@ def guarded() -> Iterator[None]:
 
 @contextmanager
 def reporting(done: str) -> Iterator[None]:
-    """Print what a command has done; where that fails, say that it is done all the same.
+    """Print what a command has done. If printing fails, say that it is done anyway.
 
     Args:
         done: What is done, as the end of a sentence.
 
     Raises:
-        Failure: Stdout takes no more.
+        Failure: Stdout is full or closed.
     """
     try:
         yield
@@ -138,11 +138,11 @@ def reporting(done: str) -> Iterator[None]:
 
 
 def _message(error: TaskstoreError) -> str:
-    """Say an error to somebody who has commands, not calls."""
+    """Return the message of an error for the command line, with commands instead of calls."""
     text = str(error)
     if isinstance(error, errors.StoreNotFoundError):
         what, _, _ = text.partition(": create one")
-        return f"{what}: make one with `taskstore init`, or name it with --store or TASKSTORE_DIR"
+        return f"{what}: create one with `taskstore init`, or name it with --store or TASKSTORE_DIR"
     if isinstance(error, errors.RecordNotFoundError):
         return f"no record {error.id!r} in collection {error.collection!r}"
     if isinstance(error, errors.RecordExistsError):

@@ -24,17 +24,17 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 FORMATS = ("table", "csv", "tsv", "json", "nl")
-"""Their names; nl is one JSON value on each line."""
+"""The names of the formats; nl is one JSON value on each line."""
 
 
 def format_option(function: Callable[P, R], *, more: Sequence[str] = ()) -> Callable[..., R]:
     """Give a command --format, and --json for short, as its argument `format`.
 
-    It is None if none was given: a table on a terminal, and in a pipe lines with tabs.
+    The argument is None by default: a table on a terminal, and lines with tabs in a pipe.
 
     Args:
         function: The command.
-        more: Formats of its own.
+        more: Further formats of this command.
     """
 
     @functools.wraps(function)
@@ -44,7 +44,7 @@ def format_option(function: Callable[P, R], *, more: Sequence[str] = ()) -> Call
             if format not in (None, "json"):
                 raise click.UsageError(f"Give either --json or --format {format}.")
             options["format"] = "json"
-        # By this others know that a program reads the output.
+        # Tells other code that a program reads the output.
         click.get_current_context().params["as_json"] = is_json(options["format"])
         return function(*args, **options)
 
@@ -94,10 +94,10 @@ def write_rows(
     Args:
         columns: Their names.
         rows: The JSON values of each row.
-        format: One of FORMATS; None for the usual one.
-        header: Whether csv and tsv get the line of names.
-        numbers: The columns that a table is to align to the right.
-        fold: The columns that a table is to show whole, on several lines if need be.
+        format: One of FORMATS; None for the default.
+        header: Whether csv and tsv get a line with the names.
+        numbers: The columns that a table aligns to the right.
+        fold: The columns that a table shows whole, on several lines if necessary.
     """
     with paged():
         if format == "csv":

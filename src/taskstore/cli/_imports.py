@@ -1,4 +1,4 @@
-"""What a command imports of an application."""
+"""Import names of an application for a command."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from taskstore.cli._errors import Failure, Status, hint
 
 
 def imported(name: str) -> Any:
-    """Return what a name such as `shop.models:Base` means.
+    """Return the object that a name such as `shop.models:Base` stands for.
 
     Raises:
-        UsageError: It is not of that form.
+        UsageError: The name does not have this form.
         Failure: The module cannot be imported, or lacks the base.
     """
     module_name, _, path = name.partition(":")
     if not module_name or not path:
         raise click.UsageError(f"Name a module and a base in it, as in shop.models:Base: {name!r}")
     sys.path.insert(0, str(Path.cwd()))
-    # Not even the module's compiled code is written.
+    # The command writes nothing, not even compiled code.
     sys.dont_write_bytecode = True
     try:
         found: Any = import_module(module_name)

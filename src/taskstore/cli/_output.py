@@ -1,10 +1,9 @@
 """What a command prints: data to stdout, everything else to stderr.
 
-On a terminal there are tables and colours, unless NO_COLOR is set; in a pipe a table is lines of
-fields with tabs between, under a line of their names. All that the command line prints passes this
-module, and the streams below it: control characters are shown as escapes, for what is in a record
-must not steer the terminal, nor split a line; and what the output's encoding does not have is an
-escape as well.
+On a terminal there are tables, and colours unless NO_COLOR is set. In a pipe, a table is a line of
+names and lines of fields, separated by tabs. Everything that the command line prints passes this
+module and the streams below it. They show control characters as escapes, because a record must not
+control the terminal or split a line. Characters that the output's encoding lacks are escaped too.
 """
 
 from __future__ import annotations
@@ -29,13 +28,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 _GAP = 3
 """How many cells there are between two columns on a terminal."""
 
-# What may steer a terminal, of all that JSON may have as it is: controls below 32 it may not.
+# The characters that may control a terminal and that JSON does not escape by itself. (It escapes
+# controls below 32.)
 _STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _NOT_ASCII = re.compile("[^\x00-\x7e]")
 
 
 class Styled(NamedTuple):
-    """A part of a line that has a colour, or is bold, where colours are shown."""
+    """A part of a line that is coloured or bold if colours are shown."""
 
     text: str
     color: str | None = None
@@ -48,7 +48,7 @@ def json_option(command: F) -> F:
 
 
 def to_terminal(stream: TextIO | None = None) -> bool:
-    """Whether a stream, stdout by default, is a terminal."""
+    """Return whether a stream, stdout by default, is a terminal."""
     stream = sys.stdout if stream is None else stream
     return stream is not None and stream.isatty()
 
@@ -69,27 +69,27 @@ def standard_output() -> TextIO:
         OSError: It is closed.
     """
     if sys.stdout is None:
-        raise OSError(errno.EBADF, "it is closed, and there is something to print", "stdout")
+        raise OSError(errno.EBADF, "it is closed, but there is something to print", "stdout")
     return sys.stdout
 
 
 def flush() -> None:
-    """Pass on what was written to stdout, if there is one.
+    """Flush stdout, if there is one.
 
     Raises:
-        OSError: It takes no more.
+        OSError: It is full or closed.
     """
     if sys.stdout is not None:
         sys.stdout.flush()
 
 
 def write(*parts: str | Styled) -> None:
-    """Write a line of text to stdout, with the control characters of each part as escapes."""
+    """Write a line of text to stdout, and escape the control characters of each part."""
     _put("".join(_shown(part, standard_output()) for part in parts))
 
 
 def write_fields(fields: Iterable[str]) -> None:
-    """Write a line of fields to stdout, with tabs between in a pipe."""
+    """Write a line of fields to stdout, separated by tabs in a pipe."""
     _put(("  " if to_terminal() else "\t").join(map(visible, fields)))
 
 
@@ -124,7 +124,7 @@ def _dumped(value: Any, indent: int | None = None) -> str:
 
 
 def _harmless_json(text: str, stream: TextIO) -> str:
-    """Return JSON with escapes for what may steer a terminal, or is not in a stream's encoding."""
+    """Escape the characters in JSON that may control a terminal or that an encoding lacks."""
     pattern = _STEERING if is_utf8(stream) else _NOT_ASCII
     return pattern.sub(lambda found: json.dumps(found.group())[1:-1], text)
 
@@ -139,13 +139,13 @@ def write_json_list(items: Iterable[Any]) -> None:
 
 @contextmanager
 def data_output(format: str) -> Iterator[TextIO]:
-    """Give stdout for records in one of the formats of `export`, without changes of line ends.
+    """Yield stdout for records in a format of `export`, without changing line ends.
 
-    In a pipe it is UTF-8, whatever the locale says. JSON has escapes for what may steer a terminal;
-    CSV, which has no escapes, has them on a terminal only.
+    In a pipe the output is UTF-8, whatever the locale. In JSON, characters that may control a
+    terminal are always escaped; in CSV, which has no escapes, only on a terminal.
     """
     stdout = standard_output()
-    # What is written in between stays in order.
+    # Keeps the order with other writes.
     stdout.flush()
     if to_terminal():
         yield cast("TextIO", SafeStream(stdout) if format == "csv" else _JsonStream(stdout))
@@ -155,7 +155,7 @@ def data_output(format: str) -> Iterator[TextIO]:
 
 
 class _JsonStream(Stream):
-    """Writes JSON to stdout, with escapes that are JSON's own."""
+    """Writes JSON to stdout, with JSON's own escapes."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream.inner if isinstance(stream, SafeStream) else stream)
@@ -166,7 +166,7 @@ class _JsonStream(Stream):
 
 
 def size(count: int) -> str:
-    """Return a number of bytes as people say it."""
+    """Return a number of bytes in a readable form."""
     amount = float(count)
     for unit in ("B", "KiB", "MiB"):
         if amount < 1024:
@@ -176,7 +176,7 @@ def size(count: int) -> str:
 
 
 def age(ms: int) -> str:
-    """Return how long ago a time in milliseconds since the epoch was, as people say it."""
+    """Return how long ago a time was, such as "3 minutes ago". It is in milliseconds."""
     seconds = time.time() - ms / 1000
     if seconds < 0:
         return moment(ms)
@@ -188,7 +188,7 @@ def age(ms: int) -> str:
 
 
 def moment(value: int | str | None) -> str:
-    """Return a version as people read it: times in milliseconds in UTC, texts as they are."""
+    """Return a version in a readable form: milliseconds as a UTC time, text as it is."""
     from taskstore._format.instants import format_rfc3339
 
     if value is None:
@@ -197,7 +197,7 @@ def moment(value: int | str | None) -> str:
 
 
 def with_moment(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a record with its version as people read it."""
+    """Return a record with its version in a readable form."""
     if not isinstance(record.get("updated_at"), int):
         return record
     return {**record, "updated_at": moment(record["updated_at"])}
@@ -216,9 +216,9 @@ def write_table(
     Args:
         columns: Their names.
         rows: The JSON values of each row.
-        header: Whether a pipe gets the line of names.
-        numbers: The columns that a terminal is to align to the right.
-        fold: The columns that a terminal is to show whole, on several lines if need be.
+        header: Whether a pipe gets a line with the names.
+        numbers: The columns that a terminal aligns to the right.
+        fold: The columns that a terminal shows whole, on several lines if necessary.
     """
     if to_terminal():
         write_rich_table(columns, rows, frozenset(numbers), frozenset(fold))
@@ -227,7 +227,7 @@ def write_table(
 
 
 def write_lines(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, header: bool) -> None:
-    """Write rows to stdout as lines of fields with tabs between.
+    """Write rows to stdout as lines of fields, separated by tabs.
 
     Args:
         columns: Their names.
@@ -246,13 +246,13 @@ def write_rich_table(
     numbers: frozenset[str],
     fold: frozenset[str],
 ) -> None:
-    """Write a table to stdout, as wide as the terminal, or in a pipe as wide as it has to be.
+    """Write a table to stdout, as wide as the terminal; in a pipe, as wide as its values need.
 
     Args:
         columns: Their names.
         rows: The JSON values of each row.
         numbers: The columns that are aligned to the right.
-        fold: The columns that are shown whole, on several lines if need be.
+        fold: The columns that are shown whole, on several lines if necessary.
     """
     from rich import box
     from rich.console import Console
@@ -282,7 +282,7 @@ def write_rich_table(
 
 
 def _fitting(wanted: Sequence[int], room: int) -> list[int]:
-    """Return widths for columns: what they want, or the widest of them less."""
+    """Return widths for columns: the wanted ones, or less for the widest."""
     widths = [min(width, max(room, 1)) for width in wanted]
     while sum(widths) > room and max(widths) > 1:
         widths[widths.index(max(widths))] -= 1
@@ -290,7 +290,7 @@ def _fitting(wanted: Sequence[int], room: int) -> list[int]:
 
 
 def write_facts(facts: Mapping[str, Any]) -> None:
-    """Write names and values to stdout: aligned on a terminal, with a tab between in a pipe."""
+    """Write names and values to stdout: aligned on a terminal, separated by a tab in a pipe."""
     if not to_terminal():
         for name, value in facts.items():
             _put(f"{visible(name)}\t{visible(as_text(value))}")
@@ -309,12 +309,12 @@ def write_facts(facts: Mapping[str, Any]) -> None:
 
 
 def note(message: str) -> None:
-    """Say something on stderr."""
+    """Print a note on stderr."""
     _say(message)
 
 
 def warn(message: str) -> None:
-    """Say on stderr that something is not as it should be."""
+    """Print a warning on stderr."""
     _say(Styled("Warning:", "yellow"), f" {message}")
 
 
@@ -327,5 +327,5 @@ def _say(*parts: str | Styled) -> None:
 
 
 def confirmed(question: str) -> bool:
-    """Ask on stderr, and say whether the answer is yes."""
+    """Ask on stderr, and return whether the answer is yes."""
     return click.confirm(visible(question), err=True)

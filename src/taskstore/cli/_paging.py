@@ -1,4 +1,4 @@
-"""Output that a terminal has no room for, shown in a pager."""
+"""Output that is longer than the screen, shown in a pager."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from taskstore.cli._streams import SafeStream, Stream
 
 @contextmanager
 def paged() -> Iterator[None]:
-    """Show what is written to stdout in a block in a pager, if the terminal has no room for it.
+    """Show what a block writes to stdout in a pager, if it is longer than the screen.
 
-    In a pipe, and where there is no pager, it is written as usual.
+    In a pipe, or if there is no pager, it is written as usual.
     """
     stdout = sys.stdout
     if not isinstance(stdout, SafeStream) or not to_terminal():
@@ -33,7 +33,7 @@ def paged() -> Iterator[None]:
 
 
 class _PagedStream(Stream):
-    """A terminal that holds back what is written until it is known whether it has room."""
+    """A terminal that holds back text until it is known whether it fits on the screen."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
@@ -57,12 +57,12 @@ class _PagedStream(Stream):
         return len(text)
 
     def flush(self) -> None:
-        """Pass on what is not held back."""
+        """Flush the text that is not held back."""
         if not self._is_held and self._pager is None:
             super().flush()
 
     def finish(self) -> None:
-        """Write what was held back, or wait until the pager has ended."""
+        """Write the held-back text, or wait until the pager has ended."""
         if self._is_held:
             self._release(None)
         elif self._pager is not None:

@@ -1,4 +1,4 @@
-"""The programs that the user's environment names: the editor, and the pager."""
+"""The programs that the environment names: the editor and the pager."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _USUAL_EDITOR = "vi"
 
 
 def edited(text: str, suffix: str) -> str | None:
-    """Return what a person has made of a text; None if nothing was changed.
+    """Open a text in the editor and return the result; None if nothing was changed.
 
     Args:
         text: The text.
-        suffix: How the name of the file ends, by which editors know what is in it.
+        suffix: The suffix of the file, which tells editors its format.
 
     Raises:
         Failure: The editor cannot be run, or has failed.
@@ -44,7 +44,7 @@ def edited(text: str, suffix: str) -> str | None:
 
 _PAGERS = ("TASKSTORE_PAGER", "PAGER")
 _USUAL_PAGER = "less"
-# Show colours, end where all fits on the screen, and leave it on the screen.
+# Show colours, end if all fits on the screen, and leave the text on the screen.
 _LESS = "FRX"
 
 
@@ -74,14 +74,14 @@ class Pager:
             if self._process.stdin is not None:
                 self._process.stdin.close()
         while True:
-            # Ctrl-C is the pager's, which has its own use for it.
+            # Ctrl-C is for the pager, which has its own use for it.
             with contextlib.suppress(KeyboardInterrupt):
                 self._process.wait()
                 return
 
 
 def start_pager() -> Pager | None:
-    """Start the pager; None where there is none, or none is wanted."""
+    """Start the pager; return None if there is none or it is turned off."""
     command = next(
         (os.environ[name] for name in _PAGERS if os.environ.get(name) is not None), _USUAL_PAGER
     )
@@ -93,6 +93,6 @@ def start_pager() -> Pager | None:
             call, stdin=subprocess.PIPE, env={"LESS": _LESS, **os.environ}
         )
     except (OSError, ValueError):
-        # It is missing: all is written to the terminal.
+        # It is missing: everything is written to the terminal.
         return None
     return Pager(process)

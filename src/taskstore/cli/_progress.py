@@ -1,4 +1,4 @@
-"""What is shown on stderr, on a terminal, while something takes long."""
+"""Progress on stderr, on a terminal, while something takes long."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PATIENCE = 1.0
 """How long something may take without a progress bar, in seconds."""
 
 _TICK = 500
-"""After how many items a progress bar hears of them."""
+"""After how many items a progress bar is updated."""
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar on stderr, on a terminal, for what takes longer than a second.
 
     Yields:
-        A function to call with how much is done, and how much there is to do.
+        A function to call with the amount that is done and the total amount.
     """
     if not to_terminal(sys.stderr):
         yield lambda done, total: None
@@ -44,7 +44,7 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def waiting(title: str) -> Iterator[None]:
-    """Show on stderr, on a terminal, that something goes on whose end cannot be foreseen."""
+    """Show on stderr, on a terminal, that work goes on whose length is unknown."""
     if not to_terminal(sys.stderr):
         yield
         return
@@ -69,7 +69,7 @@ def waiting(title: str) -> Iterator[None]:
 
 
 def ticked(items: Iterable[T], total: int, update: Callable[[int, int], None]) -> Iterator[T]:
-    """Yield items, and tell from time to time how many there have been of how many."""
+    """Yield items, and report from time to time how many of them are done."""
     for done, item in enumerate(items, 1):
         yield item
         if done % _TICK == 0:
@@ -77,7 +77,7 @@ def ticked(items: Iterable[T], total: int, update: Callable[[int, int], None]) -
 
 
 class _Bar:
-    """A bar that appears when its time has come."""
+    """A progress bar that appears after a delay."""
 
     def __init__(self, title: str) -> None:
         self._title = title
@@ -113,7 +113,7 @@ def _console() -> Console:
 
 
 def _unmarked(title: str) -> str:
-    """Return a title in which nothing is a control character, or markup of rich."""
+    """Return a title without control characters and markup of rich."""
     from rich.markup import escape
 
     return escape(visible(title))

@@ -11,7 +11,7 @@ from taskstore.cli._output import to_terminal, with_moment
 _SAMPLE = 200
 _MOST = 7
 _LONG = 80
-"""From how many characters on a text does not belong in a table that nobody asked for."""
+"""From this number of characters on, a text is left out of a table with default columns."""
 
 
 def write_records(
@@ -26,8 +26,8 @@ def write_records(
     Args:
         records: What to write.
         columns: The fields; None to choose some.
-        format: "table" or "tsv"; None for the usual one.
-        header: Whether tsv gets a line of names.
+        format: "table" or "tsv"; None for the default.
+        header: Whether tsv gets a line with the names.
     """
     if columns is None:
         columns = default_columns(records[:_SAMPLE])
@@ -43,7 +43,7 @@ def write_records(
 
 
 def default_columns(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the id and the first few fields that most records have, short ones."""
+    """Return the id and the first few short fields that most records have."""
     found: dict[str, int] = {}
     unfit = {"id", "updated_at", "created_at"}
     for record in records:
@@ -59,7 +59,7 @@ def default_columns(records: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _is_long(name: str, value: str) -> bool:
-    # A title may be as it likes: it is what people look for.
+    # A title may be long: people look for it.
     return name not in ("title", "name") and ("\n" in value or len(value) > _LONG)
 
 

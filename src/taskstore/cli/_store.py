@@ -20,7 +20,7 @@ from taskstore.cli._waits import waits_told
 from taskstore.errors import StoreNotFoundError
 
 if TYPE_CHECKING:
-    # It brings SQLAlchemy, which a command's --help does without.
+    # It imports SQLAlchemy, which --help of a command does not need.
     from taskstore._api.driver_store import DriverStore
     from taskstore._api.store import Store
     from taskstore.errors import CommitNotFoundError
@@ -43,8 +43,8 @@ def store_option(command: Callable[P, R]) -> Callable[P, R]:
         type=click.Path(path_type=Path),
         envvar=ENVIRONMENT,
         show_envvar=True,
-        help="The store's directory, or the one that holds it. Otherwise it is found upwards "
-        "from the working directory.",
+        help="The store's directory, or the directory that contains it. By default, the nearest "
+        "store in the working directory or a parent directory.",
     )(command)
 
 
@@ -78,7 +78,7 @@ def at_option(command: Callable[P, R]) -> Callable[P, R]:
 def reads_store(function: Callable[Concatenate[Readable, P], R]) -> Callable[..., R]:
     """Give a command --store and --at, and the store, opened for reading, as its first argument.
 
-    The command can do with what a `DriverStore` can answer.
+    The command only uses calls that a `DriverStore` has.
     """
 
     @functools.wraps(function)
@@ -96,7 +96,7 @@ def uses_store(
 
     Args:
         write: Whether the command writes records; otherwise see `opened`.
-        past: Whether it has the option --at, and may get the store as it was.
+        past: Whether it has the option --at and may get the store as it was.
     """
 
     def decorate(function: Callable[Concatenate[Store, P], R]) -> Callable[..., R]:
@@ -112,10 +112,10 @@ def uses_store(
 
 
 def locate(path: Path | None) -> Path:
-    """Return the store directory that a path means, or the nearest one upwards.
+    """Return the store directory at a path, or else the nearest one in a parent directory.
 
     Raises:
-        StoreNotFoundError: There is none.
+        StoreNotFoundError: There is no store.
     """
     if path is None:
         return Layout.find(Path.cwd(), is_safe=_is_safe)
@@ -129,7 +129,7 @@ def locate(path: Path | None) -> Path:
 
 
 def _is_safe(directory: Path) -> bool:
-    from taskstore._git.safety import is_safe  # needed for the stores of other users alone
+    from taskstore._git.safety import is_safe  # only for the stores of other users
 
     return is_safe(directory)
 
@@ -138,7 +138,7 @@ def _is_safe(directory: Path) -> bool:
 def opened_to_read(
     path: Path | None, *, refresh: bool = True, warns: bool = True
 ) -> Iterator[Readable]:
-    """Open a store that exists for reading; without SQLAlchemy, where that is enough.
+    """Open an existing store for reading, without SQLAlchemy if possible.
 
     The arguments are those of `opened`.
     """
@@ -181,17 +181,18 @@ def opened(
     warns: bool = True,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Store]:
-    """Open a store that exists.
+    """Open an existing store.
 
-    For reading, a directory that may not be written is opened read-only, with its cache in memory.
+    If a command only reads and the directory may not be written, the store is opened read-only,
+    with its cache in memory.
 
     Args:
-        path: What --store says; None to look upwards.
+        path: The value of --store; None to search the parent directories.
         write: Whether records will be written.
-        refresh: Whether to read now what is new in the logs.
-        warns: Whether to say on stderr that the settings cannot be used, and what recovery could
-            not settle.
-        on_progress: Called with the bytes read and to read; by default there is a bar for it.
+        refresh: Whether to read new lines of the logs now.
+        warns: Whether to warn on stderr about unusable settings and about what recovery could not
+            settle.
+        on_progress: Called with the bytes read and to read; by default it shows a bar.
     """
     from taskstore._api.store import Store
     from taskstore._store.settings import settings_problems
@@ -221,8 +222,8 @@ def opened_at(path: Path | None, at: str) -> Iterator[Store]:
     """Open a store as it was.
 
     Args:
-        path: What --store says; None to look upwards.
-        at: What --at says.
+        path: The value of --store; None to search the parent directories.
+        at: The value of --at.
 
     Raises:
         Failure: There is no such commit.
@@ -244,7 +245,7 @@ def opened_at(path: Path | None, at: str) -> Iterator[Store]:
 
 
 def when_of(text: str) -> str | int:
-    """Return what --at says: a time, in milliseconds since the epoch, or else a revision."""
+    """Return the value of --at: a time in milliseconds since the epoch, or a revision."""
     from taskstore._format.instants import parse_instant
 
     try:
@@ -254,11 +255,11 @@ def when_of(text: str) -> str | int:
 
 
 def no_commit(error: CommitNotFoundError, directory: Path) -> Failure:
-    """Return what to say about a revision that git does not know: with the names that are like it.
+    """Return the message for a revision that git does not know, with similar names.
 
     Args:
-        error: What was raised.
-        directory: The store's.
+        error: The error that was raised.
+        directory: The directory of the store.
     """
     from taskstore._git.repository import Repository
 
@@ -272,8 +273,8 @@ def check_collection(store: Readable, name: str) -> str:
     """Return the name of a collection that has a log.
 
     Raises:
-        Failure: It has none, or one that is not a regular file.
-        InvalidNameError: It cannot be the name of one.
+        Failure: It has no log, or the log is not a regular file.
+        InvalidNameError: It cannot be the name of a collection.
     """
     from taskstore._format.names import check_collection_name
 
@@ -282,28 +283,28 @@ def check_collection(store: Readable, name: str) -> str:
     if check_collection_name(name) not in names:
         check_is_file(layout, name)
         is_past = store._context.past is not None
-        makes = "" if names or is_past else f": `taskstore add {name} ...` makes it"
+        makes = "" if names or is_past else f": `taskstore add {name} ...` creates it"
         remedy = hint(name, names) or makes
         raise Failure(f"no collection {name!r} in {place_of(store)}{remedy}")
     return name
 
 
 def place_of(store: Readable) -> str:
-    """Return what messages call a store: its directory, and the time that it is seen at."""
+    """Return the name of a store in messages: its directory, and the time of --at."""
     return store._context.past or str(store.path)
 
 
 def check_is_file(layout: Layout, name: str) -> None:
-    """See to it that a collection whose log cannot be used is not taken for one without.
+    """Make sure that a collection with an unusable log does not count as having none.
 
     Raises:
-        Failure: Something else than a file has the log's name.
+        Failure: The path of the log is not a regular file.
     """
     path = layout.log_path(name)
     if path.is_symlink():
         message = (
-            f"{path} is a symbolic link, and a log is a file of its own, as git has to keep it: "
-            "put the file that it leads to in its place"
+            f"{path} is a symbolic link, but a log must be a regular file, which git can track: "
+            "replace it with the file that it points to"
         )
         raise Failure(message, Status.STORE)
     if path.exists() and not path.is_file():
@@ -313,16 +314,16 @@ def check_is_file(layout: Layout, name: str) -> None:
 
 
 def check_new_collection(store: Store, name: str, *, new: bool) -> None:
-    """Say on stderr that a collection is new, if it is.
+    """Say on stderr if a collection is new.
 
     Args:
-        store: Where it would be made.
+        store: The store.
         name: The collection.
-        new: Whether its name may be like that of another one.
+        new: Whether its name may be similar to a known one.
 
     Raises:
-        Failure: It may not, and is; or something that is not a regular file has its name.
-        InvalidNameError: It cannot be the name of one.
+        Failure: The name is too similar, or the path of the log is not a regular file.
+        InvalidNameError: It cannot be the name of a collection.
     """
     from taskstore._format.names import check_collection_name
     from taskstore._text import slip
@@ -334,6 +335,6 @@ def check_new_collection(store: Store, name: str, *, new: bool) -> None:
     check_is_file(layout, name)
     meant = None if new else slip(name, names)
     if meant is not None:
-        message = f"no collection {name!r} yet; did you mean {meant!r}? (--new makes it)"
+        message = f"no collection {name!r} yet; did you mean {meant!r}? (--new creates it)"
         raise Failure(message, Status.USAGE)
     note(f"{name} is a new collection")

@@ -1,4 +1,4 @@
-"""The standard streams: all that is printed goes through them, and nothing steers the terminal."""
+"""The standard streams. All output goes through them, so nothing controls the terminal."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from taskstore._text import visible
 
 
 class Stream:
-    """A standard stream that takes every text: what its encoding does not have is an escape.
+    """A standard stream that takes every text, and escapes what its encoding lacks.
 
-    It has no `buffer`, by which libraries would write past it.
+    It has no `buffer`, because libraries would use it to write around the escapes.
     """
 
     def __init__(self, stream: TextIO, *, is_lossy: bool = False) -> None:
-        """Make it.
+        """Create a stream.
 
         Args:
-            stream: What is written to.
-            is_lossy: Whether text is lost in silence where it cannot be written. That is so for
-                stderr: there is nobody left to tell, and what was done stays done.
+            stream: The stream to write to.
+            is_lossy: Whether to drop text silently if it cannot be written. Used for stderr: there
+                is no other place for a message, and what was done stays done.
         """
         self.inner = stream
         self.is_lossy = is_lossy
@@ -38,7 +38,7 @@ class Stream:
 
     @property
     def errors(self) -> str:
-        """What becomes of characters that the encoding does not have."""
+        """How characters that the encoding lacks are handled."""
         return "backslashreplace"
 
     @property
@@ -64,7 +64,7 @@ class Stream:
         return len(text)
 
     def flush(self) -> None:
-        """Pass on what is still buffered."""
+        """Write what is still buffered."""
         try:
             self.inner.flush()
         except OSError:
@@ -86,7 +86,7 @@ class Stream:
 
 
 class SafeStream(Stream):
-    """A standard stream on which control characters are escapes, except for line ends."""
+    """A standard stream that escapes control characters, except for line ends."""
 
     def write(self, text: str) -> int:
         """Write text, and return its length."""
@@ -97,7 +97,7 @@ class SafeStream(Stream):
 def unguarded(stream: TextIO) -> TextIO:
     """Return a standard stream for text whose values are escaped already.
 
-    It may have what steers a terminal, colours for one.
+    The text may control the terminal, for example with colours.
     """
     if isinstance(stream, SafeStream):
         return cast("TextIO", Stream(stream.inner, is_lossy=stream.is_lossy))
@@ -105,23 +105,23 @@ def unguarded(stream: TextIO) -> TextIO:
 
 
 def is_utf8(stream: TextIO) -> bool:
-    """Whether a stream can take every character."""
+    """Return whether a stream can take every character."""
     return codecs.lookup(stream.encoding or "utf-8").name == "utf-8"
 
 
 @contextmanager
 def settled_streams() -> Iterator[None]:
-    """Guard stdout and stderr, and see to it that no file gets the number of one that is closed.
+    """Guard stdout and stderr, and make sure that no file gets the number of a closed one.
 
-    What a library, or a child, writes to such a number would end up in a log. A closed stdin or
-    stdout stays None in `sys`, by which a command knows it; what is said on a closed stderr is
-    lost, for otherwise click would print it among the data.
+    Otherwise, what a library or a child process writes to that number would end up in a log. A
+    closed stdin or stdout stays None in `sys`, so commands can check it. Messages for a closed
+    stderr are lost, because click would print them among the data.
     """
     for fd in range(3):
         try:
             os.fstat(fd)
         except OSError:
-            # The system gives the lowest free number, which is this one.
+            # The system assigns the lowest free number, which is this one.
             os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(fd, True)
     if sys.stderr is None:
@@ -135,7 +135,7 @@ def settled_streams() -> Iterator[None]:
     except click.ClickException:
         raise
     except Exception:
-        # A traceback has values in it too: Python prints it through the guard.
+        # A traceback contains values too, so Python prints it through the guard.
         before = sys.stdout, sys.stderr
         raise
     finally:
@@ -143,9 +143,9 @@ def settled_streams() -> Iterator[None]:
 
 
 def abandon(stream: TextIO | None) -> None:
-    """Drop what a stream that cannot be written has buffered.
+    """Drop the buffer of a stream that cannot be written.
 
-    Otherwise Python would try again when it exits, and complain.
+    Otherwise Python would try again when it exits, and print an error.
     """
     if stream is None:
         return

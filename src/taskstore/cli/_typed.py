@@ -1,4 +1,4 @@
-"""What completions of words know of what was typed before."""
+"""What a completion knows about the words before it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from taskstore.errors import TaskstoreError
 def given(ctx: click.Context, name: str) -> Any:
     """Return the value of a parameter that was typed before.
 
-    click parses nothing where the last word is an option that lacks its value.
+    click parses nothing if the last word is an option without a value.
     """
     words: list[str] = ctx.obj or []
     if ctx.params.get(name) is not None or not words or not words[-1].startswith("-"):
@@ -32,14 +32,14 @@ Complete: TypeAlias = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
 def quietly(complete: Complete) -> Complete:
-    """Make a completion offer nothing where a store or a repository cannot be read."""
+    """Make a completion offer nothing if a store or a repository cannot be read."""
 
     @functools.wraps(complete)
     def call(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
         try:
             return complete(ctx, param, incomplete)
         except TaskstoreError:
-            # There is nobody to tell: the person is in the middle of a line.
+            # No message: the person is in the middle of typing a line.
             return []
 
     return call

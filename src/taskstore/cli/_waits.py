@@ -1,4 +1,4 @@
-"""What is said while another process has the store locked."""
+"""Messages while another process holds a lock of the store."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from taskstore._log.layout import Layout
 from taskstore.cli._output import note
 
 _PATIENCE = 1.0
-"""How long one waits without being told for whom, in seconds."""
+"""How long a command waits before it names the process that it waits for, in seconds."""
 
 
 @contextmanager
 def waits_told(layout: Layout) -> Iterator[None]:
-    """Say once on stderr for which process a command waits, where that takes more than a second.
+    """Say once on stderr which process a command waits for, if that takes over a second.
 
     A command that prints JSON says nothing: a program reads it.
     """

@@ -1,4 +1,4 @@
-"""`taskstore adopt`: what would be logged of an application's models, and what refused."""
+"""`taskstore adopt`: what a store would log of an application's models, and refuse."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _PREFIX = "ts_"
     type=click.Choice(["local", "random"]),
     default="local",
     show_default=True,
-    help="What becomes of keys that the database numbers.",
+    help="How to treat keys that the database counts.",
 )
 @json_option
 def command(base: str, *, as_json: bool, **options: Any) -> None:
@@ -88,7 +88,7 @@ def command(base: str, *, as_json: bool, **options: Any) -> None:
 
 
 def _calls(base: str, options: Mapping[str, Any], *, is_taken: bool) -> Iterator[str]:
-    """The lines that adopt the models."""
+    """Return the lines of Python that adopt the models."""
     module, _, path = base.partition(":")
     name = path.partition(".")[0]
     arguments = [path]

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def command(store_path: Path | None, collection: str, id: str, *, as_json: bool) -> None:
     """Show who last changed each field of the record ID of COLLECTION, and in which commit.
 
-    What a merge took from one of its sides was changed there. A change that is not committed has
-    no commit yet.
+    If a merge took a value from one of its sides, the commit on that side is shown. A change that
+    is not committed has no commit.
 
     Exit status: 0; 1 if there is no such record.
 

@@ -1,4 +1,4 @@
-"""`taskstore collections`: what there is."""
+"""`taskstore collections`: the collections of a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`taskstore compact`: logs without their past."""
+"""`taskstore compact`: logs without old versions."""
 
 from __future__ import annotations
 

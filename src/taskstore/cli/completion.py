@@ -1,4 +1,4 @@
-"""`taskstore completion`: Tab for shells."""
+"""`taskstore completion`: completion with Tab."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from taskstore.cli._output import write
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
-    """Print the script by which SHELL completes commands, options, collections, ids and fields.
+    """Print the script that lets SHELL complete commands, options, collections, ids and fields.
 
     \b
     Examples:

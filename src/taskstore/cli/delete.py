@@ -39,7 +39,7 @@ def command(
     The command appends a tombstone for each record and prints the ids. It deletes all of them or
     none. The old lines stay in the log: `history` shows them, and `compact` removes them.
 
-    Exit status: 0; 1 if one of the ids does not exist, and then nothing is deleted.
+    Exit status: 0; 1 if one of the ids does not exist. Then nothing is deleted.
 
     \b
     Examples:

@@ -34,7 +34,7 @@ _COLUMNS = ("collection", "id", "change", "field", "old", "new")
     type=click.Path(path_type=Path),
     help="Print a log as text, each line with its record and field; git calls this for `git diff`.",
 )
-@click.option("--stat", is_flag=True, help="Only how many records of each collection differ.")
+@click.option("--stat", is_flag=True, help="Only print how many records of each collection differ.")
 @functools.partial(format_option, more=("markdown", "html"))
 @store_option
 def command(

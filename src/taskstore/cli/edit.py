@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 def command(store: Store, collection: str, id: str, *, new: bool) -> None:
     """Edit the record ID of COLLECTION as JSON, in the editor that VISUAL or EDITOR names.
 
-    A field that you remove is removed. Nothing is written if you leave the text as it is, and if
-    the record was changed by somebody else meanwhile.
+    If you delete a field from the text, it is removed from the record. Nothing is written if you do
+    not change the text, or if somebody else has changed the record in the meantime.
 
-    Exit status: 0, also if nothing was changed; 1 if there is no such record; 4 if it was changed
-    meanwhile.
+    Exit status: 0, also if nothing was changed; 1 if there is no such record; 4 if somebody else
+    has changed it.
 
     \b
     Example:
@@ -52,7 +52,7 @@ def command(store: Store, collection: str, id: str, *, new: bool) -> None:
 
 
 def _edited(record: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what a person has made of a record; None if the text was left as it was."""
+    """Return a record as a person has edited it; None if the text was not changed."""
     text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
     while True:
         new = edited(text, ".json")
@@ -66,7 +66,7 @@ def _edited(record: dict[str, Any]) -> dict[str, Any] | None:
         else:
             if isinstance(found, dict):
                 return found
-        # What was typed is not to be lost for a comma.
+        # A missing comma must not lose what was typed.
         if not to_terminal() or not confirmed(f"{reason}. Edit it again?"):
             raise Failure(f"nothing was written: {reason}", Status.USAGE)
         text = new

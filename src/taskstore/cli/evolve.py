@@ -1,4 +1,4 @@
-"""`taskstore evolve`: which revisions the lines of a log have, and what a step would do to them."""
+"""`taskstore evolve`: the revisions of lines, and what a step would do to them."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _COLUMNS = ("collection", "revision", "lines", "records", "known")
 def command(
     store_path: Path | None, collection: str | None, step: str | None, as_json: bool
 ) -> None:
-    """Show which revisions the lines of COLLECTION (all by default) were written under.
+    """Show under which revisions the lines of COLLECTION (all by default) were written.
 
-    With --step, show how many records a step would change, and which of them do not fit it. The
-    command writes nothing.
+    With --step, show how many records a step would change, and which records do not fit the step.
+    The command writes nothing.
 
     Exit status: 0; 1 no such collection, or a record does not fit the step; 2 no step; 3 no store.
 

@@ -36,14 +36,14 @@ _BOM = "\ufeff"
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The file to write, in place of stdout.",
+    help="The file to write, instead of stdout.",
 )
 @click.option(
     "-f",
     "--format",
     type=click.Choice(["jsonl", "json", "csv"]),
-    help="By default the one that the file's name ends with; jsonl for stdout, and for a name "
-    "without a dot.",
+    help="By default, the suffix of the file's name decides; jsonl for stdout and for a name "
+    "without a suffix.",
 )
 @where_option
 @sort_option("By id")
@@ -99,10 +99,10 @@ def command(
 
 
 def _format_of(output: Path | None) -> str:
-    """Return the format that is written where none is named.
+    """Return the format to write if --format is not given.
 
     Raises:
-        Failure: The file's name says one that cannot be written.
+        Failure: The suffix of the file's name is not a format that can be written.
     """
     from taskstore._exchange.formats import SUFFIXES, format_of
 
@@ -113,7 +113,7 @@ def _format_of(output: Path | None) -> str:
         known = ", ".join(SUFFIXES)
         raise Failure(
             f"{output}: {output.suffix!r} is not a format that can be written: give it a name with "
-            f"one of {known}, or say --format jsonl, json or csv",
+            f"one of {known}, or pass --format jsonl, json or csv",
             Status.USAGE,
         )
     return found
@@ -121,7 +121,7 @@ def _format_of(output: Path | None) -> str:
 
 @contextlib.contextmanager
 def _opened(path: Path | None, format: str) -> Iterator[TextIO]:
-    """Open the output without translation of newlines; a file gets its name when it is whole."""
+    """Open the output without translating newlines. A file gets its name when it is complete."""
     if path is None:
         with data_output(format) as stream:
             yield stream
@@ -132,15 +132,15 @@ def _opened(path: Path | None, format: str) -> Iterator[TextIO]:
             yield stream
         return
     if not path.parent.is_dir():
-        raise Failure(f"there is no folder {str(path.parent)!r}: make it first", Status.STORE)
+        raise Failure(f"there is no folder {str(path.parent)!r}: create it first", Status.STORE)
     with _replaced(path.resolve()) as stream:
         yield stream
 
 
 @contextlib.contextmanager
 def _replaced(path: Path) -> Iterator[TextIO]:
-    """Open a new file that takes the place of another, and its permissions, once it is whole."""
-    # A part of the name, for all of it may be as long as a name can be.
+    """Open a new file that replaces another one when it is complete, with its permissions."""
+    # A part of the name, because the whole name may be as long as a name can be.
     draft = path.with_name(f".{path.name[:40]}.{os.urandom(4).hex()}.tmp")
     stream = _draft_of(path, draft)
     finish: Callable[[], None] = draft.unlink
@@ -159,5 +159,5 @@ def _draft_of(path: Path, draft: Path) -> TextIO:
     try:
         return open(draft, "x", encoding="utf-8", newline="")
     except OSError as error:
-        # The draft's name would tell nobody anything.
+        # The name of the draft would mean nothing to the user.
         raise OSError(error.errno, error.strerror, str(path)) from error

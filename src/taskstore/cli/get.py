@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def command(store: Readable, collection: str, ids: tuple[str, ...], *, as_json: bool) -> None:
     """Show the records of COLLECTION with the given ids, field by field.
 
-    Exit status: 0; 1 if one of them does not exist, and then nothing is shown.
+    Exit status: 0; 1 if one of them does not exist. Then nothing is shown.
 
     \b
     Examples:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ def repository_of(directory: Path) -> Repository:
     """Return the repository that a store is in.
 
     Raises:
-        Failure: It is in none, or its name is not the one that git looks for.
+        Failure: It is not in a repository, or its name is not the one that git looks for.
     """
     from taskstore._git.repository import Repository
 
@@ -47,13 +47,13 @@ def repository_of(directory: Path) -> Repository:
     found = Repository.find(directory)
     if found is None and Repository.has_no_work_tree(directory):
         raise Failure(
-            f"{directory} is in a directory of git's own (a bare repository, or .git), which "
-            "has no work tree to merge in: work in a clone",
+            f"{directory} is inside a git directory (a bare repository, or .git), which has no "
+            "work tree to merge in: work in a clone",
             Status.STORE,
         )
     if found is None:
         raise Failure(
-            f"{directory} is not in a git repository: make one with `git init`, "
+            f"{directory} is not in a git repository: create one with `git init`, "
             "then run this again",
             Status.STORE,
         )
@@ -66,7 +66,7 @@ def repository_of(directory: Path) -> Repository:
     "with_hooks",
     default=None,
     help="Install hooks, or none. By default they are left to a tool that owns them (husky, "
-    "lefthook, pre-commit, a shared core.hooksPath), and what to add there is printed.",
+    "lefthook, pre-commit, a shared core.hooksPath), and the lines to add are printed.",
 )
 @json_option
 @store_option
@@ -104,7 +104,7 @@ def show_installation(
         directory: The store.
         done: What was done.
         as_json: Whether to print JSON.
-        facts: What that is to begin with.
+        facts: The first keys of the JSON.
     """
     from taskstore._git.status import look
 
@@ -114,13 +114,24 @@ def show_installation(
             report = {"changed": done.changed, "left": done.left, "status": status.to_dict()}
             write_json(report if facts is None else {**facts, "git": report})
             return
-        for part in done.changed:
-            note(f"installed: {part}")
+        for line in _grouped(done.changed):
+            note(f"installed: {line}")
         if not done.changed:
             note("nothing to install" if status.ok else "nothing more to install")
         for part in done.left:
             warn(f"not installed: {part}")
         _show_lines(status)
+
+
+def _grouped(parts: Sequence[str]) -> Iterator[str]:
+    """Yield parts of an installation joined into two lines: the hooks, and all others."""
+    prefix = "the hook "
+    hooks = [part.removeprefix(prefix) for part in parts if part.startswith(prefix)]
+    others = [part for part in parts if not part.startswith(prefix)]
+    if others:
+        yield ", ".join(others)
+    if hooks:
+        yield f"the hook{'s' if len(hooks) > 1 else ''} {', '.join(hooks)}"
 
 
 def _show_lines(status: GitStatus) -> None:
@@ -131,7 +142,7 @@ def _show_lines(status: GitStatus) -> None:
     for file in files:
         note("")
         note(f"add to {file}:")
-        # What is added to an object of JSON is a list of members.
+        # Lines for a JSON file are members of an object.
         between = ",\n" if file.endswith(".json") else "\n"
         text = between.join(item["text"] for item in to_add if item["file"] == file)
         for row in text.split("\n"):
@@ -141,7 +152,7 @@ def _show_lines(status: GitStatus) -> None:
         note(f"then run: {status.owner.after}")
 
 
-@command.command("uninstall", short_help="Take out what was installed.")
+@command.command("uninstall", short_help="Remove what was installed.")
 @json_option
 @store_option
 def uninstall(store_path: Path | None, as_json: bool) -> None:
@@ -160,11 +171,11 @@ def uninstall(store_path: Path | None, as_json: bool) -> None:
     directory = locate(store_path)
     done = take_out(repository_of(directory), directory)
     if as_json:
-        with reporting("what was installed was taken out"):
+        with reporting("what was installed was removed"):
             write_json({"changed": done.changed, "left": done.left})
         return
-    for part in done.changed:
-        note(f"taken out: {part}")
+    for line in _grouped(done.changed):
+        note(f"removed: {line}")
     if not done.changed:
         note("nothing was installed")
     for part in done.left:
@@ -196,7 +207,7 @@ def status(store_path: Path | None, as_json: bool) -> None:
         _show_lines(found)
     if not found.ok:
         for path in found.overridden:
-            note(f"edit {shown(path)}: what stands below our lines overrides them")
+            note(f"edit {shown(path)}: lines below ours override them")
         if found.is_installable:
             note("run `taskstore git install`")
         click.get_current_context().exit(Status.NO)
@@ -241,10 +252,10 @@ def hook(name: str, arguments: tuple[str, ...]) -> None:
     """Run what a git hook should do. The installed hooks call this.
 
     `pre-commit` refuses a commit that would add unusable lines or conflict markers to a log, or
-    replace a log by a new one. It reads the index and changes nothing. All other hooks update the
+    replace a log with a new one. It reads the index and changes nothing. All other hooks update the
     caches of the repository's stores, without output.
 
-    Exit status: 0; 1 the commit is refused.
+    Exit status: 0; 1 if the commit is refused.
 
     \b
     Example:
@@ -262,7 +273,7 @@ def hook(name: str, arguments: tuple[str, ...]) -> None:
 
 
 def _may_have_changed(repository: Repository, arguments: tuple[str, ...]) -> bool:
-    """Say whether a checkout can have changed a log: most switches of a branch change none."""
+    """Return whether a checkout can have changed a log. Most switches of a branch change none."""
     from taskstore._git.objects import logs_differ
 
     if len(arguments) != 3 or arguments[2] != "1":
@@ -278,7 +289,9 @@ def _check_staged(repository: Repository) -> None:
     for problem in found.problems:
         note(f"{problem}")
     for name, lost in found.replaced:
-        note(f"{shown(name)}: another log, without {lost} record(s) that this one has in git")
+        note(
+            f"{shown(name)}: replaced by another log that lacks {lost} record(s) of the log in git"
+        )
     if found.problems:
         raise Failure(
             f"{len(found.problems)} unusable line(s) would be committed: fix or remove them, "
@@ -287,8 +300,8 @@ def _check_staged(repository: Repository) -> None:
         )
     if found.replaced:
         raise Failure(
-            f"{len(found.replaced)} log(s) would be replaced by one that was started over, as "
-            "happens where a sparse checkout left out the store: `taskstore doctor` says how to "
+            f"{len(found.replaced)} log(s) would be replaced by a new one, for example because a "
+            "sparse checkout left out the store: `taskstore doctor` says how to "
             "join the two (`git commit --no-verify` drops the old one)"
         )
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 _NAMED = 20
-"""How many of those that were left out are named."""
+"""How many of the skipped records are named."""
 
 
 @click.command("import")
@@ -31,9 +31,9 @@ _NAMED = 20
     "-f",
     "--format",
     type=click.Choice(["jsonl", "json", "csv"]),
-    help="The file's format; by default what its name says, jsonl for stdin.",
+    help="The file's format. By default, the suffix of its name decides; jsonl for stdin.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be done.")
 @click.option(
     "--existing",
     type=click.Choice(["newer", "skip", "overwrite"]),
@@ -90,7 +90,7 @@ def command(
     if chosen is None:
         raise Failure(f"{name}: unknown format: pass --format jsonl, json or csv", Status.USAGE)
     with _opened(file) as stream:
-        # All of it before the transaction, in which nobody else can write.
+        # Read everything before the transaction: nobody else can write during it.
         found = read_items(stream, chosen, lambda field: field_kinds(store, collection, field))
         items = list(found)
     try:

@@ -29,11 +29,11 @@ fields_argument = click.argument(
 
 @click.group("indexes")
 def command() -> None:
-    """Show, add and drop indexes: fields by which records are found without reading them all.
+    """Show, add and drop indexes. With an index, a filter does not have to read all records.
 
-    Record types index the fields that they declare with indexed(). The settings in config.toml,
-    which git carries, name others for whoever works without types: as text, numbers or whatever
-    a record has in them. They change no answer, only how fast it comes.
+    Record types index the fields that they declare with indexed(). If you work without types, name
+    fields in config.toml, which git tracks. An index holds text, numbers and whatever else the
+    field has. It never changes the result of a query, only its speed.
 
     \b
     Examples:
@@ -91,9 +91,9 @@ def add(store_path: Path | None, collection: str, fields: tuple[str, ...]) -> No
 @fields_argument
 @store_option
 def drop(store_path: Path | None, collection: str, fields: tuple[str, ...]) -> None:
-    """Drop indexes of COLLECTION from config.toml; those of record types stay.
+    """Drop indexes of COLLECTION from config.toml. Indexes of record types stay.
 
-    Exit status: 0; 1 if one of the fields is not indexed there, and then nothing is dropped.
+    Exit status: 0; 1 if one of the fields is not indexed there. Then nothing is dropped.
 
     \b
     Example:
@@ -128,7 +128,7 @@ def _change(
     layout = Layout(locate(store_path))
     with waits_told(layout):
         names = change_indexes(layout, collection, add=add, drop=drop)
-    # Opening it indexes, so that the next command need not.
+    # Opening the store builds the index, so the next command does not have to.
     with opened(store_path):
         pass
     note(f"{layout.config_path.name}: {collection} has indexes on {', '.join(names) or 'no field'}")

@@ -1,4 +1,4 @@
-"""`taskstore init`: make a store, and install it in git."""
+"""`taskstore init`: create a store, and install it in git."""
 
 from __future__ import annotations
 
@@ -43,8 +43,9 @@ def command(
 ) -> None:
     """Create a store, and install it in this clone of its git repository.
 
-    The store is .taskstore in the working directory, unless there already is one here or above, or
-    --store names another. Run this in a fresh clone too: git does not copy settings or hooks.
+    The store is .taskstore in the working directory, unless there is already one here or in a
+    parent directory, or --store names another. Run this in a fresh clone too, because git does not
+    copy settings and hooks.
 
     Exit status: 0 done; 3 failed.
 
@@ -57,7 +58,7 @@ def command(
     _check_place(layout, is_new=is_new, with_git=with_git)
     layout.create()
     if not as_json:
-        verb = "made" if is_new else "found"
+        verb = "created" if is_new else "found"
         note(f"{verb} the store {layout.directory}")
     written = _write_policies(layout, modules)
     facts = {"store": str(layout.directory), "created": is_new, "written": written}
@@ -85,30 +86,30 @@ def _directory(store_path: Path | None) -> Path:
 
 
 def _check_place(layout: Layout, *, is_new: bool, with_git: bool) -> None:
-    """Refuse a place where no store belongs.
+    """Refuse a place where a store must not be created.
 
     Raises:
-        Failure: Git has a store there that it does not show; or it is a directory of git's own.
+        Failure: Git has a store there that is not checked out, or it is inside a git directory.
     """
     from taskstore._git.checkout import absent_logs, way_back
     from taskstore._git.repository import Repository
 
-    # Where git cannot be asked it has no say; an installation tells why.
+    # Ignore git if it cannot be asked; the installation reports why.
     with contextlib.suppress(GitError):
         repository = Repository.find(layout.directory)
         if repository is None:
             if with_git and Repository.has_no_work_tree(layout.directory):
                 raise Failure(
-                    f"{layout.directory} would be in a directory of git's own (a bare repository, "
-                    "or .git), whose files git does not track: make the store in a clone",
+                    f"{layout.directory} would be inside a git directory (a bare repository, or "
+                    ".git), whose files git does not track: create the store in a clone",
                     Status.STORE,
                 )
             return
         absent = absent_logs(repository, layout.directory)
         if absent and (is_new or any(log.is_left_out for log in absent)):
             raise Failure(
-                f"git has a store at {layout.directory} that is not checked out, and a new one "
-                "would take its place: bring it back with "
+                f"git has a store at {layout.directory} that is not checked out, and a new store "
+                "would replace it: check it out with "
                 f"`{way_back(repository, layout.directory, absent)}`, then run this again",
                 Status.STORE,
             )

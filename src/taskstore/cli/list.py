@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 @click.option("--offset", type=click.IntRange(min=0), help="How many records to skip first.")
 @columns_option
 @click.option("--count", "only_count", is_flag=True, help="Print only how many there are.")
-@click.option("--no-header", is_flag=True, help="In tsv and csv: without the line of names.")
+@click.option(
+    "--no-header", is_flag=True, help="In tsv and csv: leave out the line with the names."
+)
 @format_option
 @reads_store
 def command(

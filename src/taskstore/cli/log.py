@@ -64,7 +64,7 @@ def command(
             for version, change, _ in told:
                 _show(f"{name}/{id}", version, change)
     if not any(version.commit for told in found.values() for version, _, _ in told):
-        note("git knows no commit of it")
+        note("git knows no commit with it")
 
 
 def find_versions(directory: Path, id: str, collection: str | None) -> dict[str, Told]:
@@ -73,10 +73,10 @@ def find_versions(directory: Path, id: str, collection: str | None) -> dict[str,
     Args:
         directory: The store.
         id: The record.
-        collection: Where to look; None for everywhere.
+        collection: The collection to search; None for all.
 
     Raises:
-        Failure: There is none.
+        Failure: There is no version.
     """
     from taskstore._evolution.shape import NO_SHAPE
     from taskstore._format.names import check_collection_name
@@ -92,7 +92,7 @@ def find_versions(directory: Path, id: str, collection: str | None) -> dict[str,
         repository = Repository.find(directory)
     except GitError as error:
         if error.status is not None:
-            raise  # git has a history, and does not give it
+            raise  # git has a history, but cannot return it
         note(f"without git's history: {error}")
         repository = None
     if collection is not None:
@@ -125,7 +125,7 @@ def _missing(directory: Path, id: str, collection: str | None) -> str:
 
 
 def _told(id: str, versions: list[Version], shape: Shape) -> Told:
-    """Return each version with what it changed, and its fields, all in one shape."""
+    """Return each version with its change and its fields, all in the same shape."""
     from taskstore._diff.changes import compare_records
     from taskstore._format.lines import decode_object
 
@@ -163,7 +163,7 @@ def _show(name: str, version: Version, change: RecordChange | None) -> None:
     kind = "unchanged" if change is None else change.kind
     head = f"{_when(version)}  {name}: {kind}"
     write(Styled(head, bold=True))
-    place = "not in the log any more" if version.line is None else f"line {version.line}"
+    place = "no longer in the log" if version.line is None else f"line {version.line}"
     write(f"    {place}, {_commit(version.commit)}")
     for field in () if change is None else change.fields:
         for sign, text in describe(field):

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 @click.option(
     "--at",
     metavar="REV",
-    help="Restore it as it was in a commit, or at a time such as 2026-01-31T12:00:00Z. Without "
-    "this a deleted record comes back as it last was.",
+    help="Restore it as it was in a commit, or at a time such as 2026-01-31T12:00:00Z. By "
+    "default, a deleted record comes back as it was last.",
 )
 @json_option
 @uses_store(write=True)
 def command(store: Store, collection: str, id: str, *, at: str | None, as_json: bool) -> None:
     """Restore the record ID of COLLECTION, with a new version.
 
-    Exit status: 0, also if it is like that already; 1 if there was no such record, or it is not
-    deleted and --at is not given; 3 if there is no such commit.
+    Exit status: 0, also if nothing had to change; 1 if there was no such record, or if the record
+    is not deleted and --at is not given; 3 if there is no such commit.
 
     \b
     Examples:
@@ -49,7 +49,7 @@ def command(store: Store, collection: str, id: str, *, at: str | None, as_json: 
             not_found(store, collection, id)
         raise Failure(f"there is no {collection}/{id} at {at}") from None
     except RecordExistsError:
-        message = f"{collection}/{id} is not deleted: say with --at which version you want"
+        message = f"{collection}/{id} is not deleted: pass --at to choose a version"
         raise Failure(message, Status.NO) from None
     except CommitNotFoundError as error:
         raise no_commit(error, store.path) from error

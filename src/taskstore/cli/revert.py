@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 @json_option
 @uses_store(write=True)
 def command(store: Store, commit: str, *, as_json: bool) -> None:
-    """Undo what COMMIT changed in records, with new versions; commit them yourself.
+    """Undo what COMMIT changed in records, by writing new versions. You commit them yourself.
 
-    Fields that COMMIT did not change stay as they are now. If a value was changed again since,
+    Fields that COMMIT did not change stay as they are now. If a value has changed again since then,
     nothing is written.
 
-    Exit status: 0, also if there was nothing to undo; 1 if a value was changed again since; 3 if
-    there is no such commit, or it is a merge.
+    Exit status: 0, also if there was nothing to undo; 1 if a value has changed again since then; 3
+    if there is no such commit, or it is a merge.
 
     \b
     Example:

@@ -22,10 +22,10 @@ _COLUMNS = ("field", "types", "records", "indexed")
 @format_option
 @reads_store
 def command(store: Readable, collection: str, *, format: str | None) -> None:
-    """Show the fields that the records of COLLECTION have, those of most records first.
+    """Show the fields that the records of COLLECTION have, the most frequent ones first.
 
-    Nothing prescribes them: these are the JSON types that the values have now. If a field has
-    several types, the number of records with each is shown.
+    The types are the JSON types of the present values, not a declaration. If a field has several
+    types, the number of records with each type is shown.
 
     \b
     Examples:

@@ -34,23 +34,23 @@ if TYPE_CHECKING:
     show_envvar=True,
     help="The database, as postgresql+psycopg://user@host/name.",
 )
+@click.option("--prefix", default="", metavar="TEXT", help="The prefix of our table names.")
+@click.option("--once", is_flag=True, help="Write what is waiting, and exit.")
 @click.option(
-    "--prefix", default="", metavar="TEXT", help="What the names of our tables begin with."
+    "--status", is_flag=True, help="Only show what is waiting for the log, and for how long."
 )
-@click.option("--once", is_flag=True, help="Do what there is to do, and exit.")
-@click.option("--status", is_flag=True, help="Only show what waits for the log, and how long.")
 @click.option(
     "--max-lag",
     metavar="SECONDS",
     type=click.FloatRange(min=0),
     default=60.0,
     show_default=True,
-    help="With --status: exit with 1 if something waits longer.",
+    help="With --status: exit with 1 if something has waited longer.",
 )
 @click.option(
     "--take-over",
     is_flag=True,
-    help="Write the logs of this database here from now on, in place of another clone.",
+    help="Write the logs of this database here from now on, instead of in another clone.",
 )
 @click.option(
     "--interval",

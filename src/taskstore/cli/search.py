@@ -37,8 +37,8 @@ def command(
 ) -> None:
     """Find WORDS in the ids and texts of records, in all COLLECTIONS by default.
 
-    Upper and lower case are the same. Texts in lists and objects are searched too. For what one
-    field has, `list --where 'title~word'` is faster.
+    Case does not matter. Texts in lists and objects are searched too. To search one field,
+    `list --where 'title~word'` is faster.
 
     Exit status: 0; 1 if nothing was found.
 

@@ -1,4 +1,4 @@
-"""`taskstore set`: fields of a record, changed."""
+"""`taskstore set`: change fields of records."""
 
 from __future__ import annotations
 
@@ -161,12 +161,12 @@ def _check_fields(
 
 
 class _DryRunError(Exception):
-    """Ends a transaction of which nothing is to stay."""
+    """Rolls back the transaction of a dry run."""
 
 
 @attrs.frozen
 class _Change:
-    """A change of fields that is made to one record or to several."""
+    """A change of fields, for one record or several."""
 
     store: Store
     collection: str
@@ -178,7 +178,7 @@ class _Change:
         """Change a record, if it passes --if."""
         from taskstore._survey.fields import parse_filters
 
-        # The first claim of all is made before any record has the field.
+        # The first claim comes before any record has the field.
         only_if = parse_filters(self.store, self.collection, conditions, new=self.changes)
         try:
             [written] = self._written([id], lambda id: self._apply(id, only_if))
@@ -196,7 +196,7 @@ class _Change:
             try:
                 return self._apply(id, only_if)
             except (RecordNotFoundError, ConditionFailedError):
-                # It was changed while a person was asked.
+                # It was changed while a person was asked to confirm.
                 return None
 
         return self._written(ids, apply)
@@ -212,7 +212,7 @@ class _Change:
                     raise _DryRunError
         except StaleRecordError as error:
             claim = f"--if updated_at={error.carried}"
-            older_version(error, f"; to change the record at that version only, say {claim}")
+            older_version(error, f"; to change the record only at that version, pass {claim}")
         return written
 
     def _apply(self, id: str, only_if: Iterable[Condition]) -> _Written:

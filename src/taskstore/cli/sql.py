@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 _RESERVED = "sqlite_"
-"""How the names begin under which SQLite lets nobody make a view."""
+"""The prefix that SQLite reserves; no view can have such a name."""
 
 _UNKNOWN = re.compile(r"no such (?P<kind>table|column): (?P<name>.+)")
 
@@ -38,7 +38,9 @@ _UNKNOWN = re.compile(r"no such (?P<kind>table|column): (?P<name>.+)")
     multiple=True,
     help="The value of :NAME in the query.",
 )
-@click.option("--no-header", is_flag=True, help="In tsv and csv: without the line of names.")
+@click.option(
+    "--no-header", is_flag=True, help="In tsv and csv: leave out the line with the names."
+)
 @format_option
 @uses_store(past=True)
 def command(
@@ -51,11 +53,11 @@ def command(
 ) -> None:
     """Run QUERY (- for stdin), one SELECT in SQLite's SQL, on the cache.
 
-    Each collection is a view under its own name, with a column for each field. NAME_history has
-    every version of its records with time and commit, NAME_diff each value that a version changed,
-    NAME_blame who last changed each field. The tables of the schema, such as records, tombstones
-    and record_indexes, are there too. Lists and objects are
-    JSON text, for json_each and -> . SQLite itself refuses anything that would write.
+    Each collection is a view with its own name and a column for each field. NAME_history has every
+    version of its records with time and commit, NAME_diff has each value that a version changed,
+    and NAME_blame has who last changed each field. You can also query the tables of the schema,
+    such as records, tombstones and record_indexes. Lists and objects are JSON text, for json_each
+    and -> . SQLite refuses anything that would write.
 
     \b
     Examples:
@@ -91,14 +93,14 @@ def _print(
 
 
 def _views(store: Store, query: str) -> Iterator[str]:
-    """Yield what makes the views of the collections that a query may name."""
+    """Yield the statements that create views for the collections in a query."""
     from taskstore._cache.sql.reading_sql import view_sql
     from taskstore._log.layout import Layout
     from taskstore._survey.fields import field_names
 
     tables = {*store.models.table_names, store.models.version_table}
     names, _ = Layout(store.path).collections()
-    # To SQL names that differ in their case alone are one: that which is spelled so counts.
+    # SQL ignores case in names. If two names differ only in case, the exact spelling counts.
     names.sort(key=lambda name: not _is_named(name, query))
     for name in names:
         folded = name.lower()
@@ -111,7 +113,7 @@ def _views(store: Store, query: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _history(store: Store, query: str) -> Iterator[list[str]]:
-    """Give what makes the views of the history of collections that a query may name."""
+    """Yield the statements that create views for the histories in a query."""
     from taskstore._log.layout import Layout
     from taskstore._survey.fields import field_names
 
@@ -143,7 +145,7 @@ def _is_named(name: str, query: str, flags: int = 0) -> bool:
 
 
 def _advice(store: Store, query: str, reason: str) -> str:
-    """Return what was probably meant where a query names what there is not."""
+    """Return a suggestion for a query that names an unknown table or column."""
     from taskstore._log.layout import Layout
     from taskstore._survey.fields import field_names
 
@@ -164,7 +166,7 @@ def _advice(store: Store, query: str, reason: str) -> str:
 
 
 def _distinct(columns: Sequence[str]) -> list[str]:
-    """Return the names of columns, a repeated one with its number, as the shell of SQLite does."""
+    """Return the names of columns, with a number for repeated ones, as SQLite's shell does."""
     seen: Counter[str] = Counter()
     names = []
     for name in columns:
@@ -175,7 +177,7 @@ def _distinct(columns: Sequence[str]) -> list[str]:
 
 def _json(value: Any) -> Any:
     if isinstance(value, float) and not isfinite(value):
-        # JSON has no word for it.
+        # JSON cannot express it.
         return "Infinity" if value > 0 else "-Infinity"
     return value.hex() if isinstance(value, bytes) else value
 

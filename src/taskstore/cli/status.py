@@ -76,7 +76,7 @@ def command(store_path: Path | None, *, as_json: bool) -> None:
     for problem in problems:
         warn(problem)
     if any(item.problems for item in found):
-        warn("some lines are no records: `taskstore verify` names them")
+        warn("some lines are not records: `taskstore verify` lists them")
 
 
 def _size_of(path: Path) -> int | None:

@@ -1,4 +1,4 @@
-"""`taskstore sync`: the cache brought to what the logs say."""
+"""`taskstore sync`: update the cache from the logs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _COLUMNS = ("collection", "action", "lines", "records", "tombstones", "problems"
 def command(store_path: Path | None, *, force: bool, as_json: bool) -> None:
     """Update the cache from the logs, and report what was done for each collection.
 
-    Every other command does this too before it reads. The action is "fresh" (nothing to do),
-    "noted" (touched, but the same bytes), "tail" (new lines read), "replayed" (all lines read) or
-    "removed" (the log is gone). New lines that are not records are listed on stderr.
+    Every other command also does this before it reads. The action is "fresh" (nothing to do),
+    "noted" (touched, but the same bytes), "tail" (new lines were read), "replayed" (all lines were
+    read) or "removed" (the log is gone). New lines that are not records are listed on stderr.
 
     \b
     Examples:
@@ -47,7 +47,7 @@ def command(store_path: Path | None, *, force: bool, as_json: bool) -> None:
         for part in report
     ]
     problems = [str(problem) for problem in report.problems]
-    with reporting("the cache was brought to what the logs say"):
+    with reporting("the cache was updated from the logs"):
         if as_json:
             collections = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
             write_json({"collections": collections, "problems": problems})

@@ -16,7 +16,9 @@ from taskstore.cli._store import locate, store_option
 @click.command("trust")
 @click.argument("modules", nargs=-1, metavar="[MODULE]...")
 @click.option("--list", "only_list", is_flag=True, help="Only print what is trusted.")
-@click.option("--remove", is_flag=True, help="Trust MODULEs no more; without any, none.")
+@click.option(
+    "--remove", is_flag=True, help="Stop trusting these MODULEs; without MODULE, all of them."
+)
 @click.option("-y", "--yes", is_flag=True, help="Without MODULE: do not ask.")
 @json_option
 @store_option
@@ -65,7 +67,7 @@ def command(
 
 
 def _configured(layout: Layout, *, ask: bool) -> tuple[str, ...]:
-    """Return the modules that config.toml names, after they were shown.
+    """Show the modules that config.toml names, and return them.
 
     Raises:
         Failure: The user does not trust them, or cannot be asked.
@@ -85,7 +87,7 @@ def _configured(layout: Layout, *, ask: bool) -> tuple[str, ...]:
         note(f"{layout.config_path.name} names no module that is not trusted")
     elif ask:
         if sys.stdin is None or not to_terminal(sys.stdin):
-            message = f"{len(new)} modules would be trusted: name them, or say --yes"
+            message = f"{len(new)} modules would be trusted: name them, or pass --yes"
             raise Failure(message, Status.USAGE)
         if not confirmed("Trust them in this clone?"):
             raise Failure("nothing was trusted")

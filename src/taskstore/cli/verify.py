@@ -1,4 +1,4 @@
-"""`taskstore verify`: the cache against the logs."""
+"""`taskstore verify`: compare the cache with the logs."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _show(report: VerifyReport, *, as_json: bool) -> None:
 def _said(records: int, differences: int, *, repaired: bool) -> str:
     compared = f"{records} record{'' if records == 1 else 's'} compared"
     if not differences:
-        return f"{compared}: the cache is what the logs say"
+        return f"{compared}: the cache agrees with the logs"
     if repaired:
         return f"{compared}, {differences} differed: repaired from the logs"
     return f"{compared}, {differences} differ: `taskstore verify --repair` rebuilds the cache"

@@ -1,4 +1,4 @@
-"""`taskstore watch`: what is committed, as it is committed."""
+"""`taskstore watch`: print changes as they are committed."""
 
 from __future__ import annotations
 
@@ -38,16 +38,17 @@ _LONG = 200
 @click.option(
     "--since",
     metavar="CURSOR",
-    help="Begin after a cursor that watch has printed; 0 for the beginning. Otherwise at the end.",
+    help="Start after a cursor that watch has printed; 0 for the beginning. By default, start at "
+    "the end.",
 )
 @click.option(
     "--consumer",
     "consumer_name",
     metavar="NAME",
-    help="Begin after what was printed for this name before, in place of --since. The store keeps "
-    "how far each name has come.",
+    help="Continue after what was printed for this name before, instead of --since. The store "
+    "keeps the cursor of each name.",
 )
-@click.option("--once", is_flag=True, help="Print what there is, and exit.")
+@click.option("--once", is_flag=True, help="Print the changes up to now, and exit.")
 @click.option(
     "--interval",
     metavar="SECONDS",
@@ -70,8 +71,8 @@ def command(
 ) -> None:
     """Print each change that is committed to COLLECTIONS (all by default), until interrupted.
 
-    A change is a line that a log has gained: a record or a tombstone. At the end, and with --json
-    after each change, the command prints a cursor. Pass it to --since to continue from there. A log
+    A change is a new line of a log: a record or a tombstone. At the end, and with --json after each
+    change, the command prints a cursor. Pass it to --since to continue from there. A log
     that was rewritten (by a checkout, a merge or a compaction) is printed as "reset", and then all
     of its lines follow. Lines that are not records are printed as "problem".
 

@@ -1,7 +1,7 @@
 """Every error that Taskstore raises, under one base.
 
-An error carries its facts as attributes, survives pickling, and its message says what happened
-and what to do next.
+An error has its facts as attributes and can be pickled. Its message says what happened and what to
+do next.
 """
 
 from taskstore.errors._base import TaskstoreError

@@ -17,8 +17,8 @@ def _rebuild(cls: type[TaskstoreError], message: str, facts: dict[str, Any]) -> 
 class TaskstoreError(Exception):
     """The base of every error that this library raises on purpose.
 
-    The keyword arguments of each subclass are its attributes, under the same names, with the values
-    as they were found. In the message control characters are escapes: it may go to a terminal.
+    The keyword arguments of each subclass are its attributes, with the same names and values. The
+    message shows control characters as escapes, because it may go to a terminal.
     """
 
     def __init__(self, message: str, **facts: Any) -> None:
@@ -26,7 +26,7 @@ class TaskstoreError(Exception):
         self.__dict__.update(facts)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # OSError and LookupError relatives have signatures of their own, so the default
+        # Subclasses of OSError and LookupError have other signatures, so the default
         # reconstruction from `args` would call __init__ wrongly.
         return _rebuild, (type(self), str(self), dict(self.__dict__))
 

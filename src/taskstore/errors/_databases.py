@@ -8,20 +8,20 @@ from taskstore.errors._base import TaskstoreError
 
 
 class UnsupportedError(TaskstoreError, NotImplementedError):
-    """A call that stores on PostgreSQL do not have."""
+    """A call that a store on PostgreSQL does not support."""
 
     operation: str
 
     def __init__(self, *, operation: str, remedy: str) -> None:
         super().__init__(
-            f"{operation} is not possible with a store on PostgreSQL: {remedy}", operation=operation
+            f"{operation} is not supported by a store on PostgreSQL: {remedy}", operation=operation
         )
 
 
 class TriggersRequiredError(TaskstoreError):
-    """Mirrored tables lack the triggers that capture their changes, or have those of other models.
+    """Mirrored tables have no triggers that capture their changes, or triggers of other models.
 
-    What is written to them would not reach the log.
+    Changes of these tables would not reach the log.
     """
 
     tables: tuple[str, ...]
@@ -49,9 +49,9 @@ class OutboxOwnerError(TaskstoreError):
 
 
 class LogPendingError(TaskstoreError):
-    """A transaction is committed in the database, and its lines are not in the log yet.
+    """A transaction is committed in the database, but its lines are not in the log yet.
 
-    They are kept in the database, and the next scribe that runs brings them into the log.
+    The database keeps them, and the next scribe that runs writes them to the log.
     """
 
     reason: str

@@ -18,13 +18,13 @@ class StoreNotFoundError(TaskstoreError, LookupError):
         where = "at or above" if searched_upwards else "at"
         super().__init__(
             f"no store {where} {fspath(path)!r}: create one with Store.open(path), "
-            "or name the directory that holds it",
+            "or name the directory that contains it",
             path=fspath(path),
         )
 
 
 class StoreOwnerError(TaskstoreError, PermissionError):
-    """The store that was found belongs to another user, who could have anything in it."""
+    """The nearest store belongs to another user, so its content is not trusted."""
 
     path: str
     owner: int
@@ -63,7 +63,7 @@ class StoreVersionError(TaskstoreError):
 
 
 class ConfigError(TaskstoreError, ValueError):
-    """The settings in config.toml cannot be used, or not be changed by a program."""
+    """The settings in config.toml cannot be used, or a program cannot change them."""
 
     path: str
     reason: str
@@ -170,15 +170,15 @@ class SchemaVersionError(TaskstoreError):
     def __init__(self, *, found: str, expected: str) -> None:
         super().__init__(
             f"the schema revision {found!r} is unknown (this library's newest is {expected!r}): "
-            "name a revision that it knows, or upgrade it; a cache file of the store's own may "
-            "also be deleted, and comes back from the logs",
+            "name a known revision, or upgrade this library; the store's own cache file can also "
+            "be deleted, and is rebuilt from the logs",
             found=found,
             expected=expected,
         )
 
 
 class MigrationRequiredError(TaskstoreError):
-    """The application's database lacks the current schema and may not be migrated from here."""
+    """The application's database lacks the current schema, and `migrate` is not true."""
 
     found: str | None
     expected: str

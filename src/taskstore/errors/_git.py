@@ -6,7 +6,7 @@ from taskstore.errors._base import TaskstoreError
 
 
 class GitError(TaskstoreError):
-    """Git could not be run, or refused what it was asked."""
+    """Git could not be run, or a git command failed."""
 
     command: str
     status: int | None
@@ -17,7 +17,7 @@ class GitError(TaskstoreError):
 
 
 class CommitNotFoundError(GitError, LookupError):
-    """No commit of the repository has a name."""
+    """The repository has no commit with this name."""
 
     revision: str
     is_shallow: bool
@@ -27,22 +27,22 @@ class CommitNotFoundError(GitError, LookupError):
     ) -> None:
         reason = f"no commit is called {revision!r}"
         if is_shallow:
-            reason += "; this clone is shallow: `git fetch --unshallow` brings its older commits"
+            reason += "; this clone is shallow: `git fetch --unshallow` fetches its older commits"
         super().__init__("git rev-parse", reason=reason, status=status)
         self.revision = revision
         self.is_shallow = is_shallow
 
 
 class GitObjectMissingError(GitError, LookupError):
-    """A commit is known, and this clone does not have what is in it."""
+    """This clone has a commit, but not the files in it."""
 
     object: str
     name: str
 
     def __init__(self, object: str, name: str, *, status: int | None = None) -> None:
         reason = (
-            f"the object {object} of {name} is missing in this clone: `git fetch --refetch` brings "
-            "it where the clone is a partial one, `git fsck` finds out what is damaged"
+            f"the object {object} of {name} is missing in this clone: `git fetch --refetch` "
+            "fetches it if this is a partial clone, and `git fsck` shows what is damaged"
         )
         super().__init__("git cat-file", reason=reason, status=status)
         self.object = object
@@ -50,7 +50,7 @@ class GitObjectMissingError(GitError, LookupError):
 
 
 class RevertConflictError(TaskstoreError):
-    """What a commit changed was changed again since, so it cannot be undone."""
+    """A value that a commit changed has changed again since, so the commit cannot be undone."""
 
     commit: str
     conflicts: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Errors of records, their declarations, and questions about them."""
+"""Errors of records, their declarations and queries."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from taskstore.errors._base import TaskstoreError, shown
 
 
 class InvalidNameError(TaskstoreError, ValueError):
-    """A collection or field name outside the allowed alphabet or length."""
+    """A name of a collection or field has characters that are not allowed, or a wrong length."""
 
     kind: str
     name: object
@@ -35,7 +35,7 @@ class InvalidIdError(TaskstoreError, ValueError):
 
 
 class InvalidRecordError(TaskstoreError, ValueError):
-    """A record, or a stored line, that does not fit its type or the file format."""
+    """A record or a stored line does not fit its type or the file format."""
 
     collection: str
     id: str | None
@@ -61,8 +61,9 @@ class UnknownRevisionError(TaskstoreError):
 
     def __init__(self, *, collection: str, id: str, revision: str) -> None:
         super().__init__(
-            f"{collection}/{id}: its latest line was written under the revision {shown(revision)}, "
-            "which is not known here, and is kept as it is: pull evolutions.jsonl, upgrade the "
+            f"{collection}/{id}: its latest line was written under the revision "
+            f"{shown(revision)}, which this program does not know, and is kept as it is: pull "
+            "evolutions.jsonl, upgrade the "
             "application, then try again",
             collection=collection,
             id=id,
@@ -71,7 +72,7 @@ class UnknownRevisionError(TaskstoreError):
 
 
 class InvalidDeclarationError(TaskstoreError, TypeError):
-    """A record class that cannot be stored as it is declared."""
+    """A record class cannot be stored as it is declared."""
 
     type_name: str
     field: str | None
@@ -139,7 +140,7 @@ class RecordExistsError(TaskstoreError):
 
 
 class StaleRecordError(TaskstoreError):
-    """The record was changed after the version that this write carries."""
+    """The record has changed since the version on which this write is based."""
 
     collection: str
     id: str
@@ -175,7 +176,7 @@ class ConditionFailedError(TaskstoreError):
 
 
 class ColumnSkippedWarning(UserWarning):
-    """Columns of a model stay out of the log, because their values cannot be carried."""
+    """Columns of a model stay out of the log, because a line cannot hold their values."""
 
 
 class EvolutionClashWarning(UserWarning):
@@ -183,7 +184,7 @@ class EvolutionClashWarning(UserWarning):
 
 
 class EvolutionSkippedWarning(UserWarning):
-    """A migration could not record its evolution: the database does not have our table for it."""
+    """A migration could not record its evolution, because the database has no `log_evolutions`."""
 
 
 class RecordSkippedWarning(UserWarning):
@@ -197,7 +198,7 @@ class CursorError(TaskstoreError, ValueError):
 
     def __init__(self, cursor: str) -> None:
         super().__init__(
-            f"{cursor[:80]!r} is not a cursor: give one that `watch` has printed, or "
-            f"0 for the beginning",
+            f"{cursor[:80]!r} is not a cursor: pass one that `watch` has printed, or 0 for the "
+            "beginning",
             cursor=cursor,
         )

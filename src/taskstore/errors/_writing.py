@@ -1,4 +1,4 @@
-"""Errors of getting a transaction into the log."""
+"""Errors of writing a transaction to the log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from taskstore.errors._base import TaskstoreError
 
 
 class LogWriteError(TaskstoreError, OSError):
-    """A transaction could not be written to the log; nothing of it is kept."""
+    """A transaction could not be written to the log and was rolled back."""
 
     path: str
     step: str
@@ -19,7 +19,7 @@ class LogWriteError(TaskstoreError, OSError):
         self, path: str | PathLike[str], *, step: str, reason: str, errno: int | None = None
     ) -> None:
         mend = (
-            "see that it is a regular file that may be read and written"
+            "check that it is a regular file that you may read and write"
             if step == "open"
             else "free space or repair the disk"
         )
@@ -36,8 +36,8 @@ class LogWriteError(TaskstoreError, OSError):
 class CommitUncertainError(TaskstoreError):
     """A commit failed after its lines reached the log, and they may still be there.
 
-    The next look at the store takes it from the log: as a whole, or not at all. Running it again
-    without that look could write it twice.
+    The next read of the log decides: it keeps all lines of the transaction, or none. Read the
+    records before you repeat the transaction; otherwise it could be written twice.
     """
 
     paths: tuple[str, ...]
@@ -54,10 +54,10 @@ class CommitUncertainError(TaskstoreError):
 
 
 class MissingLogError(TaskstoreError):
-    """A mirrored table has rows, and its log is missing, empty, or another one.
+    """A mirrored table has rows, but its log is missing, empty, or belongs to other rows.
 
-    Nothing is written then, and no row is touched: a sync would delete them, and a new log with
-    one line would doom the rest.
+    Nothing is written, and no row is changed. A sync would delete the rows, and if a new log began
+    with one line, the next sync would delete all others.
     """
 
     collection: str
@@ -68,10 +68,9 @@ class MissingLogError(TaskstoreError):
         self, *, collection: str, path: str | PathLike[str], rows: int, model: str
     ) -> None:
         super().__init__(
-            f"{fspath(path)}: the log of {collection!r} is missing, empty, or has nothing of what "
-            f"it had, and there are {rows} rows beside it. Bring the log back if it should be "
-            f"there, write the rows to it with store.export({model}), or give them up with "
-            "store.sync(prune=True)",
+            f"{fspath(path)}: the log of {collection!r} is missing, empty, or has none of its old "
+            f"lines, but the table has {rows} rows. Restore the log, or write the rows to it with "
+            f"store.export({model}), or delete the rows with store.sync(prune=True)",
             collection=collection,
             path=fspath(path),
             rows=rows,
@@ -79,7 +78,7 @@ class MissingLogError(TaskstoreError):
 
 
 class RecoveryError(TaskstoreError):
-    """A journal was left by a crash and cannot be applied or put aside."""
+    """A crash left a journal that can be neither applied nor set aside."""
 
     path: str
     reason: str
@@ -94,7 +93,7 @@ class RecoveryError(TaskstoreError):
 
 
 class TransactionOpenError(TaskstoreError):
-    """A call that cannot be part of a transaction was made within one."""
+    """A call that cannot be part of a transaction was made inside one."""
 
     operation: str
 

@@ -88,7 +88,7 @@ class EvolveLogOp(MigrateOperation):
             drop: Fields that the record no longer has.
             after: The revisions before this one that evolved the collection. They are found
                 without it, except in a script of `--sql` that begins after them.
-            prefix: What the names of our tables begin with.
+            prefix: The prefix of our table names.
 
         Raises:
             InvalidDeclarationError: The steps cannot be stated, or no revision is running.
@@ -142,7 +142,7 @@ class RevertLogOp(MigrateOperation):
         Args:
             operations: The `op` of the running revision.
             collection: The collection.
-            prefix: What the names of our tables begin with.
+            prefix: The prefix of our table names.
         """
         operations.invoke(cls(collection, prefix=prefix))
 
