@@ -1,1 +1,1 @@
-"""What differs between two versions of a log, by record and field. Pure, without any I/O."""
+"""The differences between two versions of a log, by record and field. Without any I/O."""

@@ -26,10 +26,10 @@ class Fields:
 
 
 def blame_fields(versions: Sequence[Fields]) -> dict[str, int]:
-    """Return for each field of the last version which version gave it the value that it has.
+    """Return for each field of the last version the version that gave it its value.
 
-    A merge gave nothing that one of its sides has: what it took from there is that side's. Each
-    field counts as a whole, lists and objects too.
+    A value that a merge took from one of its sides comes from that side. Each field counts as a
+    whole, also lists and objects.
 
     Args:
         versions: In the order of a replay; the last one is the record.

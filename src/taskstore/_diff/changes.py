@@ -31,10 +31,10 @@ class FieldChange:
     """One value that differs.
 
     Attributes:
-        field: Where it is, such as `status`, `meta.owner` or `comments[7].text`; `labels[]` is an
+        field: The place, such as `status`, `meta.owner` or `comments[7].text`; `labels[]` is an
             element of a list.
-        old: Its value before; `MISSING` where it was not there.
-        new: Its value after.
+        old: The value before; `MISSING` if there was none.
+        new: The value after.
     """
 
     field: str
@@ -55,7 +55,7 @@ class RecordChange:
         id: The record.
         kind: "created", "changed" or "deleted".
         updated_at: The version afterwards; None if the record is gone without a tombstone.
-        fields: What differs, `updated_at` left out; of a deleted record nothing.
+        fields: The differences, without `updated_at`; none for a deleted record.
     """
 
     id: str
@@ -151,7 +151,7 @@ def _is_moved(old: list[str], new: list[str]) -> bool:
 
 
 def _keyed(items: list[Any]) -> dict[str, Any] | None:
-    """Return a list's elements by what tells them apart; None if two are the same."""
+    """Return a list's elements by their keys; None if two are the same."""
     keyed = {_key(item): item for item in items}
     return keyed if len(keyed) == len(items) else None
 
@@ -163,7 +163,7 @@ def _key(item: Any) -> str:
 
 
 def same_value(old: Any, new: Any) -> bool:
-    """Say whether two values are the same in JSON; `MISSING` is like itself alone."""
+    """Return whether two values are the same in JSON. `MISSING` is equal only to itself."""
     if old is MISSING or new is MISSING:
         return old is new
     # In Python's own equality true is 1.

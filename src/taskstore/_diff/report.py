@@ -90,7 +90,7 @@ def to_markdown(changes: Changes, *, only_counts: bool = False) -> Iterator[str]
 
 
 def to_html(changes: Changes, *, only_counts: bool = False) -> Iterator[str]:
-    """Yield the lines of a page, which needs nothing else and runs nothing."""
+    """Yield the lines of a page that needs no other files and runs no scripts."""
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     yield '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Changes</title>'
     yield f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
@@ -124,9 +124,9 @@ def _escaped(text: str) -> str:
 
 
 def _literal(value: Any) -> str:
-    """Return a value as Markdown that is nothing but text: names as they are, others as JSON."""
+    """Return a value as plain text in Markdown: names as they are, other values as JSON."""
     text = visible(value if isinstance(value, _Name) else _text(value))
     if not text:
         return ""
-    # A character that is written as its number has no meaning in Markdown.
+    # A character written as its number has no special meaning in Markdown.
     return f"<code>{_PUNCTUATION.sub(lambda found: f'&#{ord(found.group())};', text)}</code>"

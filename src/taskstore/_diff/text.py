@@ -19,7 +19,7 @@ def as_json(value: Any) -> str:
 
 
 def describe(change: FieldChange) -> Iterator[tuple[str, str]]:
-    """Yield the lines that tell a change, each with what it is: "+", "-" or " "."""
+    """Yield the lines that describe a change, each with its sign: "+", "-" or " "."""
     field, old, new = change.field, change.old, change.new
     if old is MISSING:
         yield "+", f"{field}: {as_json(new)}"
@@ -36,10 +36,10 @@ def describe(change: FieldChange) -> Iterator[tuple[str, str]]:
 
 
 def render_log(data: bytes, shape: Shape = NO_SHAPE) -> Iterator[str]:
-    """Yield a log as text in which every line says of which record and field it is.
+    """Yield a log as text in which every line names its record and field.
 
-    So that git's line diff of two such texts is one of records and fields. Records stand in the
-    order of their ids, with their latest version; problem lines after them.
+    So git's line diff of two such texts compares records and fields. Records come in the order of
+    their ids, in their latest version, and problem lines after them.
 
     Args:
         data: The log.

@@ -1,1 +1,1 @@
-"""How older lines are read in today's shape: evolutions as data. Pure, without any I/O."""
+"""Evolutions as data: how to read older lines in today's shape. Without any I/O."""

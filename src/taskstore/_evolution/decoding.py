@@ -1,6 +1,6 @@
 """The lines of evolutions.jsonl: decoded strictly, within stated limits, and written.
 
-Whoever can push to a repository writes this file, so it is input like any other.
+Everybody who can push to the repository can write this file, so it is untrusted input.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def check_revision(value: Any) -> str:
     """Return a value if it can name a revision.
 
     Raises:
-        ValueError: It cannot; the message says why.
+        ValueError: It cannot. The message says why.
     """
     if isinstance(value, str) and _REVISION.fullmatch(value):
         return value
@@ -84,7 +84,7 @@ def check_revision(value: Any) -> str:
 def encode_evolution(evolution: Evolution) -> bytes:
     """Return the line, without newline, that states an evolution.
 
-    It has no time: two clones that run the same upgrade write the same bytes.
+    It has no time, so two clones that run the same upgrade write the same bytes.
     """
     return encode_value(
         {
@@ -101,7 +101,7 @@ def decode_evolution(raw: bytes | str) -> Evolution:
     """Return the evolution that a record line states.
 
     Raises:
-        ValueError: It states none, or exceeds a limit. The message is the reason alone.
+        ValueError: It is not an evolution, or exceeds a limit. The message is only the reason.
     """
     if len(raw) > MAX_BYTES:
         raise ValueError("an evolution longer than 1 MiB")
@@ -133,7 +133,7 @@ def decode_steps(value: Any) -> tuple[Step, ...]:
     """Return the steps that JSON builtins state.
 
     Raises:
-        ValueError: They state none, or exceed a limit. The message is the reason alone.
+        ValueError: They are not steps, or exceed a limit. The message is only the reason.
     """
     found: list[Step] = []
     for item in _list(value, "steps", MAX_STEPS):

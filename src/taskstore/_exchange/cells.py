@@ -1,8 +1,8 @@
 """JSON values as the cells of a CSV file, so that a spreadsheet shows them and loses none.
 
-An absent field is an empty cell. Text is itself; where it could be taken for something else, by
-us (a number, `true`, a list, nothing at all) or by a spreadsheet (a formula, 007, 1,5, a date), an
-apostrophe stands before it, by which spreadsheets too mark a text. All other values are their JSON.
+A missing field is an empty cell. Text is written as it is. If Taskstore could read it as something
+else (a number, `true`, a list, nothing at all), or a spreadsheet could (a formula, 007, 1,5, a
+date), it gets an apostrophe, which also marks a text in spreadsheets. Other values are JSON.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ ABSENT = ""
 """The cell of a field that a record does not have."""
 
 _MARK = "'"
-# What spreadsheets take for a formula, or cut off.
+# Text that spreadsheets read as a formula, or cut off.
 _LEADING = ("=", "+", "-", "@", "\t", "\r", _MARK)
-# What they take for a number, a time or a date, and write again in a way of their own.
+# Text that they read as a number, a time or a date, and write in another way.
 _MONTH = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 _REWRITTEN = re.compile(
     rf"(?=.*\d)[\d\s.,:/%e+-]+([ap]m)?|(?=.*\d)[\d\s./-]*({_MONTH})[a-z]*[\d\s.,/-]*|true|false",
@@ -46,8 +46,8 @@ def from_cell(cell: str, kinds: Set[str] = frozenset()) -> Any:
 
     Args:
         cell: The cell.
-        kinds: The JSON types that the field has had, as SQLite calls them. Where all of them are
-            text, so is the cell, whatever it looks like.
+        kinds: SQLite's names of the JSON types that the field has had. If all of them are text,
+            the cell is text, whatever it looks like.
     """
     if cell.startswith(_MARK):
         return cell[1:]

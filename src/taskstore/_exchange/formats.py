@@ -17,22 +17,22 @@ from taskstore._log.lines import BOM, chunks_of, split_lines
 from taskstore.errors import TaskstoreError
 
 Records = Callable[[], Iterable[Mapping[str, Any]]]
-"""Gives the records from the first one, each time that it is called."""
+"""Returns the records from the start, each time that it is called."""
 
 Kinds = Callable[[str], Set[str]]
-"""Gives the JSON types that a field has had."""
+"""Returns the JSON types that a field has had."""
 
 FORMATS = ("jsonl", "json", "csv")
-"""Their names."""
+"""The names of the formats."""
 
 SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv"}
-"""What the end of a file's name says of its format."""
+"""The formats by the suffix of a file's name."""
 
 _MARKERS = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 
 
 class FormatError(TaskstoreError, ValueError):
-    """A file that is not of the format that it is said to be; nothing of it was read."""
+    """A file does not have the given format. Nothing was read."""
 
     format: str
     reason: str
@@ -47,8 +47,8 @@ class Item:
 
     Attributes:
         place: The number of its line, or of the element in a JSON array, from 1.
-        record: Its fields; None if it is none.
-        reason: Why it is none.
+        record: Its fields; None if it is not a record.
+        reason: Why it is not a record.
     """
 
     place: int
@@ -57,12 +57,12 @@ class Item:
 
 
 def format_of(name: str | None) -> str | None:
-    """Return the format that a file's name means, or None."""
+    """Return the format of a file by its name, or None."""
     return None if name is None else SUFFIXES.get(PurePath(name).suffix.lower())
 
 
 def read_items(stream: BinaryIO, format: str, kinds: Kinds) -> Iterator[Item]:
-    """Yield what may be records, in the order of the file.
+    """Yield the items of a file in its order. Each may be a record.
 
     Args:
         stream: The file.
@@ -73,7 +73,7 @@ def read_items(stream: BinaryIO, format: str, kinds: Kinds) -> Iterator[Item]:
         FormatError: The file as a whole cannot be read.
     """
     if format == "jsonl":
-        # Line by line, so that one that is not UTF-8 does not take the others along.
+        # Line by line, so that a line that is not UTF-8 does not affect the others.
         return _read_lines(stream)
     try:
         text = stream.read().decode("utf-8-sig")
@@ -93,8 +93,8 @@ def write_records(
     """Write records, and return how many.
 
     Args:
-        stream: Where to; it translates no newlines.
-        records: Gives them; for CSV without `columns` it is called twice.
+        stream: The output. It must not translate newlines.
+        records: Returns the records. For CSV without `columns` it is called twice.
         format: One of FORMATS.
         columns: The fields to write, in this order; None for all.
         header: Whether CSV gets a line of names.

@@ -1,4 +1,4 @@
-"""Import records into a collection: what is new, what is newer, what is skipped and why."""
+"""Import records into a collection, and report what was new, newer or skipped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 
 class ImportRefusedError(TaskstoreError):
-    """Something would have been left out of an import that was to be whole; nothing was written."""
+    """A strict import could not import everything. Nothing was written."""
 
     skipped: tuple[Skipped, ...]
 
@@ -38,13 +38,13 @@ class ImportRefusedError(TaskstoreError):
 
 @attrs.frozen
 class Skipped:
-    """Something that was left out.
+    """A skipped item.
 
     Attributes:
         place: Its line, or its number in a JSON array.
         id: Its id, if it has one.
-        reason: why.
-        is_fault: Whether it is not a usable record, rather than one that need not be written.
+        reason: The reason.
+        is_fault: Whether it is not a usable record. If not, it did not have to be written.
     """
 
     place: int
@@ -55,11 +55,11 @@ class Skipped:
 
 @attrs.define
 class ImportPlan:
-    """What an import did, or would do.
+    """The result of an import or a dry run.
 
     Attributes:
-        created, updated, deleted, unchanged: How many records.
-        skipped: What was left out.
+        created, updated, deleted, unchanged: The numbers of records.
+        skipped: The skipped items.
     """
 
     created: int = 0
@@ -70,7 +70,7 @@ class ImportPlan:
 
     @property
     def faults(self) -> int:
-        """How many items were no usable records."""
+        """How many items were not usable records."""
         return sum(item.is_fault for item in self.skipped)
 
 
@@ -92,7 +92,7 @@ class _Importer:
         self.codec = DictType(self.collection)
 
     def reduced(self, items: Iterable[Item]) -> Iterator[tuple[int, Row]]:
-        """Yield the newest of each id, as a log's reader would have it, and the place of it."""
+        """Yield the newest record of each id, as a reader of a log would, and its place."""
         newest: dict[str, tuple[int, int, Row]] = {}
         for item in items:
             try:
@@ -161,7 +161,7 @@ class _Importer:
                 reason = "deleted here after that version"
                 self._skip(place, record["id"], reason, is_fault=False)
                 return
-            # With the time of its tombstone it is stamped after it, in the form that it has there.
+            # With the time of its tombstone, its stamp comes after it and keeps its form.
             record = {**record, "updated_at": deleted_at}
         self.plan.created += 1
         self.writes.append(record)
@@ -195,14 +195,14 @@ def _order(record: Mapping[str, Any]) -> int:
 
 
 def _same(record: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two records say the same, their versions aside."""
-    # As JSON, for to Python 1, 1.0 and True are equal.
+    """Return whether two records are equal, apart from their versions."""
+    # As JSON, because in Python 1, 1.0 and True are equal.
     texts = [json.dumps({**it, "updated_at": None}, sort_keys=True) for it in (record, other)]
     return texts[0] == texts[1]
 
 
 def _tombstones(session: Any, collection: str) -> dict[str, int | str]:
-    """Return when each dead record of a collection was deleted, as its line says it."""
+    """Return when each deleted record of a collection was deleted, in the form of its line."""
     rows = tombstones(session.connection().exec_driver_sql, collection)
     return {id: text or updated_at for id, updated_at, text in rows}
 
@@ -224,22 +224,22 @@ def import_records(
     strict: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ImportPlan:
-    """Import records in one transaction; times are kept, so that no clone sees a difference.
+    """Import records in one transaction. Times are kept, so that no clone sees a difference.
 
     Args:
-        store: Open for writing.
-        collection: Where to.
-        items: What was read.
-        policy: Which records that exist are changed: "newer" (unless the stored one is newer),
-            "skip" (none), "overwrite" (all). One that was deleted here since comes back with
-            "overwrite" only.
-        replace: Whether fields that an imported record lacks are removed; otherwise they stay.
+        store: The store, open for writing.
+        collection: The collection to import into.
+        items: The items to import.
+        policy: Which existing records to change: "newer" (unless the stored one is newer), "skip"
+            (none), "overwrite" (all). A record that was deleted here later comes back only with
+            "overwrite".
+        replace: Whether to remove fields that an imported record lacks. Otherwise they stay.
         id_field: The field to take ids from; by default `id`.
-        make_ids: Whether records without id get one.
-        dry_run: Only print what would be done.
+        make_ids: Whether records without an id get one.
+        dry_run: Only report what would be done.
         strict: Write nothing if anything is not a usable record.
-        on_progress: Called with how many records are looked at and to look at, and then with how
-            many are written and to write.
+        on_progress: Called with the number of records read and to read, and then with the number
+            written and to write.
 
     Raises:
         ImportRefusedError: `strict`, and something could not be imported.

@@ -1,7 +1,7 @@
 """The text of a config.toml, decoded into typed values within stated limits.
 
-Whoever can push to a repository writes this file, so it is input like any other. What is wrong with
-one table leaves the others as they are.
+Everybody who can push to the repository can write this file, so it is untrusted input. A mistake in
+one table does not affect the others.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ _LONG_KEY = re.compile(rf"(?<![A-Za-z0-9_-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{
 
 @attrs.frozen
 class Config:
-    """What a config.toml says.
+    """The content of a config.toml.
 
     Attributes:
         indexes: The fields to index, by collection.
         policies: The merge policies, by collection and field.
         modules: The modules that declare the record types.
-        faults: Why a table cannot be used, by its name; under "" why the file cannot. What
-            cannot be used is empty.
+        faults: Why a table cannot be used, by its name; the key "" is for the whole file. Tables
+            that cannot be used are empty.
     """
 
     indexes: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
@@ -82,8 +82,8 @@ class Config:
 
 
 def decode_config(text: str) -> Config:
-    """Return what the text of a config.toml says. Tables that are not ours are not looked at."""
-    # Stores look often, and most have no settings.
+    """Return the content of a config.toml. Other tables are ignored."""
+    # Stores check this often, and most have no settings.
     return _decoded(text) if text and not text.isspace() else Config()
 
 
@@ -117,7 +117,7 @@ def parse_toml(text: str) -> dict[str, Any]:
     """Return the values of a TOML text.
 
     Raises:
-        ValueError: It is no TOML, or exceeds a limit. The message is the reason alone.
+        ValueError: It is not TOML, or exceeds a limit. The message is only the reason.
     """
     import tomllib  # most stores have no settings
 

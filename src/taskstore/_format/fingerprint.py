@@ -1,4 +1,4 @@
-"""What a log looked like when it was read, so that a look at its stat tells whether it changed."""
+"""The fingerprint of a log that was read, so that its stat shows whether it has changed."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ class ReadFacts(Protocol):
 
     @property
     def problem_count(self) -> int:
-        """How many lines of the whole file are no record."""
+        """How many lines of the whole file are not records."""
         ...
 
 
 @attrs.frozen
 class Fingerprint:
-    """A log as it was when it was read.
+    """The state of a log when it was read.
 
     Attributes:
-        size: Bytes that were read, all of the file.
+        size: Bytes that were read, which is the whole file.
         mtime_ns: Time of the last change of its bytes, in nanoseconds since the epoch.
         ctime_ns: Time of the last change of the file, likewise.
         inode: Its number in the file system.
         digest: Of exactly the bytes that were read, keyed with this clone's mark.
         lines: Lines in it, blank ones and problems too.
-        problems: Lines that are no record.
+        problems: Lines that are not records.
         ended: Whether the last line has its newline (or the file is empty).
-        racy: Whether it was read so soon after its last change that another change within the
-            same tick of the clock would leave the same stat. Equal stat then proves nothing, and
-            the digest must be compared.
-        shape: The signature of the evolutions by which its lines were read; empty for none.
+        racy: Whether it was read so soon after its last change that another change in the same
+            tick of the clock would leave the same stat. Then an equal stat proves nothing, and the
+            digest must be compared.
+        shape: The signature of the evolutions with which its lines were read; empty for none.
     """
 
     size: int
@@ -119,7 +119,7 @@ NOTHING_READ = Fingerprint(
 
 
 def is_racy(st: os.stat_result, now_ns: int) -> bool:
-    """Say whether a file may still change without a trace in its stat.
+    """Return whether a file may still change without changing its stat.
 
     A change sets the file's times to the clock's last tick, so that is possible for as long as
     the tick lasts: some milliseconds, or up to two seconds where times are kept in seconds.

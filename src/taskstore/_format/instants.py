@@ -33,8 +33,8 @@ def parse_instant(value: object) -> int:
     counts as the start of the next second. None counts as 0.
 
     Raises:
-        ValueError: It is neither, or is outside the years 1 to 9999 in UTC. The message is
-            the reason alone.
+        ValueError: It has neither form, or is outside the years 1 to 9999 in UTC. The message is
+            only the reason.
     """
     if value is None:
         return 0

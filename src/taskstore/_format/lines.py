@@ -1,6 +1,6 @@
-"""One line of a log: what is a record, what is not, and how lines are written.
+"""One line of a log: which lines are records, and how lines are written.
 
-`decode_envelope` is the only definition of a record line; whatever reads a log goes through it.
+`decode_envelope` is the only definition of a record line. Everything that reads a log uses it.
 """
 
 from __future__ import annotations
@@ -69,11 +69,11 @@ class LineError(ValueError):
 
 @attrs.frozen
 class Envelope:
-    """What the log itself knows of a line.
+    """The parts of a line that the log itself understands.
 
     Attributes:
         id: The record's id.
-        order_us: The version as microseconds since the epoch; 0 where the line has none.
+        order_us: The version as microseconds since the epoch; 0 if the line has none.
         deleted: Whether the line is a tombstone.
         updated_at: The version in the line.
     """
@@ -85,19 +85,19 @@ class Envelope:
 
 
 def decode_envelope(raw: bytes) -> Envelope:
-    """Decode one line, with or without its newline, and judge whether it is a record.
+    """Decode one line, with or without its newline, and check that it is a record.
 
     Raises:
-        LineError: It is none, with the reason.
+        LineError: It is not a record. The error has the reason.
     """
     id, order_us, deleted, updated_at, _ = decode_key(raw)
     return Envelope(id, order_us, deleted, updated_at)
 
 
 def decode_key(raw: bytes) -> tuple[str, int, bool, int | str | None, Any]:
-    """Do what `decode_envelope` does, for a million lines: the envelope as a plain tuple.
+    """Do the same as `decode_envelope` for a million lines: return the envelope as a plain tuple.
 
-    After it comes what the line has under the reserved key; None for nothing.
+    The last element is the value of the reserved key; None if there is none.
 
     Raises:
         LineError: The line is not a record.
@@ -111,7 +111,7 @@ def decode_key(raw: bytes) -> tuple[str, int, bool, int | str | None, Any]:
     if type(fields) is not dict:
         raise LineError("not a JSON object")
     id = fields.get("id")
-    # The usual id is settled here; id_fault says why for all others.
+    # The usual ids are checked here; id_fault gives the reason for all others.
     if not (type(id) is str and id.strip() and len(id) <= MAX_ID_LENGTH):
         raise LineError(f"id {id_fault(id)}" if "id" in fields else "no id")
     updated_at = fields.get("updated_at")
@@ -123,7 +123,7 @@ def decode_key(raw: bytes) -> tuple[str, int, bool, int | str | None, Any]:
 
 
 def _check_long(raw: bytes) -> None:
-    """Refuse what the decoder would let pass: length, depth, and integers beyond a double."""
+    """Check what the decoder does not: length, depth, and integers beyond a double."""
     if len(raw) > MAX_LINE_BYTES and len(_without_newline(raw)) > MAX_LINE_BYTES:
         raise LineError(OVERLONG)
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
@@ -159,7 +159,7 @@ def _depth(raw: bytes) -> int:
 
 
 def _fault(raw: bytes, error: Exception) -> str:
-    """Say in the format's own words why the decoder refused a line."""
+    """Return why the decoder refused a line, in the words of the file format."""
     if raw.startswith(_MARKERS):
         return "a git conflict marker"
     if b"\x00" in raw:
@@ -181,7 +181,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def decode_object(raw: bytes | str) -> dict[str, Any]:
-    """Decode a line that is known to be a record. Of duplicate keys the last counts."""
+    """Decode a line that is known to be a record. If a key is there twice, the last one counts."""
     fields: dict[str, Any] = _decode(raw)
     return fields
 
@@ -189,7 +189,7 @@ def decode_object(raw: bytes | str) -> dict[str, Any]:
 def raw_fields(raw: bytes | str) -> dict[str, bytes]:
     """Return the top-level keys of a good line with the JSON bytes of their values, in order.
 
-    A duplicate key keeps the place of its first and the value of its last occurrence.
+    A duplicate key has the position of its first occurrence and the value of its last.
     """
     return {key: bytes(value) for key, value in _decode_raw_fields(raw).items()}
 
@@ -201,9 +201,9 @@ def content_digest(raw: bytes | str) -> bytes:
 
 
 def key_spellings(raw: bytes | str) -> dict[str, bytes]:
-    """Return the top-level keys of a good line that it spells with escapes, as it spells them.
+    """Return the spellings of the top-level keys that a good line writes with escapes.
 
-    Of a key that occurs twice, or stands behind such a one, the spelling may be missing.
+    The spelling of a key that occurs twice, or that follows such a key, may be missing.
     """
     line = raw.encode() if isinstance(raw, str) else raw
     if b"\\" not in line:
@@ -248,7 +248,7 @@ def encode_value(value: Any) -> bytes:
     Raises:
         ValueError: NaN, an infinity, an integer beyond the range of a double, a lone surrogate,
             a key that is not a string, nesting too deep for a line, or a value that JSON does not
-            have. The message is the reason alone.
+            have. The message is only the reason.
     """
     if type(value) is str:
         return _encode_text_checked(value)

@@ -1,4 +1,4 @@
-"""What a collection, a field and a record may be called."""
+"""The allowed names of collections and fields, and ids of records."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ CONSUMERS = "taskstore-consumers"
 
 
 def check_collection_name(name: object) -> str:
-    """Return `name` if it can name a collection: 1 to 64 of ASCII letters, digits, `_`, `-`.
+    """Return `name` if it can name a collection: 1 to 64 ASCII letters, digits, `_` or `-`.
 
     Raises:
-        InvalidNameError: It cannot.
+        InvalidNameError: It cannot name a collection.
     """
     return _check_name("collection", name, _COLLECTION, "ASCII letters, digits, '_' or '-'")
 
 
 def check_field_name(name: object) -> str:
-    """Return `name` if it can be declared or filtered: 1 to 64 of ASCII letters, digits, `_`.
+    """Return `name` if it can name a field: 1 to 64 ASCII letters, digits or `_`.
 
     Raises:
-        InvalidNameError: It cannot.
+        InvalidNameError: It cannot name a field.
     """
     return _check_name("field", name, _FIELD, "ASCII letters, digits or '_'")
 
@@ -49,7 +49,7 @@ def _check_name(kind: str, name: object, pattern: re.Pattern[str], allowed: str)
 
 
 def id_fault(id: object) -> str | None:
-    """Say why `id` cannot be a record id, or None if it can."""
+    """Return why `id` cannot be a record id; None if it can."""
     if not isinstance(id, str):
         return f"must be a string, not {type(id).__name__}"
     if not id.strip():
@@ -67,11 +67,11 @@ def id_fault(id: object) -> str | None:
 def check_id(id: object, collection: str | None = None) -> str:
     """Return `id` if it is a string of 1 to 256 code points that is not blank.
 
-    Any character is allowed, but no lone surrogate, which UTF-8 cannot carry.
+    Any character is allowed, except a lone surrogate, which UTF-8 cannot encode.
 
     Args:
         id: The record id.
-        collection: Where it will be used, for the message only.
+        collection: Its collection, for the message only.
 
     Raises:
         InvalidIdError: It cannot be an id.

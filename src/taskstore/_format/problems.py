@@ -1,4 +1,4 @@
-"""What was found in a store that cannot be served."""
+"""Problems: lines and files of a store that cannot be used."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from taskstore._text import visible
 
 @attrs.frozen
 class Problem:
-    """A line, or a whole file, that is left where it is and not served.
+    """A line or a whole file that cannot be used. It is kept and not served.
 
     Attributes:
-        collection: The collection it belongs to; None for a file that is none.
+        collection: Its collection; None for a file that is not a log.
         path: The file.
-        line: The line's number, from 1; None when the whole file is meant.
-        reason: What is wrong, without the place.
-        id: The record's id, where one could be read.
+        line: The number of the line, from 1; None for the whole file.
+        reason: The reason, without the place.
+        id: The record's id, if it could be read.
     """
 
     collection: str | None
@@ -26,6 +26,6 @@ class Problem:
     id: str | None = None
 
     def __str__(self) -> str:
-        """Say it on one line, with control characters as escapes."""
+        """Return the problem on one line, with control characters as escapes."""
         place = self.path if self.line is None else f"{self.path}:{self.line}"
         return visible(f"{place}: {self.reason}")

@@ -20,8 +20,8 @@ class Owner:
     Attributes:
         tool: Its name.
         file: Where to add lines, from the root of the work tree; `{}` stands for the hook's name.
-        after: The command that makes them take effect; empty where none is needed.
-        text: What to add, for some hooks.
+        after: The command that activates them; empty if none is needed.
+        text: Returns the lines to add for some hooks.
     """
 
     tool: str
@@ -38,7 +38,7 @@ class Owner:
         return self._render(hook)
 
     def place(self, hook: str) -> str:
-        """Return the file to which a hook's lines are to be added."""
+        """Return the file to add a hook's lines to."""
         return self.file.format(hook)
 
     def _calls(self, top: Path, hook: str) -> bool:

@@ -1,4 +1,4 @@
-"""The repository that a store lies in, as git sees it."""
+"""The repository that contains a store, as git sees it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOGS = f":(glob)**/{Layout.NAME}/*.jsonl"
 """The pattern of the logs of all stores of a repository, from its root."""
 
 _PATIENCE = 30.0
-"""How long git may take to find a repository, in seconds; a pipe in its directory is no answer."""
+"""How long git may take to find a repository, in seconds. It would wait for a pipe forever."""
 
 _HARMLESS = (stat.S_IFREG, stat.S_IFDIR)
 
@@ -47,10 +47,10 @@ class Repository:
 
     @classmethod
     def find(cls, store: Path) -> Repository | None:
-        """Return the repository that a store directory lies in; None if there is none.
+        """Return the repository that contains a store directory; None if there is none.
 
-        The search starts at the parent. Who can push to the repository can make the store
-        directory itself a bare repository, and git would run what its configuration says.
+        The search starts at the parent. Somebody who can push to the repository can make the store
+        directory itself a bare repository, and git would run commands from its configuration.
 
         Raises:
             GitError: Git cannot be run, does not trust the repository, or would wait for a pipe.
@@ -63,9 +63,9 @@ class Repository:
 
     @classmethod
     def around(cls, folder: Path) -> Repository | None:
-        """Return the repository that a folder lies in; None if there is none.
+        """Return the repository that contains a folder; None if there is none.
 
-        The environment may name it, as for a hook, if the folder lies in that one.
+        The environment may name it, as for a hook, if that repository contains the folder.
 
         Raises:
             GitError: Git cannot be run, or does not trust the repository.
@@ -73,13 +73,13 @@ class Repository:
         place = _nearest_directory(folder)
         found = cls._read(Git.elsewhere(place))
         if any(name in os.environ for name in PLACES) and (here := cls._named(place)) is not None:
-            # Of the one that it lies in, or of one that only the environment can name.
+            # Either in the repository around it, or in one that only the environment can name.
             return here if found is None or found.git_dir == here.git_dir else found
         return found
 
     @classmethod
     def has_no_work_tree(cls, store: Path) -> bool:
-        """Say whether a store is in a directory of git's own: a bare repository, or `.git`.
+        """Return whether a store is inside a git directory: a bare repository, or `.git`.
 
         Raises:
             GitError: Git cannot be run.
@@ -90,8 +90,8 @@ class Repository:
 
     @classmethod
     def _named(cls, place: Path) -> Repository | None:
-        """Return the repository that the environment names, if `place` lies in its work tree."""
-        # Where a work tree is not named, it is the directory that we are in.
+        """Return the repository that the environment names, if its work tree contains `place`."""
+        # If no work tree is named, it is the working directory.
         found = cls._read(Git(Path.cwd()))
         if found is None or not place.resolve().is_relative_to(found.top):
             return None
@@ -135,10 +135,10 @@ class Repository:
             raise GitError("git", reason=f"{reason}: {remedy}") from None
 
     def check_way(self, folder: Path) -> None:
-        """See to it that git does not wait for a file that says how it treats those of a folder.
+        """Make sure that git does not wait for a file of attributes or ignore rules.
 
         Raises:
-            GitError: A pipe or a device has the name of one.
+            GitError: A pipe or a device has the name of such a file.
         """
         folders = [each for each in (folder, *folder.parents) if each.is_relative_to(self.top)]
         paths = [each / name for each in folders for name in (".gitattributes", ".gitignore")]
@@ -149,7 +149,7 @@ class Repository:
                     raise GitError("git", reason=f"{shown(path)}: {PIPE}")
 
     def embedded(self, store: Path) -> list[Path]:
-        """Return the directories, from a store up to the root, that git takes for repositories."""
+        """Return the directories, from a store up to the root, that git treats as repositories."""
         place = _real_place(store)
         folders = [folder for folder in (place, *place.parents) if self.top in folder.parents]
         return [folder for folder in folders if _is_repository(folder)]
@@ -160,17 +160,17 @@ class Repository:
         return sorted({self.top / os.path.dirname(name) for name in names})
 
     def attributes(self, name: str, *attributes: str) -> dict[str, str]:
-        """Return what attributes hold for a file, from all places that git reads them from."""
+        """Return the attributes that apply to a file, from all places that git reads."""
         fields = self.git.run("check-attr", "-z", *attributes, "--", name).fields
         return dict(zip(fields[1::3], fields[2::3], strict=True))
 
     def ignored(self, names: Sequence[str]) -> list[str]:
-        """Return those of some files that git ignores.
+        """Return the files that git ignores, out of some.
 
         Raises:
             GitError: Git refused.
         """
-        # Names are read as they are here, and this command refuses to be told so.
+        # This command reads names literally, and refuses the option for it.
         read = b"".join(b"./%b\0" % os.fsencode(name) for name in names)
         call = ("check-ignore", "-z", "--stdin")
         answer = self.git.ask(*call, stdin=read, literal=False)
@@ -179,19 +179,19 @@ class Repository:
         return [name.removeprefix("./") for name in answer.fields]
 
     def setting(self, name: str) -> str | None:
-        """Return a setting as it holds here; None if there is none."""
+        """Return the value of a setting here; None if there is none."""
         answer = self.git.ask("config", "-z", "--get", name)
         if answer.status not in (0, 1):
             raise refused(("config",), answer)
         return os.fsdecode(answer.data.removesuffix(b"\0")) if answer.status == 0 else None
 
     def revision(self, name: str) -> str:
-        """Return the id of the commit that a name means.
+        """Return the id of the commit with a name.
 
         Raises:
             CommitNotFoundError: There is no such commit.
         """
-        # What begins with a dash would be an option.
+        # A name that begins with a dash would be an option.
         if not name or "\0" in name or name.startswith("-"):
             raise CommitNotFoundError(name)
         answer = self.git.ask("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
@@ -200,7 +200,7 @@ class Repository:
         return answer.text
 
     def is_shallow(self) -> bool:
-        """Say whether older commits were left out of this clone."""
+        """Return whether this clone lacks older commits."""
         return (self.common_dir / "shallow").is_file()
 
     def empty_tree(self) -> str:
@@ -208,7 +208,7 @@ class Repository:
         return self.git.run("hash-object", "-t", "tree", "--stdin").text
 
     def has_commits(self) -> bool:
-        """Say whether HEAD is there; it is not in a new repository."""
+        """Return whether HEAD exists. It does not in a new repository."""
         return self.git.ask("rev-parse", "--verify", "--quiet", "HEAD").status == 0
 
 
@@ -220,7 +220,7 @@ def _real_place(path: Path) -> Path:
 
 
 def _is_repository(folder: Path) -> bool:
-    """Say whether git would take a directory for a repository of its own."""
+    """Return whether git would treat a directory as a repository."""
     if os.path.lexists(folder / _GIT):
         return True
     is_whole = all((folder / name).is_dir() for name in ("objects", "refs"))

@@ -33,22 +33,22 @@ PLACES = (
     "GIT_SHALLOW_FILE",
     "GIT_WORK_TREE",
 )
-"""What says where a repository is. A hook inherits these, and they are wrong for any other one."""
+"""The variables that name a repository. A hook inherits them; they are wrong for any other one."""
 
 ANSWER_BYTES = 64 * 2**20
-"""What an answer of git may have at most, in bytes, unless it is the content of a log."""
+"""The maximum size of git's output, in bytes, unless it is the content of a log."""
 
 LOG_BYTES = 2**30
-"""What a version of a log may have at most when git gives it, in bytes; it is held in memory."""
+"""The maximum size of a version of a log from git, in bytes. It is held in memory."""
 
 _MESSAGE_BYTES = 64 * 1024
 _CHUNK = 64 * 1024
 
-# What the configuration of a repository could start while we only look: a monitor of the work tree,
-# a pager, a program that checks signatures. Git would wait for a pipe called .mailmap, and we show
-# names as they are in commits. A bare repository that lies inside of a work tree came with a clone,
-# and git would believe its configuration. Filters are left: they come from the configuration of
-# whoever works in the clone, and git itself runs them in every checkout.
+# The configuration of a repository could start these programs while we only read: a monitor of the
+# work tree, a pager, a program that checks signatures. Git would wait for a pipe called .mailmap,
+# and we show names as they are in commits. A bare repository inside a work tree came with a clone,
+# and git would trust its configuration. Filters stay: they come from the user's configuration, and
+# git itself runs them in every checkout.
 _SAFE = (
     "--no-pager",
     "-c",
@@ -65,9 +65,9 @@ _SAFE = (
 # An empty value would name the working directory.
 _NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
 _ASKS_FOR_HOOKS = ("config", "rev-parse")
-"""The commands that say where the hooks are, and run none."""
+"""The commands that show where the hooks are, and run none."""
 
-# Messages that we may pass on stay in one language, nothing asks or pages, and a look at the
+# Messages that we may pass on stay in one language, nothing prompts or pages, and reading the
 # work tree does not write the index.
 _QUIET = {
     "GIT_OPTIONAL_LOCKS": "0",
@@ -79,7 +79,7 @@ _QUIET = {
 }
 
 # Variables that start a program, or change the form of the output that we parse.
-# GIT_CONFIG_COUNT and its like are kept: a hook gets its `git -c` from there, and a container its
+# GIT_CONFIG_COUNT and similar ones are kept: they bring a hook its `git -c`, and a container its
 # safe.directory. Our own settings come after them.
 _DROPPED = re.compile(
     r"""
@@ -96,12 +96,12 @@ _OWNED = re.compile(r"dubious ownership in repository at '(.*)'\n")
 
 @attrs.frozen
 class Answer:
-    """What git said.
+    """The result of a git command.
 
     Attributes:
         status: Its exit status.
         data: Its output.
-        message: What it wrote to stderr.
+        message: Its messages on stderr.
     """
 
     status: int
@@ -110,7 +110,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The output as text, with bytes that are no UTF-8 as surrogates, and its end cut off."""
+        """The output as text, without the last newline and with surrogates for other bytes."""
         return os.fsdecode(self.data.removesuffix(b"\n"))
 
     @property
@@ -125,7 +125,7 @@ class Git:
 
     Attributes:
         directory: Where it runs.
-        environment: Variables that differ from this process's; None takes one away.
+        environment: Variables that differ from those of this process; None removes one.
     """
 
     directory: Path
@@ -133,7 +133,7 @@ class Git:
 
     @classmethod
     def elsewhere(cls, directory: Path) -> Git:
-        """Return a git that finds the repository of a directory, whatever the environment says."""
+        """Return a git that finds the repository around a directory and ignores the environment."""
         return cls(directory, dict.fromkeys(PLACES))
 
     def ask(
@@ -144,17 +144,17 @@ class Git:
         limit: int = ANSWER_BYTES,
         timeout: float | None = None,
     ) -> Answer:
-        """Run git and return what it says, whatever its exit status is.
+        """Run git and return its result, whatever its exit status is.
 
         Args:
             call: The arguments.
-            stdin: What it reads.
-            literal: Whether paths stand for themselves; otherwise they may be patterns.
-            limit: What it may answer at most, in bytes.
+            stdin: Its input.
+            literal: Whether paths are taken literally; otherwise they may be patterns.
+            limit: The maximum size of its output, in bytes.
             timeout: How long it may take, in seconds; None for any time.
 
         Raises:
-            GitError: It could not be started, said more than it may, or did not end.
+            GitError: It could not be started, its output is too large, or it did not end.
         """
         with self._running(call, stdin, literal=literal) as (process, messages):
             with _ended_after(process, timeout) as is_late:
@@ -172,10 +172,10 @@ class Git:
     def run(
         self, *call: str, stdin: bytes = b"", literal: bool = True, limit: int = ANSWER_BYTES
     ) -> Answer:
-        """Run git, which has to succeed; the arguments are those of `ask`.
+        """Run git, which has to succeed. The arguments are those of `ask`.
 
         Raises:
-            GitError: It could not be started, said more than it may, or refused.
+            GitError: It could not be started, its output is too large, or it failed.
         """
         answer = self.ask(*call, stdin=stdin, literal=literal, limit=limit)
         if answer.status != 0:
@@ -185,14 +185,14 @@ class Git:
     def tracked(self, name: str, limit: int = ANSWER_BYTES) -> bytes | None:
         """Return a tracked file as it would be checked out; None if there is none.
 
-        The index has the first word; HEAD the second, where there is no index, or a conflict.
+        It comes from the index, or from HEAD if there is no index or a conflict.
 
         Args:
             name: Its path from the root of the work tree.
-            limit: What it may have at most, in bytes.
+            limit: Its maximum size, in bytes.
 
         Raises:
-            GitError: Git could not be started, or it has more.
+            GitError: Git could not be started, or the file is too large.
         """
         for place in (":0", "HEAD"):
             answer = self.ask("cat-file", "--filters", f"{place}:{name}", limit=limit)
@@ -201,12 +201,12 @@ class Git:
         return None
 
     def lines(self, *call: str) -> Iterator[bytes]:
-        """Run git and yield the lines of its output, without their ends, as they come.
+        """Run git and yield the lines of its output as they come, without line ends.
 
-        What is too long to be a line of a log is left out.
+        Lines that are too long for a log are left out.
 
         Raises:
-            GitError: It could not be started, or refused.
+            GitError: It could not be started, or it failed.
         """
         with self._running(call) as (process, messages):
             for line in split_lines(_chunks(process)):
@@ -271,7 +271,7 @@ class Git:
 
 
 def is_installed() -> bool:
-    """Say whether there is a git to run."""
+    """Return whether git is installed."""
     try:
         _program()
     except FileNotFoundError:
@@ -297,7 +297,7 @@ def _program() -> str:
 def _ended_after(
     process: subprocess.Popen[bytes], timeout: float | None
 ) -> Iterator[threading.Event]:
-    """End a process that does not end itself, and say so."""
+    """End a process that does not end by itself, and report it."""
     is_late = threading.Event()
 
     def end() -> None:
@@ -316,7 +316,7 @@ def _ended_after(
 
 
 def _read(process: subprocess.Popen[bytes], limit: int) -> bytes | None:
-    """Return the output of a process; None, and end it, if that is more than it may be."""
+    """Return the output of a process. If it is too large, end the process and return None."""
     data = bytearray()
     for chunk in _chunks(process):
         data += chunk
@@ -338,7 +338,7 @@ def _text(messages: IO[bytes]) -> str:
 
 
 def refused(call: Sequence[str], answer: Answer) -> GitError:
-    """Return the error for an answer that is none."""
+    """Return the error for a failed command."""
     # On one line, as all our messages are.
     lines = [line.strip() for line in answer.message.splitlines()]
     reason = "; ".join(filter(None, lines)) or f"exit status {answer.status}"
@@ -353,5 +353,5 @@ def _named(call: Sequence[str]) -> str:
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """Return a path as text that any output can carry."""
+    """Return a path as text that any output can show."""
     return os.fsencode(path).decode(errors="backslashreplace")

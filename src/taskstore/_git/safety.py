@@ -1,4 +1,4 @@
-"""Whether the user trusts the directories of another one: git's `safe.directory`."""
+"""Whether the user trusts directories of another user: git's `safe.directory`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _SCOPES = ("--system", "--global")
 
 
 def is_safe(directory: Path) -> bool:
-    """Say whether the user's git trusts a directory that belongs to another user.
+    """Return whether the user's git trusts a directory that belongs to another user.
 
-    As git itself does, this reads no configuration that a repository brings: `safe.directory` in
-    the system's and the user's own. An empty value there forgets those before it, `*` stands for
-    every directory, and `/*` at the end of a value for all that is below.
+    Like git, this reads `safe.directory` from the configuration of the system and the user only,
+    not from a repository. An empty value clears the values before it, `*` stands for every
+    directory, and `/*` at the end of a value for everything below.
 
     Args:
-        directory: The store's directory. It is trusted with a directory that holds it.
+        directory: The store's directory. It is trusted if a directory that contains it is.
     """
     holders = [os.fspath(path) for path in directory.parents]
     trusted = False
@@ -36,7 +36,7 @@ def is_safe(directory: Path) -> bool:
 
 
 def _values() -> list[str]:
-    # In the root directory there is no repository whose configuration could have a say.
+    # In the root directory, no repository adds its configuration.
     git = Git.elsewhere(Path(os.path.abspath(os.sep)))
     values: list[str] = []
     for scope in _SCOPES:

@@ -1,4 +1,4 @@
-"""What a commit would bring into the logs. The index is read, and never written."""
+"""Check what a commit would add to the logs. The index is read and never written."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from taskstore._git.run import shown
 
 @attrs.define
 class Staged:
-    """What is wrong with the logs in the index.
+    """The problems of the logs in the index.
 
     Attributes:
         problems: The unusable lines that a commit would add.
-        replaced: The logs that another took the place of: each one's name, and how many of its
-            records the commit would drop.
+        replaced: The names of the logs that the commit would replace, and how many records of each
+            it would drop.
     """
 
     problems: list[Problem] = attrs.field(factory=list)
@@ -30,9 +30,9 @@ class Staged:
 
 
 def look_at_staged(repository: Repository) -> Staged:
-    """Return what a commit of the index would do wrong to logs.
+    """Return the problems that a commit of the index would add to logs.
 
-    Lines that a parent of the commit has already are not its doing, and do not count.
+    Lines that a parent of the commit has already do not count.
 
     Raises:
         GitError: The index cannot be read.

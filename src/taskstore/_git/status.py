@@ -25,12 +25,13 @@ class Status:
 
     Attributes:
         repository: The clone.
-        attributes: The attributes of the store's logs that do not hold here, with what holds
-            instead.
-        unsaid: Those that do not hold in other clones, with what the store's own file says.
+        attributes: Our attributes that do not apply to the store's logs here, with the actual
+            values.
+        unsaid: Our attributes that do not apply in other clones, with the values in the store's
+            file.
         store_lines: Our lines in the store's own file of attributes.
         clone_lines: Our lines in the clone's.
-        settings: The settings that do not hold in this clone, with what holds instead.
+        settings: Our settings that do not apply in this clone, with the actual values.
         python: The interpreter that git runs Taskstore with; None if none is named.
         hooks: For each hook that we need, whether git runs our lines.
         hooks_dir: The directory from which git takes hooks; None if hooks are switched off.
@@ -97,7 +98,7 @@ class Status:
 
     @property
     def lines_to_add(self) -> list[dict[str, str]]:
-        """What a person has to add where another tool owns the hooks: file, hook and text."""
+        """The lines to add by hand if another tool owns the hooks: file, hook and text."""
         if self.owner is None:
             return []
         return [
@@ -134,7 +135,7 @@ class Status:
 
 
 def look(repository: Repository, directory: Path) -> Status:
-    """Look at what is installed for a store.
+    """Return what is installed for a store.
 
     Raises:
         GitError: Git cannot be asked.
@@ -143,7 +144,7 @@ def look(repository: Repository, directory: Path) -> Status:
     owner = hooks_owner(repository, place)
     if owner is not None:
         lacking = owner.lacking(repository.top)
-        # Another tool may leave, or call, a hook that we were in before it came.
+        # Another tool may keep or call an older hook that has our lines.
         found = {hook: hook not in lacking or hooks.is_in(place / hook) for hook in hooks.HOOKS}
     else:
         found = {hook: hooks.is_in(place / hook) for hook in hooks.HOOKS}
@@ -162,12 +163,12 @@ def look(repository: Repository, directory: Path) -> Status:
 
 
 def hooks_dir(repository: Repository) -> Path:
-    """Return the directory from which git takes hooks, which need not be there."""
+    """Return the directory from which git takes hooks. It may be missing."""
     return repository.top / repository.git.run("rev-parse", "--git-path", "hooks").text
 
 
 def hooks_owner(repository: Repository, place: Path) -> Owner | None:
-    """Return what owns the hooks: a tool, or a setting that many repositories share."""
+    """Return the owner of the hooks: a tool, or a setting that many repositories share."""
     owner = owners.find(repository.top, place)
     if owner is None and place.is_dir():
         if _is_shared(repository):
@@ -194,12 +195,11 @@ def _is_shared(repository: Repository) -> bool:
 
 @attrs.define
 class State:
-    """What was there before.
+    """The state before the installation.
 
     Attributes:
-        settings: Of each setting that was written, what it took the place of; None for nothing.
-        config: The configuration as it was, byte for byte, if ours can be taken out of it by
-            putting this back.
+        settings: For each setting that was written, the value before; None if there was none.
+        config: The configuration before, byte for byte, if restoring it removes our settings.
         config_after: The digest of the configuration as we left it.
         hooks: The hooks that our lines were put into, as absolute paths.
         folders: Directories that were made for them, and for the clone's own attributes.
@@ -220,7 +220,7 @@ class State:
 
     @classmethod
     def load(cls, common_dir: Path) -> State:
-        """Read the state of a clone; an empty one where there is none, or none that is whole."""
+        """Read the state of a clone; return an empty one if it is missing or incomplete."""
         data = files.read(_path(common_dir))
         try:
             found: dict[str, Any] = json.loads(data or b"{}")
@@ -229,7 +229,7 @@ class State:
             return cls()
 
     def save(self, common_dir: Path) -> None:
-        """Write the state of a clone, unless it is what is there."""
+        """Write the state of a clone, unless it is unchanged."""
         path = _path(common_dir)
         data = json.dumps(attrs.asdict(self), indent=1).encode() + b"\n"
         if files.read(path) != data:

@@ -18,7 +18,7 @@ def merge_evolved(
     *,
     may_go_back: bool,
 ) -> Settled:
-    """Settle one record as `merge_record` does, in the newest shape that one of its lines has.
+    """Merge one record like `merge_record`, in the newest shape of its lines.
 
     Args:
         sides: The line of the base, and those of both sides.
@@ -58,7 +58,7 @@ def _read(line: Line, shape: Shape) -> Line:
     if line.deleted:
         return line
     found = shape.read(line.raw.decode().strip(" \t\r"))
-    # Too long in the newest shape: merged as it is, and refused for the same reason.
+    # Too long in the newest shape: merge it as it is, which is refused for the same reason.
     return line if found is None else line._replace(raw=found.encode())
 
 

@@ -32,9 +32,9 @@ def merge_fields(three: Three, place: Place, policies: Mapping[str, str], notes:
     The order of the keys is that of the newer side, with the other's own after them.
 
     Args:
-        three: The objects; a base that is none has no fields.
+        three: The objects. A base that is not an object has no fields.
         place: Where they are.
-        policies: The policies of the fields; where one is absent, that of the place holds.
+        policies: The policies of the fields. A missing one is that of the place.
         notes: Where to note what could not be kept.
     """
     base, first, second = (
@@ -67,7 +67,7 @@ def _value(three: Three, place: Place, notes: Notes) -> Value:
 
 
 def _by_policy(three: Three, place: Place, notes: Notes) -> Value | Unsettled:
-    """Apply the place's policy, if that says anything about such values."""
+    """Apply the policy of the place, if it fits such values."""
     if place.policy == "fail":
         return _newest(three, place, notes, is_left=True)
     if place.policy in ("max", "min"):
@@ -76,7 +76,7 @@ def _by_policy(three: Three, place: Place, notes: Notes) -> Value | Unsettled:
 
 
 def _by_parts(three: Three, place: Place, notes: Notes) -> Value:
-    """Merge objects field by field and lists as sets; of everything else take the newer."""
+    """Merge objects field by field and lists as sets; take the newer of all other values."""
     if is_object(three.first) and is_object(three.second):
         return _object(three, place, notes)
     if is_list(three.first) and is_list(three.second):
@@ -91,11 +91,11 @@ def _object(three: Three, place: Place, notes: Notes) -> Value:
     merged = merge_fields(three, place, {}, notes)
     times = [rank[0] for rank in place.ranks]
     if times[0] != times[1] and (newer := three[1 + times.index(max(times))]) is not None:
-        # A time never goes back, or a second merge would judge differently.
+        # A time never goes back; otherwise a second merge would decide differently.
         merged["updated_at"] = raw_fields(newer)["updated_at"]
     present = {key: value for key, value in merged.items() if value is not None}
     for side in three[1:]:
-        # A side that has it all already keeps its own order of keys.
+        # A side that already has the whole result keeps its order of keys.
         if side is not None and raw_fields(side) == present:
             return side
     return join_fields(present, spellings(three.first, three.second))
@@ -136,7 +136,7 @@ _ORDERED = ({"bool"}, {"number"}, {"instant"}, {"text"})
 
 
 def _order(value: bytes) -> tuple[str, int | float | str]:
-    """Return the kind of a value, and what two of this kind are compared by."""
+    """Return the kind of a value, and the key for comparing two of this kind."""
     found = decode(value)
     if isinstance(found, bool):
         return "bool", found

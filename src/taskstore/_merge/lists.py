@@ -21,7 +21,7 @@ from taskstore._merge.values import (
 )
 
 Later = Callable[[list[bytes], list[bytes]], bool]
-"""Says of two runs of keys, one of either side, whether the first is to come after the second."""
+"""Decides whether a run of keys of one side comes after a run of the other side."""
 
 
 def repeated(text: bytes, seen: Counter[bytes]) -> bytes:
@@ -59,7 +59,7 @@ def merge_order(
         first: One side's.
         second: The other's.
         kept: The keys that the result has.
-        later: Decides where nothing else does. It must not depend on which side is which.
+        later: Decides if nothing else does. It must not depend on which side is which.
     """
     first = [key for key in first if key in kept]
     second = [key for key in second if key in kept]
@@ -140,7 +140,7 @@ def _followed(leader: list[bytes], follower: list[bytes]) -> list[bytes]:
 
 
 Items = dict[bytes, bytes]
-"""Elements by what tells them apart."""
+"""Elements by their keys."""
 
 Merge = Callable[[Three, Place, Notes], Value]
 
@@ -148,12 +148,12 @@ Merge = Callable[[Three, Place, Notes], Value]
 def merge_lists(three: Three, place: Place, notes: Notes, merge: Merge) -> Value:
     """Merge two lists as sets, or return None if an element is there twice.
 
-    What either side added stays, and what either removed is gone; under the policy `union`, what
-    one side still has stays as well. Objects with an `id` are the same element when that is the
-    same, and are merged as records are.
+    Elements that either side added stay, and elements that either side removed are gone. With the
+    policy `union`, elements that one side still has stay too. Objects with the same `id` are the
+    same element, and are merged like records.
 
     Args:
-        three: The lists; a base that is none has no elements.
+        three: The lists. A base that is not a list has no elements.
         place: Where they are.
         notes: Where to note what could not be kept.
         merge: Merges two objects field by field.
@@ -203,7 +203,7 @@ def _key(item: bytes) -> bytes:
 def _element(key: bytes, three: Three, place: Place, notes: Notes, merge: Merge) -> Value:
     if three.first is None or three.second is None:
         present = three.second if three.first is None else three.first
-        # An edit beats a removal; and what was not there before cannot have been removed.
+        # An edit wins over a removal, and an element that was not there before cannot be removed.
         is_kept = place.policy == "union" or canonical(present) != canonical(three.base)
         return present if is_kept else None
     settled = one_sided(three)

@@ -1,4 +1,4 @@
-"""A log as the merge sees it: its lines, and for each id the one that counts."""
+"""A log in a merge: its lines, and the line that counts for each id."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Line(NamedTuple):
 
 
 Lines = dict[bytes, Line]
-"""Lines by their bytes, so that what is in several files is decoded once."""
+"""Lines by their bytes, so that a line in several files is decoded once."""
 
 
 @attrs.frozen
@@ -56,12 +56,12 @@ class Log:
 
     @property
     def is_one_per_id(self) -> bool:
-        """Whether no id has a second line, as where a tool rewrites the lines it changes."""
+        """Whether no id has a second line, as in a file whose tool rewrites changed lines."""
         return len(self.winners) == sum(line.id is not None for line in self.lines)
 
 
 def read_log(data: bytes, known: Lines) -> Log:
-    """Read a file; a byte-order mark, CRLF and blank lines are read as what they mean.
+    """Read a file. A byte-order mark, CRLF and blank lines are accepted.
 
     Args:
         data: The file.
@@ -82,7 +82,7 @@ def read_log(data: bytes, known: Lines) -> Log:
 
 
 def winners(lines: list[Line]) -> dict[str, Line]:
-    """Replay lines: for each id the newest, and of equally new ones the last."""
+    """Replay lines: return the newest for each id, or the last among equally new ones."""
     found: dict[str, Line] = {}
     known = found.get
     for line in lines:

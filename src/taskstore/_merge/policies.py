@@ -1,4 +1,4 @@
-"""Which rule decides between two changes of a field, and its part of config.toml."""
+"""The rules that decide between two changes of a field, and their part of config.toml."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from taskstore._evolution.decoding import COLLECTION
 from taskstore._format.config import decode_config
 
 DEFAULT_POLICY = "newest"
-"""What holds for a field that no policy is given for."""
+"""The policy of a field that has none."""
 
 
 OF_EVOLUTIONS: Mapping[str, str] = MappingProxyType({"parents": "fail", "steps": "fail"})
-"""What holds for the evolutions: two versions of one cannot be mixed, so a person decides."""
+"""The policy of evolutions: two versions of one cannot be mixed, so a person decides."""
 
 
 @attrs.frozen
@@ -32,18 +32,18 @@ class Policies:
 
 
 def parse_policies(text: str, path: str = "config.toml") -> Policies:
-    """Read the merge policies out of the text of a config.toml.
+    """Read the merge policies from the text of a config.toml.
 
     Each table `[merge.<collection>]` has the fields of that collection, each with the name of its
-    policy. Tables other than `merge` are somebody else's and not looked at.
+    policy. Other tables are ignored.
 
     Args:
         text: The settings.
         path: Where they come from, for messages.
 
     Raises:
-        ConfigError: They are no TOML, or a policy, collection or field cannot be what it is said
-            to be, or there are too many.
+        ConfigError: It is not TOML, a policy, collection or field is not valid, or there are too
+            many.
     """
     config = decode_config(text)
     config.check("merge", path)

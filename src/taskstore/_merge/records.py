@@ -1,4 +1,4 @@
-"""What becomes of one record: the line of the base and those of both sides, settled."""
+"""Merge one record: the line of the base and the lines of both sides."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Settled(NamedTuple):
     Attributes:
         line: Its line; None if it is gone without a tombstone.
         clashes: The changes that could not both be kept.
-        variants: The two lines between which a person is to choose, if one is to.
+        variants: The two lines between which a person has to choose, if any.
     """
 
     line: Line | None
@@ -44,15 +44,15 @@ def merge_record(
     *,
     may_go_back: bool,
 ) -> Settled:
-    """Settle one record.
+    """Merge one record.
 
     Args:
         base: The line that counted before both changes; None if there was none.
-        first: One side's; None if it removed the line or never had one.
-        second: The other's.
+        first: The line of one side; None if it removed the line or never had one.
+        second: The line of the other side.
         policies: The policies of the fields.
-        may_go_back: Whether a time that one side set back may stay so, which it may where no
-            other line of the record is left. It does if nothing had to be decided by time.
+        may_go_back: Whether a time that one side set back may stay, because no other line of the
+            record is left. It stays if time decided nothing.
 
     Raises:
         InvalidRecordError: The merged line would be longer than a line may be.
@@ -90,7 +90,7 @@ def _removed_or_edited(first: Line | None, second: Line | None) -> Settled:
 
 
 def _greater_time(three: Three, place: Place) -> Value:
-    """Return the newer side's `updated_at`, or of two as new the one that was changed."""
+    """Return the newer side's `updated_at`; if both are equally new, the one that was changed."""
     base, first, second = (
         None if value is None else raw_fields(value).get("updated_at") for value in three
     )
@@ -121,7 +121,7 @@ def _settled(fields: dict[str, Value], sides: tuple[Line, Line], notes: Notes) -
 
 
 def _checked(raw: bytes, side: Line) -> bytes:
-    """Refuse a line that no reader would take: each side's was short enough, both are not."""
+    """Refuse a line that is too long: each side was short enough, but the merged line is not."""
     if len(raw) > MAX_LINE_BYTES:
         raise InvalidRecordError(
             collection="the merged record",
@@ -137,7 +137,7 @@ def _present(fields: Mapping[str, Value]) -> dict[str, bytes]:
 
 
 def with_time_of(line: Line, newer: Line) -> Line:
-    """Return a record's line with the time of another line of it."""
+    """Return a record's line with the time of another one of its lines."""
     fields = raw_fields(line.raw)
     time = raw_fields(newer.raw).get("updated_at")
     if time is None:

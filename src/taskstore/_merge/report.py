@@ -1,4 +1,4 @@
-"""What a merge tells a person."""
+"""The messages of a merge."""
 
 from __future__ import annotations
 

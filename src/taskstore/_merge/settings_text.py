@@ -1,7 +1,7 @@
-"""Adding to the text of a config.toml: every byte that a person wrote stays.
+"""Add to the text of a config.toml and keep every byte that a person wrote.
 
-Only whole lines are put in. What the text then says is read again, so that a file of an unusual
-form is refused rather than spoilt.
+Only whole lines are added. The new text is then read again, so a file with an unusual form is
+refused instead of damaged.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def add_policies(text: str, wanted: Mapping[str, Mapping[str, str]], path: str) 
 
     Args:
         text: The settings.
-        wanted: Policies by collection and field. A field that has one already keeps it.
+        wanted: Policies by collection and field. A field that already has one keeps it.
         path: Where the settings come from, for messages.
 
     Raises:
@@ -61,7 +61,7 @@ def add_types(text: str, modules: Sequence[str], path: str) -> str:
         found = [n for n, old in enumerate(lines) if re.match(r"types\s*=", old)]
         lines[found[0] : found[0] + 1] = [line + "\n"] if found else []
     else:
-        # Keys that belong to no table stand before the first one.
+        # Keys that belong to no table come before the first table.
         first = next((n for n, old in enumerate(lines) if _HEADER.match(old)), len(lines))
         if first and not lines[first - 1].endswith("\n"):
             lines[first - 1] += "\n"
@@ -85,7 +85,7 @@ def _checked(text: str, wanted: Mapping[str, Any], lines: Sequence[str], path: s
 
 
 def _in_table(text: str, table: str, added: Sequence[str]) -> str:
-    """Return the text with lines at the end of a table, which is made where there is none."""
+    """Return the text with lines added at the end of a table, which is created if missing."""
     lines = text.splitlines(keepends=True)
     header = re.compile(rf"\s*\[\s*{re.escape(table)}\s*\]\s*(?:#.*)?")
     start = next((n for n, line in enumerate(lines) if header.fullmatch(line.rstrip())), None)

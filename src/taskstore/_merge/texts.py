@@ -21,14 +21,14 @@ class _Hunk(NamedTuple):
 def merge_text(base: str, first: str, second: str, *, newer: int | None) -> tuple[str, bool] | None:
     """Merge two changes of a text by lines.
 
-    Lines that both sides put at one place are all kept, the newer side's last. Of lines that both
-    changed, or that touch, the newer side's are taken.
+    Lines that both sides added at one place are all kept, those of the newer side last. If both
+    sides changed the same or adjacent lines, the newer side wins.
 
     Args:
         base: The text before both changes.
-        first: One side's.
-        second: The other's.
-        newer: Which side is newer, 0 or 1; None if neither is, and the lines themselves decide.
+        first: The text of one side.
+        second: The text of the other side.
+        newer: The newer side, 0 or 1; None if both are equally new, and the lines decide.
 
     Returns:
         The merged text, and whether each change is in it; None for a text of too many lines.
@@ -62,7 +62,7 @@ def _hunks(old: list[str], new: list[str], side: int) -> list[_Hunk]:
 
 
 def _groups(hunks: list[_Hunk]) -> list[list[_Hunk]]:
-    """Hunks that overlap or touch, together; in the order of the text."""
+    """Group hunks that overlap or touch, in the order of the text."""
     groups: list[list[_Hunk]] = []
     stop = -1
     for hunk in sorted(hunks, key=lambda hunk: (hunk.start, hunk.stop, hunk.side)):
@@ -105,6 +105,6 @@ def _side_lines(old: list[str], group: list[_Hunk], start: int, stop: int, side:
 
 
 def _contains(lines: Sequence[str], part: Sequence[str]) -> bool:
-    """Say whether `lines` has all of `part`, in its order."""
+    """Return whether `lines` has all of `part`, in its order."""
     rest = iter(lines)
     return all(line in rest for line in part)

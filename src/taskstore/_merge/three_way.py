@@ -22,7 +22,7 @@ def one_per_id(
 
     Args:
         logs: The base and both sides.
-        settled: What became of each record.
+        settled: Each record after the merge.
         blocks: The text for a record between whose lines a person must choose.
     """
     base, first, second = (_places(log.lines) for log in logs)
@@ -34,7 +34,7 @@ def one_per_id(
     problems = _kept({key: None for key in base if key[:1] != b"\n"}, first, second)
     texts |= {key: text_of(key) for key in problems if key[:1] != b"\n"}
     if all(_is_sorted(places) for places in (first, second)):
-        # Sides that have a place for each id share it, also for the ids that only one has.
+        # If both sides have an order of ids, they share it, also for ids that only one side has.
         return [texts[key] for key in sorted(texts)]
     order = merge_order(base, first, second, kept=texts, later=lambda run, other: run > other)
     return [texts[key] for key in order]
@@ -48,14 +48,14 @@ def as_log(
     *,
     keep_all: bool,
 ) -> list[bytes]:
-    """Return the lines of both sides, and after them what had to be settled.
+    """Return the lines of both sides, and after them the merged records.
 
     Args:
         logs: The base and both sides.
-        settled: What became of each record.
-        blocks: What a person is to choose from.
+        settled: Each record after the merge.
+        blocks: The text of each record that a person has to decide.
         known: All lines of the three files.
-        keep_all: Whether a line that one side removed stays all the same.
+        keep_all: Whether a line that one side removed stays anyway.
     """
     base, first, second = (_numbered(log.lines) for log in logs)
     kept = _kept({} if keep_all else base, first, second)
@@ -75,7 +75,7 @@ def as_log(
 
 
 def _missing(lines: list[Line], settled: Mapping[str, Settled]) -> list[Line]:
-    """Return what must follow `lines` so that their replay is what was settled."""
+    """Return the lines to add after `lines`, so that a replay gives the merged records."""
     replayed = winners(lines)
     missing: list[Line] = []
     for id, found in settled.items():
@@ -91,7 +91,7 @@ def _missing(lines: list[Line], settled: Mapping[str, Settled]) -> list[Line]:
 
 
 def _numbered(lines: list[Line]) -> dict[bytes, None]:
-    """Return a key for each line, of which repeated ones have one each."""
+    """Return a different key for each line, also for repeated ones."""
     seen: Counter[bytes] = Counter()
     return {repeated(line.raw, seen): None for line in lines}
 
@@ -111,30 +111,30 @@ def _place_of(id: str) -> bytes:
 def _kept(
     base: Mapping[bytes, None], first: Mapping[bytes, None], second: Mapping[bytes, None]
 ) -> set[bytes]:
-    """Return the keys that both sides have, and those that one has and the base had not."""
+    """Return the keys that both sides have, and the keys that one side added."""
     return {key for key in first if key in second or key not in base} | {
         key for key in second if key not in first and key not in base
     }
 
 
 def _is_sorted(places: Mapping[bytes, None]) -> bool:
-    """Say whether a file has its ids in order, and nothing else."""
+    """Return whether a file has its ids in order, and nothing else."""
     keys = list(places)
     return all(key[:1] == b"\n" for key in keys) and keys == sorted(keys)
 
 
 @attrs.frozen
 class Conflict:
-    """Two changes of one thing of which only one could be kept.
+    """Two changes of which only one could be kept.
 
     Attributes:
         id: The record's id.
         field: The field, such as `status` or `meta.owner`; empty for the whole line.
         ours: Our value as JSON; None if it is missing.
         theirs: Their value.
-        taken: Whose is in the result: "ours" or "theirs".
-        reason: Why.
-        is_left: Whether a person is to decide.
+        taken: The side whose value is in the result: "ours" or "theirs".
+        reason: The reason.
+        is_left: Whether a person has to decide.
     """
 
     id: str
@@ -152,7 +152,7 @@ class Merged:
 
     Attributes:
         data: The merged file.
-        conflicts: What was changed on both sides differently, in the order of the ids.
+        conflicts: The differing changes of both sides, in the order of the ids.
         has_markers: Whether a side has the conflict markers of an earlier merge.
     """
 
@@ -181,18 +181,18 @@ def merge_logs(
         base: The file before both changes; empty where there was none.
         ours: One version.
         theirs: The other.
-        policies: What settles two changes of a field, by the field's name.
+        policies: The merge policies by field.
         graph: The evolutions of the collection.
 
     Raises:
-        UnknownRevisionError: Lines of one record are of different revisions, and one of these is
-            not in the graph.
+        UnknownRevisionError: Lines of one record have different revisions, and one of them is not
+            in the graph.
         InvalidRecordError: A merged line would be longer than a line may be.
     """
     if ours == theirs or base in (ours, theirs):
         data = theirs if ours == base else ours
         return Merged(data, has_markers=read_log(data, {}).has_markers)
-    # From here on nothing knows which side is whose, so nothing can depend on it.
+    # From here on, no code knows which side is ours, so nothing can depend on it.
     swapped = theirs < ours
     first, second = (theirs, ours) if swapped else (ours, theirs)
     known: Lines = {}
@@ -231,7 +231,7 @@ def _settle(
 
 
 def _block(found: Settled, swapped: bool) -> bytes:
-    """Return the lines between which a person is to choose, as git marks them."""
+    """Return the lines that a person has to choose from, between git's markers."""
     assert found.variants is not None
     ours, theirs = found.variants[::-1] if swapped else found.variants
     return b"\n".join([b"<<<<<<< ours", ours, b"=======", theirs, b">>>>>>> theirs"])

@@ -1,4 +1,4 @@
-"""JSON values as the bytes they have in a line, and what they mean."""
+"""JSON values: their bytes in a line, and their meaning."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Value = bytes | None
 """The JSON text of a value in the line; None if the key is missing."""
 
 Rank = tuple[int, ...]
-"""How new a value is: the times, in microseconds, of its object and of those around that."""
+"""How new a value is: the times of its object and of the objects around it, in microseconds."""
 
 decode: Final = msgspec.json.Decoder().decode
 _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -30,7 +30,7 @@ class Unsettled:
 
 
 UNSETTLED: Final = Unsettled()
-"""Both sides changed a value, and differently."""
+"""Both sides changed a value in different ways."""
 
 
 class Three(NamedTuple):
@@ -42,27 +42,27 @@ class Three(NamedTuple):
 
 
 def canonical(value: Value) -> bytes:
-    """Return one text for all ways to write a value; a missing one sorts before every other."""
+    """Return one text for all spellings of a value; a missing one sorts before all others."""
     return b"" if value is None else _encode(decode(value)).encode()
 
 
 def spellings(*objects: Value) -> dict[str, bytes]:
-    """Return how objects spell those of their keys that they write with escapes."""
+    """Return the spellings of keys that objects write with escapes."""
     found: dict[str, bytes] = {}
     for value in objects:
         for key, spelled in ({} if value is None else key_spellings(value)).items():
-            # Of two spellings either will do, as long as it is the same for both sides.
+            # Either of two spellings will do, as long as it is the same for both sides.
             found[key] = max(spelled, found.get(key, b""))
     return found
 
 
 def is_object(value: Value) -> bool:
-    """Say whether a value is a JSON object."""
+    """Return whether a value is a JSON object."""
     return value is not None and value[:1] == b"{"
 
 
 def is_list(value: Value) -> bool:
-    """Say whether a value is a JSON list."""
+    """Return whether a value is a JSON list."""
     return value is not None and value[:1] == b"["
 
 
@@ -77,7 +77,7 @@ def join_items(items: list[bytes]) -> bytes:
 
 
 def instant(value: Value) -> int:
-    """Return the order of an `updated_at`, in microseconds; 0 where it is missing or no time."""
+    """Return the order of an `updated_at`, in microseconds; 0 if it is missing or not a time."""
     if value is None:
         return 0
     found: Any = decode(value)
@@ -88,10 +88,10 @@ def instant(value: Value) -> int:
 
 
 def one_sided(three: Three) -> Value | Unsettled:
-    """Return the value where at most one side changed it, or both to the same.
+    """Return the value if at most one side changed it, or both sides in the same way.
 
-    A value that is written differently and means the same is unchanged, unless nothing else
-    changed: then its new spelling is kept.
+    A value with a new spelling and the same meaning is unchanged. But if nothing else changed, the
+    new spelling is kept.
     """
     base, first, second = three
     if second in (first, base):
@@ -107,21 +107,21 @@ def one_sided(three: Three) -> Value | Unsettled:
 
 
 def _mean_the_same(value: Any, other: Any, raw: Value, other_raw: Value) -> bool:
-    # Python's equality is quick, and holds of true, 1 and 1.0, and of null and nothing.
+    # Python's equality is fast, but it treats true, 1 and 1.0 as equal.
     return bool(value == other) and canonical(raw) == canonical(other_raw)
 
 
 @attrs.frozen
 class Clash:
-    """Two changes of one thing of which only one could be kept.
+    """Two changes of which only one could be kept.
 
     Attributes:
-        path: Where it is in the record, such as `meta.owner`; empty for the whole record.
-        first: One side's value.
-        second: The other's.
-        taken: Whose value was taken, 0 or 1.
-        reason: Why.
-        is_left: Whether a person is to decide.
+        path: The place in the record, such as `meta.owner`; empty for the whole record.
+        first: The value of one side.
+        second: The value of the other side.
+        taken: The side whose value was taken, 0 or 1.
+        reason: The reason.
+        is_left: Whether a person has to decide.
     """
 
     path: str
@@ -139,7 +139,7 @@ class Place:
     Attributes:
         path: The keys that lead to it, such as `meta.owner`.
         ranks: How new each side is there.
-        policy: What settles two changes of it.
+        policy: The policy for two changes.
     """
 
     path: str
@@ -151,9 +151,9 @@ class Place:
         return Place(self.path + step, self.ranks, policy or self.policy)
 
     def inside(self, three: Three) -> Place:
-        """Return the place of what is in an object, which may have a time of its own.
+        """Return the place inside an object, which may have its own time.
 
-        That counts before the times around it, which still count where it is equal.
+        Its own time counts first. If it is equal, the times around it decide.
         """
         times = [
             0 if value is None else instant(raw_fields(value).get("updated_at"))
@@ -164,17 +164,17 @@ class Place:
 
     @property
     def newer(self) -> int | None:
-        """The side that is newer, 0 or 1; None if neither is."""
+        """The newer side, 0 or 1; None if both are equally new."""
         first, second = self.ranks
         return None if first == second else int(second > first)
 
     def later(self, first: Any, second: Any) -> bool:
-        """Say whether the first side is newer, or as new and has the greater value."""
+        """Return whether the first side is newer, or equally new with the greater value."""
         return (self.ranks[0], first) > (self.ranks[1], second)
 
 
 class Notes:
-    """What the merge of one record found out.
+    """The notes of the merge of one record.
 
     Attributes:
         clashes: The changes that could not both be kept.
@@ -188,14 +188,14 @@ class Notes:
     def take(
         self, three: Three, place: Place, side: int, reason: str = "", *, is_left: bool = False
     ) -> Value:
-        """Return one side's value, and note that the other's is not in the result."""
+        """Return the value of one side, and note that the other value is not in the result."""
         self.used_rank = True
         reason = reason or ("the greater of two as new" if place.newer is None else "newer")
         self.clashes.append(Clash(place.path, three.first, three.second, side, reason, is_left))
         return three[1 + side]
 
     def take_living(self, three: Three, place: Place, dead: int) -> Value:
-        """Settle a deletion against an edit: the newer, and the edit of two that are as new.
+        """Decide between a deletion and an edit: the newer wins; the edit, if both are equally new.
 
         Args:
             three: The record, or the element of a list.

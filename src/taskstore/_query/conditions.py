@@ -1,4 +1,4 @@
-"""Filters as data: what `where` builds, and the first design's `Filter(field, op, value)`."""
+"""Filters as data: the results of `where`, and `Filter(field, op, value)`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_NESTING = 64
 
 
 class FilterOp(StrEnum):
-    """What a filter asks of its field."""
+    """The operator of a filter."""
 
     EQ = "eq"
     NE = "ne"
@@ -44,10 +44,10 @@ _SIGNS = {
 
 
 class Condition:
-    """Something that a record meets or does not: combine with `&`, `|` and `~`.
+    """A condition that a record meets or not. Combine conditions with `&`, `|` and `~`.
 
-    A condition has no truth value of its own: `and`, `or`, `not`, `if` and chained comparisons
-    raise InvalidFilterError rather than dropping one half.
+    A condition has no truth value. `and`, `or`, `not`, `if` and chained comparisons would drop one
+    half, so they raise InvalidFilterError.
     """
 
     __slots__ = ()
@@ -117,17 +117,17 @@ def _operand(value: Any, self_: Filter) -> Any:
 class Filter(Condition):
     """One test of one field: `Filter("status", FilterOp.EQ, "active")`.
 
-    Usable wherever a condition is; `where("status") == "active"` builds the same.
+    Use it like any condition. `where("status") == "active"` builds the same.
 
     Attributes:
         field: The name of the field.
-        op: What is asked of it; its value as a string is taken too.
-        value: What it is compared with: for IN several values, for IS_NONE whether it is None.
-        owner: The class whose attribute named the field, if one did.
+        op: The operator, or its value as a string.
+        value: The value to compare with: several values for IN, a bool for IS_NONE.
+        owner: The class whose attribute named the field, if any.
 
     Raises:
         InvalidNameError: It is not a valid field name.
-        InvalidFilterError: The operator is unknown, or the value cannot be one of it.
+        InvalidFilterError: The operator is unknown, or it does not accept the value.
     """
 
     field: str
@@ -178,20 +178,20 @@ class _Several(Condition):
 
 
 class And(_Several):
-    """All of its parts."""
+    """A condition that is met if all of its parts are met."""
 
     __slots__ = ()
 
 
 class Or(_Several):
-    """At least one of its parts."""
+    """A condition that is met if at least one of its parts is met."""
 
     __slots__ = ()
 
 
 @attrs.frozen(repr=False)
 class Not(Condition):
-    """What its part is not."""
+    """A condition that is met if its part is not met."""
 
     part: Condition
     size: int = attrs.field(init=False, eq=False)  # type: ignore[misc]
@@ -211,7 +211,7 @@ class Not(Condition):
 
 
 def _joined(kind: type[And] | type[Or], *conditions: Condition) -> Condition:
-    """Join conditions, flat: a chain of one kind is one node, however long."""
+    """Join conditions without nesting: a chain of one kind is one node, however long."""
     parts: list[Condition] = []
     for condition in conditions:
         parts.extend(condition.parts if isinstance(condition, kind) else (condition,))
@@ -234,10 +234,10 @@ def _nested(parts: Iterable[Condition]) -> int:
 
 
 class Field:
-    """A field to be compared or sorted by; made by `where`.
+    """A field to compare or to sort by. `where` makes it.
 
-    Comparing gives a Condition. The meaning is Python's: a missing value is None, `!=` includes
-    it, and an order against None, or between unlike types, is false.
+    A comparison gives a Condition. The meaning is Python's: a missing value is None, `!=` includes
+    it, and `<` or `>` with None, or between different types, is false.
     """
 
     __slots__ = ("name", "owner")
@@ -264,7 +264,7 @@ class Field:
     def __ge__(self, value: Any) -> Condition:
         return Filter(self, FilterOp.GE, value)
 
-    # Comparing is no equivalence here, so a set or dict of fields would be wrong.
+    # `==` is not an equivalence here, so a set or dict of fields would be wrong.
     __hash__ = None  # type: ignore[assignment]
 
     def __bool__(self) -> NoReturn:
@@ -278,9 +278,9 @@ class Field:
         )
 
     def contains(self, value: Any) -> Condition:
-        """The field is a string that has `value` in it, or a list that has it as a member.
+        """The field is a string that contains `value`, or a list that has it as a member.
 
-        Literal and case-sensitive: `%`, `_` and `*` have no special meaning.
+        The match is literal and case-sensitive: `%`, `_` and `*` have no special meaning.
         """
         return Filter(self, FilterOp.CONTAINS, value)
 
@@ -305,7 +305,7 @@ class Field:
         return Order(self.name, descending=False, owner=self.owner)
 
     def desc(self) -> Order:
-        """Sort by this field from the greatest, None last."""
+        """Sort by this field in descending order, None last."""
         return Order(self.name, descending=True, owner=self.owner)
 
     def __repr__(self) -> str:
@@ -324,8 +324,8 @@ class Order:
 
     Attributes:
         field: Its name.
-        descending: From the greatest to the least.
-        owner: The class whose attribute named the field, if one did.
+        descending: Whether the greatest value comes first.
+        owner: The class whose attribute named the field, if any.
     """
 
     field: str
@@ -346,7 +346,7 @@ def where(field: object, /) -> Field:
 
 
 def all_of(conditions: Iterable[object]) -> Condition | None:
-    """Several filters are one condition, met by what meets them all; None if there are none.
+    """Return one condition that is met if all filters are met; None if there are no filters.
 
     Raises:
         InvalidFilterError: One of them is not a filter.

@@ -1,4 +1,4 @@
-"""Whether the value of a filter can be that of the field, by the field's declared type."""
+"""Check that a field can have the value of a filter, by the field's declared type."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _CLASSES: Mapping[Any, frozenset[str]] = {
 
 
 def check_fit(condition: Condition | None, type_: RecordFacts | None) -> None:
-    """See to it that each value in a condition can be one of its field's type.
+    """Check that each value in a condition fits the type of its field.
 
     Args:
-        condition: What `where` or Filter built.
+        condition: The condition.
         type_: The facts of the record type; None for plain dicts, whose fields may have any value.
 
     Raises:
-        InvalidFilterError: A value cannot.
+        InvalidFilterError: A value does not fit.
         UnknownFieldError: The type has no field of that name.
     """
     if type_ is None or condition is None:

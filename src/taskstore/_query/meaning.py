@@ -1,8 +1,8 @@
-"""What filters and orders mean, in Python: the definition that the SQL is held to.
+"""What filters and orders mean, in Python. The SQL must give the same results.
 
-A field's value is a number (bool, int and float are one kind), a string, a list or object, or
-None; a missing one is its declared default, else None. Numbers compare with numbers and strings
-with strings, by code point. Integers beyond 64 bits count as the nearest double.
+A field's value is a number (bool, int and float are one kind), a string, a list or object, or None.
+A missing value is the declared default, or None. Numbers compare with numbers and strings with
+strings, by code point. Integers beyond 64 bits count as the nearest double.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def scalar(kind: Kind, value: Any) -> Scalar | None:
 
 
 def holds(op: FilterOp, value: Any, operand: Any) -> bool:
-    """Whether a value, as `normal` returns it, passes a test with an operand of a `Test`."""
+    """Return whether a value from `normal` passes a test with an operand of a `Test`."""
     if op is FilterOp.EQ:
         return bool(value == operand)
     if op is FilterOp.IS_NONE:
@@ -109,13 +109,13 @@ def holds(op: FilterOp, value: Any, operand: Any) -> bool:
 
 
 def meets(test: Test, record: Mapping[str, Any]) -> bool:
-    """Whether a record, given as the JSON object of its line, passes one test."""
+    """Return whether the JSON object of a record's line passes one test."""
     raw = record.get(test.name, test.default)
     return holds(test.op, normal(test.kind, raw), test.value)
 
 
 def evaluate(condition: Condition, record: Mapping[str, Any]) -> bool:
-    """Whether a record's JSON object meets a resolved condition."""
+    """Return whether a record's JSON object meets a resolved condition."""
     if isinstance(condition, Test):
         return meets(condition, record)
     if isinstance(condition, Not):

@@ -39,7 +39,7 @@ _NEWEST_FIRST = (Sort("updated_at", "version", True), Sort("id", "id", False))
 
 
 def resolve_order(order_by: object, type_: RecordFacts | None) -> tuple[Sort, ...]:
-    """Return the sorts of an `order_by`; they always end with the id, so that order is total.
+    """Return the sorts of an `order_by`. They always end with the id, so no two records are equal.
 
     Args:
         order_by: "priority", "-priority", `where("priority").desc()`, several of these in a list
@@ -48,7 +48,7 @@ def resolve_order(order_by: object, type_: RecordFacts | None) -> tuple[Sort, ..
 
     Raises:
         UnknownFieldError: The type has no field of that name.
-        InvalidFilterError: It is none of these.
+        InvalidFilterError: `order_by` has another form.
     """
     if order_by is None:
         return _NEWEST_FIRST

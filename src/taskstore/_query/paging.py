@@ -1,4 +1,4 @@
-"""Tokens that say where a page ended, so that the next begins there, whatever was added since."""
+"""Tokens that say where a page ended, so that the next page begins there."""
 
 from __future__ import annotations
 

@@ -81,17 +81,17 @@ def indexed(
 
     Args:
         default: Its default. Lines without the key count as having it, in filters too.
-        factory: What makes its default. Unless it is a built-in type, filters cannot know what it
-            will make, and take a line without the key as having None.
+        factory: Makes its default. Unless it is a built-in type, filters cannot know the result,
+            and treat a line without the key as None.
         merge: How a merge decides between two changes of the field: "newest", "union", "max",
             "min", "text" or "fail". (Other fields have it in their metadata, under
             "taskstore.merge".)
         was: Its former name, or all of them, oldest first: lines that have one are read under the
             new name. (Other fields have it in their metadata, under "taskstore.was".)
-        validator: As of `attrs.field`.
-        alias: As of `attrs.field`; the key in the line is the field's name all the same.
-        kw_only: As of `attrs.field`.
-        metadata: As of `attrs.field`.
+        validator: As for `attrs.field`.
+        alias: As for `attrs.field`. The key in the line is still the field's name.
+        kw_only: As for `attrs.field`.
+        metadata: As for `attrs.field`.
 
     Raises:
         InvalidDeclarationError: There is no such merge policy, or both a default and a factory.
@@ -107,7 +107,7 @@ def indexed(
                 "indexed()", reason="takes a default or a factory, not both"
             )
         default = attrs.Factory(factory)
-    # attrs before 25.4 takes no None for kw_only, and False would undo that of the class after it.
+    # attrs before 25.4 does not accept None for kw_only, and False would override the class.
     keywords: dict[str, Any] = {"kw_only": True} if kw_only else {}
     return attrs.field(
         default=default, validator=validator, alias=alias, metadata=facts, **keywords
@@ -137,12 +137,12 @@ def record(
         kw_only: Whether all fields are keyword-only arguments.
         converter: A cattrs converter from `make_converter` with hooks for types that the codec
             does not know. It is asked for every field of the class and of its subclasses.
-        evolutions: How lines from before changes of the class are read, oldest first, each made
+        evolutions: How to read lines from before changes of the class, oldest first, each made
             with `evolution`. All classes of a collection must state the same ones.
 
     Raises:
-        InvalidDeclarationError: The class cannot be stored as it is declared. Where annotations
-            name what does not exist yet, that is found when the class is first used.
+        InvalidDeclarationError: The class cannot be stored as it is declared. If annotations name
+            something that does not exist yet, this is raised when the class is first used.
         InvalidNameError: The name of the collection, or of a field, is not allowed.
     """
     given: Any = collection
@@ -196,7 +196,7 @@ def _make_type(cls: type[C], names: Mapping[str, Any]) -> None:
     try:
         RecordType.make(cls, names)
     except NameError:
-        # A forward reference; the first use resolves it, or says that it cannot.
+        # A forward reference; the first use resolves it or raises.
         pass
 
 
@@ -219,7 +219,7 @@ def evolve(record: T, /, **changes: Any) -> T:
     arguments = {fields[name].alias: changes[name] for name in changes if fields[name].init}
     evolved = attrs.evolve(record, **arguments)  # type: ignore[misc]
     for name, field in fields.items():
-        # attrs.evolve leaves these to the defaults, which would lose what the record holds.
+        # attrs.evolve uses the defaults for these, which would lose the record's values.
         if not field.init and hasattr(record, name):
             object.__setattr__(evolved, name, changes.get(name, getattr(record, name)))
     return evolved
@@ -228,7 +228,7 @@ def evolve(record: T, /, **changes: Any) -> T:
 def make_converter() -> Converter:
     """Return a new converter with this library's rules, to register hooks on.
 
-    Give it to the classes that need it::
+    Pass it to the classes that need it::
 
         converter = make_converter()
         converter.register_structure_hook(Version, lambda value, _: Version.parse(value))
@@ -242,7 +242,7 @@ def make_converter() -> Converter:
     Every field of such a class goes through the converter. Register hooks before the class is
     declared, and for both directions.
     """
-    # cattrs costs as much to import as the rest of the package, and few classes need it.
+    # Importing cattrs takes as long as the rest of the package, and few classes need it.
     from taskstore._records.converter import make_converter as make
 
     return make()

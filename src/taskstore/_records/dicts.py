@@ -30,9 +30,9 @@ _TIMES = VersionForm(datetime.datetime)
 class DictType:
     """The record type of a collection whose records are plain dicts.
 
-    A dict is the whole record: a key that the new one lacks is removed by an update. Values are
-    JSON builtins when read; when written they may also be what the codec carries (datetime, UUID,
-    Enum, attrs classes, ...), and are read as the JSON of these.
+    A dict is the whole record: an update removes keys that the new dict lacks. Values that are read
+    are JSON builtins. Values that are written may also be others that the codec supports (datetime,
+    UUID, Enum, attrs classes, ...), and are read back as JSON.
 
     Args:
         collection: The name of the collection.

@@ -49,13 +49,13 @@ def evolution(
     default: Mapping[str, Any] | None = None,
     drop: Iterable[str] = (),
 ) -> DeclaredEvolution:
-    """State how lines from before a change of a record class are read, for `record`.
+    """State how to read lines from before a change of a record class, for `record`.
 
-    The steps are taken in the order of the arguments, so names after `rename` are new ones.
+    The steps are applied in the order of the arguments, so names after `rename` are new ones.
 
     Args:
-        revision: A name that no other evolution of the collection has: 1 to 128 of ASCII letters,
-            digits and `_.:-`. It must not change once lines have been written under it.
+        revision: A name that no other evolution of the collection has: 1 to 128 ASCII letters,
+            digits and `_.:-`. Do not change it after lines have been written under it.
         rename: The new name of each field.
         split: Fields that become several: `{"name": (["first", "last"], " ")}`.
         join: Fields that were several: `{"name": (["first", "last"], " ")}`.
@@ -83,10 +83,10 @@ def evolution(
 
 
 def evolutions_of(cls: type, collection: str) -> tuple[Evolution, ...]:
-    """Return the evolutions that a class states, and those that the names of its fields do.
+    """Return the evolutions that a class and the former names of its fields state.
 
     Raises:
-        InvalidDeclarationError: One cannot be stated.
+        InvalidDeclarationError: One of them is not valid.
     """
     found: list[Evolution] = []
     before: tuple[str, ...] = ()

@@ -19,13 +19,13 @@ def now_ms() -> int:
 
 
 def new_id(prefix: str = "") -> str:
-    """Return a new record id: a UUIDv7 in its usual spelling, so that ids sort by their creation.
+    """Return a new record id: a UUIDv7 in its usual spelling, so that ids sort by creation time.
 
-    Ids made by one process rise strictly, also within a millisecond and when the clock is set
-    back; ids of several processes differ by 62 random bits.
+    Ids of one process always increase, even within a millisecond and if the clock is set back. Ids
+    of several processes differ in 62 random bits.
 
     Args:
-        prefix: What the id begins with, as in `new_id("plan-")`.
+        prefix: The beginning of the id, as in `new_id("plan-")`.
 
     Raises:
         InvalidIdError: The id would be longer than 256 characters, or have a lone surrogate.

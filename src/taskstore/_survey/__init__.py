@@ -1,1 +1,1 @@
-"""What the records of a log look like, for whoever has no types: fields, and values from text."""
+"""What the records of a log look like, for work without types: fields, and values from text."""

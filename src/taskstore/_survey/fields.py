@@ -1,4 +1,4 @@
-"""Which fields a collection's records have, and which JSON types are in them."""
+"""The fields of a collection's records, and their JSON types."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MISSING = object()
 
 
 class TextError(TaskstoreError, ValueError):
-    """A text that cannot be read as what it should be."""
+    """A text that cannot be read as the expected value."""
 
     text: str
 
@@ -41,11 +41,11 @@ class TextError(TaskstoreError, ValueError):
 
 
 def typed(field: str, text: str, kinds: Set[str]) -> Any:
-    """Return what a text means for a field.
+    """Return the value of a text for a field.
 
-    A field that has had text takes a text as it is, unless it has also had what the text says in
-    JSON. A field that only had other values takes JSON of their types and null. A field that is new
-    takes what looks like JSON as that.
+    If the field has had text, the value is the text, unless the field has also had values of the
+    type that the text has as JSON. If the field has had other values only, the text must be JSON of
+    their types or null. In a new field, text that looks like JSON is JSON.
 
     Args:
         field: The field's name, for messages.
@@ -53,11 +53,11 @@ def typed(field: str, text: str, kinds: Set[str]) -> Any:
         kinds: The JSON types that the field has had; see `field_kinds`.
 
     Raises:
-        TextError: The field has had nothing like it.
+        TextError: The field has had no such values.
     """
     value = _parsed(text)
     if isinstance(value, str):
-        # A text may have quotes around it, and they are part of it.
+        # Quotes around a text are part of it.
         value = _MISSING
     if value is None and "text" not in kinds:
         return None
@@ -78,7 +78,7 @@ def from_json(text: str, place: str) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        TextError: It is none; with `place` in the message.
+        TextError: It is not JSON. The message has `place`.
     """
     value = _parsed(text)
     if value is _MISSING:
@@ -90,7 +90,7 @@ def split_assignment(text: str) -> tuple[str, str, bool]:
     """Return the name and the text of `name=text` or `name:=json`, and whether it is JSON.
 
     Raises:
-        TextError: It is neither.
+        TextError: It has neither form.
     """
     name, sign, value = text.partition("=")
     is_json = name.endswith(":")
@@ -135,7 +135,7 @@ _MOST_VALUES = 20_000
 def field_kinds(store: Store | DriverStore, collection: str, name: str) -> frozenset[str]:
     """Return the JSON types that SQLite finds under a field: text, integer, real, true, ...
 
-    They are those of the first 1,000 records that have the field; none where no record has it.
+    They are the types in the first 1,000 records that have the field.
     """
     return ask(store, survey.field_kinds, collection, name, _SAMPLE)
 
@@ -148,15 +148,15 @@ def field_names(store: Store | DriverStore, collection: str) -> list[str]:
 def ids_meant(
     store: Store | DriverStore, collections: Iterable[str], id: str, most: int
 ) -> list[str]:
-    """Return the ids that were probably meant: those that begin with a text, or else the nearest.
+    """Return the ids that were probably meant: those that begin with a text, or similar ones.
 
-    Of a large collection it knows 10,000 that may be near.
+    In a large collection, it compares at most 10,000 ids.
 
     Args:
-        store: Where to look.
-        collections: In which of its collections.
-        id: The id that is none.
-        most: How many to return at most.
+        store: The store.
+        collections: The collections to search.
+        id: The unknown id.
+        most: The maximum number of ids.
     """
     names = list(collections)
     if id:
@@ -176,15 +176,15 @@ def ids_from(store: Store | DriverStore, collection: str, start: str, limit: int
 def values_from(
     store: Store | DriverStore, collection: str, name: str, start: str, limit: int
 ) -> list[str]:
-    """Return values of a field that begin with a text, as text; those of 20,000 records."""
+    """Return values of a field that begin with a text, as text, from at most 20,000 records."""
     return ask(store, survey.values_from, collection, name, start, _MOST_VALUES, limit)
 
 
 def check_fields(store: Store | DriverStore, collection: str, names: Iterable[str]) -> None:
-    """See to it that some record has each of some fields; an empty collection may have any.
+    """Check that each field is in some record. An empty collection may have any field.
 
     Raises:
-        UnknownFieldError: None has; with the nearest name.
+        UnknownFieldError: No record has the field. The message has the nearest name.
     """
     for name in names:
         if name in KNOWN or field_kinds(store, collection, name):
@@ -203,8 +203,8 @@ def parse_assignments(
     """Return the fields that texts assign, typed by what the collection's records have.
 
     Raises:
-        TextError: A text is no assignment, names a field twice, or has a value that no record of
-            the collection has the like of.
+        TextError: A text is not an assignment, names a field twice, or has a value of a type that
+            no record of the collection has in this field.
     """
     fields: dict[str, Any] = {}
     for text in texts:
@@ -223,10 +223,10 @@ def parse_assignments(
 def check_new_fields(
     store: Store | DriverStore, collection: str, names: Iterable[str]
 ) -> Sequence[str]:
-    """Return those names that no record of a collection with records has yet.
+    """Return the names that no record of the collection has yet.
 
     Raises:
-        UnknownFieldError: One of them is so like a field that it was probably meant to be that.
+        UnknownFieldError: One of them is so similar to a field that it is probably a mistake.
     """
     new = [name for name in names if name not in KNOWN and not field_kinds(store, collection, name)]
     known = field_names(store, collection) if new else []
@@ -265,16 +265,16 @@ _COMPARE: Mapping[str, Callable[[Field, Any], Condition]] = {
 def parse_filters(
     store: Store | DriverStore, collection: str, texts: Iterable[str], *, new: Container[str] = ()
 ) -> list[Condition]:
-    """Return the conditions that texts mean for a collection, typed by what its records have.
+    """Return the conditions that texts state, with values of the types that the records have.
 
     Args:
         store: Where the collection is.
         collection: Its name.
         texts: The filters.
-        new: Fields that need not be in any record.
+        new: Fields that may be in no record.
 
     Raises:
-        TextError: A text is not a filter, or its value nothing that the field could have.
+        TextError: A text is not a filter, or the field cannot have its value.
         UnknownFieldError: No record has the field.
     """
     return [parse_filter(store, collection, text, new=new) for text in texts]
@@ -283,7 +283,7 @@ def parse_filters(
 def parse_filter(
     store: Store | DriverStore, collection: str, text: str, *, new: Container[str] = ()
 ) -> Condition:
-    """Return the condition that one text means; see `parse_filters`."""
+    """Return the condition that one text states; see `parse_filters`."""
     found = _FILTER.fullmatch(text)
     if found is None or (found["none"] and found["sign"]):
         raise TextError(

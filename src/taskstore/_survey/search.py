@@ -1,4 +1,4 @@
-"""Records that have a text in them."""
+"""Find records that contain a text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 _AROUND = 40
-"""How many characters are shown before and after what was found."""
+"""How many characters are shown before and after a match."""
 
 
 @attrs.frozen
@@ -19,7 +19,7 @@ class Hit:
         collection: The collection.
         id: The record.
         field: Where the text is, such as `title`, `labels[2]` or `meta.owner`.
-        text: What is around it.
+        text: The text around it.
     """
 
     collection: str
@@ -29,7 +29,7 @@ class Hit:
 
 
 def hits(collection: str, record: Mapping[str, Any], words: str) -> Iterator[Hit]:
-    """Yield the strings of a record that have a text in them, whatever its case.
+    """Yield the strings of a record that contain a text, ignoring case.
 
     Args:
         collection: The collection.

@@ -22,8 +22,8 @@ class CollectionSummary:
     Attributes:
         collection: Its name.
         records: Live records.
-        tombstones: Dead ones.
-        problems: Lines that are no record.
+        tombstones: Deleted records.
+        problems: Lines that are not records.
         bytes: The length of the log.
         last_write: The newest version in it, in milliseconds since the epoch; None if there is
             none.
@@ -124,11 +124,11 @@ _JSON_TYPES = {
     "true": "boolean",
     "false": "boolean",
 }
-"""The JSON types by the names that SQLite has for them, where these differ."""
+"""The JSON types by SQLite's names, if these differ."""
 
 
 def field_summaries(store: Store | DriverStore, collection: str) -> list[FieldSummary]:
-    """Return the fields that the records of a collection have, those of most records first."""
+    """Return the fields that the records of a collection have, the most frequent ones first."""
     indexed = set(ask(store, survey.indexed_fields, collection))
     found: dict[str, dict[str, int]] = {}
     for name, kind, count in ask(store, survey.fields, collection):

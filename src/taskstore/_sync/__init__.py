@@ -1,1 +1,1 @@
-"""Brings the cache to what the logs say, and compares the two."""
+"""Update the cache from the logs, and compare the two."""

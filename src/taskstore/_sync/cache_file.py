@@ -1,7 +1,8 @@
-"""The store's own cache file: made, upgraded, noticed when it is replaced, rebuilt when unusable.
+"""The store's own cache file: create it, upgrade it, notice a replaced one, rebuild a bad one.
 
-The file is never swapped under a connection. One that is unusable, or gone, is rebuilt under the
-gate, together with its `-wal` and `-shm`: an old `-shm` beside a new file makes SQLite fail.
+The file is never replaced under a connection. An unusable or missing file is rebuilt under the
+gate, together with its `-wal` and `-shm`, because an old `-shm` beside a new file makes SQLite
+fail.
 """
 
 from __future__ import annotations
@@ -38,12 +39,12 @@ T = TypeVar("T")
 
 
 class CacheFile:
-    """Keeps the engine's file there, current and usable.
+    """Keeps the engine's file present, current and usable.
 
     Attributes:
         kept: Connections to it for reading.
-        openings: How many times a file was left for another one; `rebuild` asks for it.
-        is_remade: Whether the last open had to replace a file, and the new one holds nothing.
+        openings: How many times a file was left for another one; `rebuild` takes it.
+        is_remade: Whether the last open replaced the file, so that the new one is empty.
     """
 
     def __init__(self, context: StoreContext, catalog: Catalog, refresher: Refresher) -> None:
@@ -56,18 +57,18 @@ class CacheFile:
         self.openings = 0
         self.is_remade = False
         self.kept = KeptConnections(context.engine, keep=context.own_engine)
-        # Of a store that nobody closes, the last connection would change the file unnoticed.
+        # If nobody closes the store, the last connection would change the file unnoticed.
         self._end = weakref.finalize(self, _close, self.kept, context.engine, context.seal)
         if context.seal is None:
             self._end.detach()
 
     def open(self) -> None:
-        """Make the cache ready: one SELECT where it is.
+        """Make the cache ready. If it is ready already, this takes one SELECT.
 
         Raises:
             StoreAccessError: The file cannot be made or opened.
             SchemaVersionError: A newer library has upgraded it.
-            CacheError: It stays unusable although it was rebuilt.
+            CacheError: It is still unusable after it was rebuilt.
         """
         if self._context.seal is None:
             ensure_schema(self._context.engine, self._context.models, migrate=self._context.migrate)
@@ -84,10 +85,10 @@ class CacheFile:
             self._in_turn(openings, lambda: self._reopen(seal))
 
     def retried(self, call: Callable[[], T]) -> T:
-        """Call; once more on a cache rebuilt if this one turns out to be unusable.
+        """Call a function. If the cache turns out to be unusable, rebuild it and call again.
 
         Raises:
-            TaskstoreError: What the database refused, in our terms.
+            TaskstoreError: The database failed, translated to our errors.
         """
         openings = self.openings
         try:
@@ -105,11 +106,11 @@ class CacheFile:
         return call()
 
     def rebuild(self, openings: int) -> None:
-        """Rebuild the cache, which turned out to be unusable while it was used.
+        """Rebuild a cache that turned out to be unusable.
 
         Args:
-            openings: What the attribute was before that. If another thread has left the file since,
-                there is nothing to do: the new one must stay.
+            openings: The attribute before that. If another thread has left the file since then,
+                nothing is done, because the new file must stay.
         """
         seal = self._context.seal
         if seal is None:
@@ -117,7 +118,7 @@ class CacheFile:
         self._in_turn(openings, lambda: self._rebuild(seal))
 
     def _in_turn(self, openings: int, work: Callable[[], None]) -> None:
-        """Do what no two threads may do at once, unless another one has done it meanwhile."""
+        """Do the work in one thread at a time, unless another thread has done it already."""
 
         def unless_done() -> None:
             if self.openings == openings:
@@ -130,11 +131,11 @@ class CacheFile:
         self._reopen(seal)
 
     def _reopen(self, seal: CacheSeal) -> None:
-        """Leave the old file and open the one that is there now, or make one."""
+        """Leave the old file and open the present one, or create one."""
         context = self._context
         context.layout.check_place()
         if not context.path.is_dir():
-            # What an open would not have made is not made now; nor a project that is gone.
+            # Do not create what an open would not have created, or a project that is gone.
             if not context.create or not context.path.parent.is_dir():
                 raise StoreNotFoundError(context.path)
             context.layout.create()
@@ -144,9 +145,9 @@ class CacheFile:
         identity = self._ready(seal)
         self._refresher.teach_settings(self._catalog)
         if not context.refresh:
-            # No unit of work will look at the logs, and what was known of them is gone.
+            # No unit of work will check the logs, and the known fingerprints are gone.
             self._refresher.before_read(None)
-        # Last, for until then other threads have to wait.
+        # Last, because other threads have to wait until then.
         self._identity = identity
         self.openings += 1
 
@@ -161,7 +162,7 @@ class CacheFile:
         _close(self.kept, self._context.engine, self._context.seal)
 
     def end(self) -> None:
-        """Close for good."""
+        """Close the file finally."""
         self._end.detach()
         self.close()
 
@@ -177,7 +178,7 @@ class CacheFile:
         return found.st_dev, found.st_ino
 
     def _is_ready(self, seal: CacheSeal) -> bool:
-        """Whether there is a current cache that this clone made and that can be read."""
+        """Return whether there is a current, readable cache that this clone made."""
         if not seal.is_whole():
             return False
         try:
@@ -190,14 +191,14 @@ class CacheFile:
 
     def _make_ready(self, seal: CacheSeal) -> None:
         context = self._context
-        # Others may have made it while we waited for the gate.
+        # Another process may have created it while we waited for the gate.
         if self._is_ready(seal):
             return
         if seal.is_whole():
             try:
                 self._set_up()
             except (*DatabaseErrors, InvalidDeclarationError) as error:
-                # A file in this place with other tables is as good as damaged.
+                # A file with other tables counts as damaged.
                 if not (isinstance(error, InvalidDeclarationError) or is_unusable(error)):
                     raise self._refused(error) from error
             else:

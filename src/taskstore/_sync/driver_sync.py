@@ -1,6 +1,6 @@
-"""A sync on the driver's own connection, for commands and hooks that do without SQLAlchemy.
+"""A sync on the driver's connection, for commands and hooks without SQLAlchemy.
 
-It takes the same locks in the same order as any other, and waits for none of them.
+It takes the same locks in the same order as any other sync, but does not wait for them.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ def try_sync(
     counted: bool = False,
     on_progress: Progress | None = None,
 ) -> SyncReport | None:
-    """Sync if no lock has to be waited for; None if one would have to be.
+    """Sync if no lock is held; return None if it would have to wait.
 
     Args:
         context: The store, which has no mirrored models.
-        driver: A connection to its cache, outside of a transaction.
-        collections: Their names; None for all that are stale.
-        counted: Whether the report is to say how many records there are.
+        driver: A connection to its cache, outside a transaction.
+        collections: The names of the collections; None for all that are stale.
+        counted: Whether the report counts the records.
         on_progress: Called while a log is read.
 
     Raises:
         StoreAccessError: A log cannot be read.
-        RecoveryError: A crash left what cannot be recovered.
+        RecoveryError: A crash left something that cannot be recovered.
         sqlite3.Error: The database refused.
     """
     gate, lock = Gate(context.layout), directory_lock(context.layout)

@@ -1,8 +1,8 @@
-"""Whether the cache still stands for the logs: stat against fingerprint.
+"""Whether the cache is up to date: compare the stat of logs with their fingerprints.
 
-The store remembers the fingerprints that the cache has committed, so that a look at an unchanged
-log costs one `stat`. The memory is a hint: where it differs from the file, the cache's own
-`sync_metadata` decides.
+The store remembers the fingerprints that the cache has committed, so checking an unchanged log
+costs one `stat`. The memory is a hint. If it differs from the file, the cache's `sync_metadata`
+decides.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from taskstore.errors import StoreAccessError
 
 @attrs.frozen
 class Stale:
-    """A collection whose log is not known to be what the cache holds.
+    """A collection whose log may differ from the cache.
 
     Attributes:
         collection: Its name.
-        only_grown: Whether it is the file that was read, longer; as while a commit is under way.
+        only_grown: Whether it is the same file, only longer, as during a commit.
     """
 
     collection: str
@@ -35,7 +35,7 @@ class Stale:
 
 
 def stat_log(context: LogContext, collection: str) -> os.stat_result | None:
-    """The stat of a collection's log; None if there is none, or something else in its place.
+    """Return the stat of a collection's log; None if it is missing or not a regular file.
 
     Raises:
         StoreAccessError: The directory may not be searched.
@@ -53,7 +53,7 @@ def stat_log(context: LogContext, collection: str) -> os.stat_result | None:
 
 
 def looks_fresh(known: Fingerprint | None, found: os.stat_result | None) -> bool:
-    """Whether a stat alone shows that the file is the one that was read."""
+    """Return whether the stat alone shows that the file has not changed."""
     if known is None or found is None:
         return known is None and found is None
     return not known.racy and known.matches(found)
@@ -62,7 +62,7 @@ def looks_fresh(known: Fingerprint | None, found: os.stat_result | None) -> bool
 def stale_among(
     known: dict[str, Fingerprint], found: dict[str, os.stat_result | None]
 ) -> list[Stale]:
-    """Those collections of `found` that do not look like their fingerprint."""
+    """Return the collections in `found` that do not match their fingerprint."""
     stale = []
     for collection, now in found.items():
         fingerprint = known.get(collection)
@@ -78,12 +78,12 @@ def stale_among(
 
 
 def find_stale(context: LogContext, rows: Rows, collections: Iterable[str] | None) -> list[Stale]:
-    """Compare logs with what the cache itself has recorded, and refresh the memory of it.
+    """Compare logs with the fingerprints in the cache, and update the remembered ones.
 
     Args:
         context: The store.
-        rows: On a connection whose transaction has not changed anything yet.
-        collections: Which; None for every log there is and every one that was read.
+        rows: The rows of the cache, in a transaction that has not changed anything yet.
+        collections: The collections; None for every log that exists or was read.
     """
     recorded = rows.fingerprints()
     context.known = recorded

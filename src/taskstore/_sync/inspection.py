@@ -1,4 +1,4 @@
-"""Looking into the logs themselves: every version of a record, and whatever can be read."""
+"""Read the logs themselves: every version of a record, and the records that can be read."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Version(Generic[T]):
 
     Attributes:
         line: Its number in the log, from 1.
-        updated_at: The version as the line has it.
-        order_us: The same in microseconds since the epoch, by which replay orders.
+        updated_at: The version as in the line.
+        order_us: The same in microseconds since the epoch, for the order of a replay.
         deleted: Whether the line is a tombstone.
-        data: The line's JSON object in today's shape; as it stands, where it is of a revision that
-            is not known.
+        data: The line's JSON object in today's shape. If its revision is unknown, the object is
+            as in the line.
         record: The record; None for a tombstone, and for a line that does not fit the type.
         reason: Why it does not fit.
     """
@@ -61,7 +61,7 @@ class Inspector:
     context: StoreContext
 
     def history(self, codec: RecordCodec[T], id: str) -> list[Version[T]]:
-        """Every version of a record, oldest first; the last one is what counts."""
+        """Return every version of a record, oldest first. The last one counts."""
         with self._opened(codec.collection) as (fd, limit):
             versions = [
                 self._version(codec, number, raw)
@@ -73,7 +73,7 @@ class Inspector:
     def records(
         self, codec: RecordCodec[T], condition: Condition | None
     ) -> tuple[list[T], list[Problem]]:
-        """The records that the log has and that fit, newest first, and what is wrong with it."""
+        """Return the records of a log that fit, newest first, and its problems."""
         path = self.context.layout.log_path(codec.collection)
         for _ in range(_ATTEMPTS):
             with self._opened(codec.collection) as (fd, limit):
@@ -82,7 +82,7 @@ class Inspector:
                 try:
                     return self._read(codec, condition, fd, limit)
                 except (LogChangedError, LineError, UnicodeDecodeError):
-                    # Cut or overwritten meanwhile, by somebody who takes no lock.
+                    # Cut or overwritten in the meantime, by a program that takes no lock.
                     continue
         raise StoreAccessError(path, operation="read", reason="another program keeps changing it")
 
@@ -145,13 +145,13 @@ class Inspector:
         with access(path), suppress(FileNotFoundError):
             fd = files.open_log(path)
         if fd is not None and limit is None:
-            # What is appended from here on is of transactions that may yet be taken back.
+            # Lines that are appended from here on may still be undone.
             limit = os.fstat(fd).st_size
         return fd, limit
 
     @contextmanager
     def _opened(self, collection: str) -> Iterator[tuple[int | None, int | None]]:
-        """A log as it is between two commits: its descriptor, and where to stop reading."""
+        """Yield a log as it is between two commits: its descriptor, and where to stop reading."""
         context = self.context
         path = context.layout.log_path(collection)
         fd, limit = context.log_lock.run(context.lock_timeout, lambda: self._open(path, collection))

@@ -1,4 +1,4 @@
-"""What a sync asks of whoever brings mirrored tables to what the logs say."""
+"""The protocol with which a sync updates mirrored tables from the logs."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from taskstore._unit.unit import Unit
 
 
 class Projection(Protocol):
-    """The part of one sync that is about mirrored tables."""
+    """The part of a sync for mirrored tables."""
 
     def catch_up(self, reshaped: Mapping[str, Mapping[str, bytes]]) -> None:
-        """Bring tables to what the cache has, where their models or their lines have changed.
+        """Update tables from the cache if their models or their lines have changed.
 
         Args:
             reshaped: The collections whose lines have just been read in another shape, with a
-                digest of what each record's line would say now, had it stayed the same.
+                digest of each record's line as an unchanged line would be read now.
         """
 
     def begin(self, collection: str, *, force: bool) -> None:
-        """Before the log of a collection is read."""
+        """Prepare for reading the log of a collection."""
 
     def is_missing(self, collection: str) -> bool:
-        """Whether the log that was just read says nothing of the rows beside it."""
+        """Return whether the log that was just read has nothing about the rows of its table."""
 
     def project(self) -> tuple[Problem, ...]:
-        """Bring the tables to what the logs say; return what they do not take."""
+        """Update the tables from the logs; return the records that they refuse."""
 
 
 class _Projecting(Protocol):
@@ -55,14 +55,14 @@ class _Projecting(Protocol):
 def projection(
     context: StoreContext, connection: Connection, rows: Rows, unit: Unit, *, prune: bool = False
 ) -> Projection | None:
-    """Return what brings mirrored tables along in one sync; None if there are none.
+    """Return the projection for one sync; None if no tables are mirrored.
 
     Args:
         context: The store.
         connection: In the sync's write transaction.
         rows: On that connection.
         unit: Of that transaction.
-        prune: Whether to give up rows that the logs do not have.
+        prune: Whether to delete rows that the logs do not have.
     """
     if not context.mirrors and not rows.mirror_states():
         return None
@@ -70,7 +70,7 @@ def projection(
 
 
 def late(context: StoreContext, connection: Connection, rows: Rows) -> list[str]:
-    """Return the collections whose tables were not brought along as their models are now.
+    """Return the collections whose tables were not updated for their present models.
 
     Raises:
         InvalidDeclarationError: There is no table for a collection that has records.
@@ -79,10 +79,10 @@ def late(context: StoreContext, connection: Connection, rows: Rows) -> list[str]
 
 
 def check_logs(context: StoreContext, connection: Connection, report: SyncReport) -> None:
-    """Say that logs are missing, when the rest is synced.
+    """Report missing logs after everything else is synced.
 
     Raises:
-        MissingLogError: A table has rows, and its log is missing, empty, or another one.
+        MissingLogError: A table has rows, but its log is missing, empty, or belongs to other rows.
     """
     _port(context).check_logs(context, connection, report)
 
@@ -90,7 +90,7 @@ def check_logs(context: StoreContext, connection: Connection, report: SyncReport
 def differences(
     context: StoreContext, connection: Connection, rows: Rows, problems: list[Problem]
 ) -> Iterator[Difference]:
-    """Yield where mirrored tables differ from their records; what else is wrong is a problem."""
+    """Yield the differences between mirrored tables and their records, and note other problems."""
     return _port(context).differences(context, connection, rows, problems)
 
 

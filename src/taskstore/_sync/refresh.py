@@ -1,8 +1,8 @@
-"""When to sync: before a unit of work, at open, and when asked.
+"""When to sync: before a unit of work, at open, and on request.
 
-Readers wait for nobody: while a writer holds a lock and the log has only grown, the last committed
-cache is what they are served. Writers sync in their own transaction, so that what they stamp and
-check against is what the log says.
+Readers do not wait. While a writer holds a lock and the log has only grown, they read the last
+committed cache. Writers sync in their own transaction, so that they stamp and check against the
+present log.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class Refresher:
         self._writing: Engine = context.engine.execution_options(**WRITER)
 
     def before_read(self, collections: Sequence[str] | None) -> None:
-        """See to it that a read finds the logs as they are.
+        """Update the cache before a read.
 
         Args:
-            collections: Those that will be read; None for all.
+            collections: The collections that will be read; None for all.
 
         Raises:
             StoreAccessError: A log cannot be read.
@@ -71,7 +71,7 @@ class Refresher:
             self.sync(names)
 
     def in_transaction(self, connection: Connection, collections: Iterable[str] | None) -> None:
-        """See to it that an open write transaction works on the logs as they are."""
+        """Update the cache inside an open write transaction."""
         if collections is not None and self._remembered(collections):
             return
         with _rows(self._context, connection) as rows:
@@ -89,7 +89,7 @@ class Refresher:
         counted: bool = False,
         prune: bool = False,
     ) -> SyncReport:
-        """Bring the cache up to date, waiting for whoever holds a lock."""
+        """Update the cache, and wait for other writers."""
         with self._writing.begin() as connection:
             return self._run(
                 connection,
@@ -104,10 +104,10 @@ class Refresher:
     def rewriting(
         self, collections: Iterable[str] | None
     ) -> Iterator[tuple[Connection, Rows, Unit, SyncReport]]:
-        """A write transaction under the log lock; nobody who takes locks disturbs it.
+        """Run a write transaction under the log lock, so that no other writer disturbs it.
 
         Args:
-            collections: Those to bring up to date first; None for all that are stale.
+            collections: The collections to update first; None for all that are stale.
         """
         context = self._context
         with self._writing.begin() as connection, _rows(context, connection) as rows:
@@ -120,7 +120,7 @@ class Refresher:
                 yield connection, rows, unit, run.run(collections)
 
     def catch_up(self) -> None:
-        """Bring mirrored tables to what the cache has, where that was not done as they are now.
+        """Update mirrored tables from the cache, if that was not done for their present models.
 
         Raises:
             InvalidDeclarationError: There is no table for a collection that has records.
@@ -194,7 +194,7 @@ class Refresher:
                 catalog.teach_settings(rows)
 
     def is_stale(self) -> bool:
-        """Whether any log is not what the cache holds; looks at bytes where times do not tell."""
+        """Return whether any log differs from the cache. Compare bytes if times do not decide."""
         with (
             self._context.engine.connect() as connection,
             _rows(self._context, connection) as rows,
@@ -204,10 +204,10 @@ class Refresher:
         return any(not self._same_bytes(item.collection, recorded) for item in stale)
 
     def _with_these(self, stale: list[Stale], rows: Rows) -> list[str]:
-        """The collections to sync when some are stale: all that are.
+        """Return the collections to sync when some are stale: all stale ones.
 
-        A transaction over several that a crash cut short, and recovery kept, must come into the
-        cache at once: whoever reads without waiting is served half of it otherwise.
+        If recovery kept a transaction over several collections, all of it must come into the cache
+        at once. Otherwise a reader that does not wait would see half of it.
         """
         if not stale:
             return []
@@ -215,7 +215,7 @@ class Refresher:
         return sorted({item.collection for item in (*stale, *others)})
 
     def _may_be_served(self, item: Stale) -> bool:
-        """Whether the cache can answer for a log that cannot be read again at the moment."""
+        """Return whether the cache can serve a log that cannot be read at the moment."""
         return item.only_grown or self._same_bytes(item.collection, self._context.known)
 
     def _same_bytes(self, collection: str, recorded: dict[str, Fingerprint]) -> bool:
@@ -291,7 +291,7 @@ class Refresher:
                 lock.release(claim)
                 return True
         finally:
-            # An exception at the end of the block keeps it from closing the connection.
+            # An exception at the end of the block prevents it from closing the connection.
             lock.release(claim)
             if connection is not None:
                 connection.close()
@@ -310,9 +310,9 @@ class Refresher:
 
 @contextmanager
 def _rows(context: StoreContext, connection: Connection) -> Iterator[Rows]:
-    """Give the rows in a block.
+    """Yield the rows in a block.
 
-    A cursor that an exception leaves open in the midst of a SELECT keeps the database locked.
+    A cursor that an exception leaves open in the middle of a SELECT keeps the database locked.
     """
     with closing(connection.connection.cursor()) as cursor:
         yield Rows(cursor, context.models)

@@ -1,4 +1,4 @@
-"""What a sync found and did."""
+"""The report of a sync."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class CollectionReport:
     Attributes:
         collection: Its name.
         action: "fresh" (nothing to do), "noted" (other times, same bytes), "tail" (only new
-            lines were read), "replayed" (the whole log was read) "removed" (the log is gone) or
-            "missing" (so it is, or another one, and rows of a mirrored table stand beside it).
-        lines: How many lines were read, blank ones and problems included.
+            lines were read), "replayed" (the whole log was read), "removed" (the log is gone) or
+            "missing" (a mirrored table has rows, but the log is gone or belongs to other rows).
+        lines: How many lines were read, including blank ones and problems.
         records: Live records in the cache afterwards; None if they were not counted.
-        tombstones: Dead ones that the cache remembers; None if they were not counted.
+        tombstones: Deleted records that the cache remembers; None if they were not counted.
         problems: The unusable lines among those that were read.
         problem_count: The unusable lines of the whole log.
     """
@@ -37,15 +37,15 @@ class CollectionReport:
 
 @attrs.frozen
 class SyncReport:
-    """What a sync found, by collection.
+    """The result of a sync.
 
     Attributes:
-        collections: A report for each collection that was looked at.
-        strays: Files that are not what they should be: a `*.jsonl` with an invalid name, or no
-            regular file; settings, or a .gitignore, that cannot be used.
-        recovered: What recovery could not settle since the store was opened: logs that an
-            interrupted transaction left, and journals of others.
-        mirrored: Records that mirrored tables do not hold as the log has them, and why.
+        collections: A report for each collection that was checked.
+        strays: Unusable files: a `*.jsonl` with an invalid name or that is not a regular file;
+            settings or a .gitignore that cannot be used.
+        recovered: What recovery could not settle since the store was opened: lines of an
+            interrupted transaction, and journals that another clone wrote.
+        mirrored: Records that differ from their rows in mirrored tables, and why.
     """
 
     collections: Mapping[str, CollectionReport]

@@ -1,7 +1,8 @@
-"""Bringing the cache to what the logs say.
+"""Update the cache from the logs.
 
-The steps for one collection, cheapest first: the same stat needs nothing; the same bytes only a
-note of the new stat; new lines after old ones only those lines; anything else a replay.
+The steps for one collection, cheapest first: if the stat is the same, nothing is done; if the bytes
+are the same, the new stat is noted; if lines were appended, these are read; otherwise the whole log
+is replayed.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ Progress = Callable[[str, int, int], None]
 """Called with a collection, the bytes read so far and the bytes to read."""
 
 _ATTEMPTS = 10
-"""How often a log is read again that somebody changes while it is read, without our lock."""
+"""How often to read a log again that another program changes while it is read."""
 
 _RECORDED = ("noted", "tail", "replayed")
 """The actions that record a fingerprint."""
@@ -48,8 +49,8 @@ class SyncUnit(Protocol):
     """The transaction of a sync, as far as the sync knows it.
 
     Attributes:
-        changes: Where it records what a rollback must undo.
-        fingerprints: Of the logs that were read; None for one that is gone.
+        changes: Records what a rollback must undo.
+        fingerprints: The fingerprints of the logs that were read; None for one that is gone.
     """
 
     changes: Changes
@@ -171,10 +172,10 @@ class Sync:
         return expected
 
     def _settle_names(self) -> None:
-        """See to it that the files that were read keep their names in a power cut.
+        """Make sure that the files that were read keep their names in a power cut.
 
-        Who replaces a file, as git does, syncs nothing. What is appended to the new one, once it
-        is in the cache, would be lost with its name.
+        A program that replaces a file, such as git, syncs nothing. If the name of the new file is
+        lost, so are the lines that are appended to it.
         """
         if not self.context.read_only:
             with access(self.context.path, "sync"):
@@ -207,7 +208,7 @@ class Sync:
         )
 
     def _missing(self, collection: str) -> CollectionReport:
-        """The log says nothing about the rows of its table: all stays as it was."""
+        """Report a log that has nothing about the rows of its table, and change nothing."""
         self.rows.revert()
         self.unit.fingerprints[collection] = None
         return CollectionReport(collection, "missing", 0, None, None)
@@ -215,7 +216,7 @@ class Sync:
     def _look(self, collection: str, limit: int | None) -> CollectionReport:
         path = self.context.layout.log_path(collection)
         if stat_log(self.context, collection) is None:
-            # What is not a regular file is reported as a stray, and must not stop the others.
+            # Report anything that is not a regular file as a stray, and carry on.
             return self._removed(collection)
         with access(path):
             try:
@@ -228,7 +229,7 @@ class Sync:
                 os.close(fd)
 
     def _removed(self, collection: str) -> CollectionReport:
-        """The log is gone, and with it what it said."""
+        """Remove the rows of a log that is gone."""
         known = self.rows.fingerprint(collection)
         action = "removed" if known is not None or any(self.rows.counts(collection)) else "fresh"
         self.rows.drop_collection(collection)
@@ -265,7 +266,7 @@ class Sync:
     def _replay(
         self, log: _Log, base: Fingerprint | None, digest: LogDigest | None = None
     ) -> CollectionReport:
-        """Read the log, or what follows `base` and its digest in it, and load what it says."""
+        """Read the log, or the part after `base`, and load its records."""
         shape = self.context.shapes.of(log.collection)
         start = base.size if base is not None else 0
         progress = self.on_progress or self.context.on_progress
@@ -288,7 +289,7 @@ class Sync:
             self.rows.merge_tail(log.collection, winners)
         else:
             if self.force:
-                # A foreign program may have written anything: the cache is not believed.
+                # Another program may have written anything, so the cache is not trusted.
                 self.rows.drop_collection(log.collection)
             self.rows.load(log.collection, winners)
         self._unsettle(log.collection)

@@ -26,20 +26,20 @@ from taskstore._text import visible
 from taskstore.errors import StoreAccessError
 
 _ATTEMPTS = 10
-"""How often a log is read again that becomes shorter while it is read, without our lock."""
+"""How often to read a log again that another program shortens while it is read."""
 
 
 @attrs.frozen
 class Difference:
-    """Something that the cache says otherwise than the log.
+    """A difference between the cache and a log.
 
     Attributes:
         collection: The collection.
-        id: The record; None if the collection's fingerprint is meant.
+        id: The record; None for the fingerprint of the collection.
         kind: "missing" (in the log only), "extra" (in the cache only), "different", "index",
-            "fingerprint" or "row" (a mirrored table says otherwise than the cache).
-        log: What the log says.
-        cache: What the cache says.
+            "fingerprint" or "row" (a mirrored table differs from the cache).
+        log: The value in the log.
+        cache: The value in the cache.
     """
 
     collection: str
@@ -49,19 +49,19 @@ class Difference:
     cache: Any
 
     def __str__(self) -> str:
-        """Say it on one line, with control characters as escapes."""
+        """Return the difference on one line, with control characters as escapes."""
         name = f"{self.collection}/{self.id}" if self.id is not None else self.collection
         return visible(f"{name}: {self.kind}: the log has {self.log!r}, the cache {self.cache!r}")
 
 
 @attrs.frozen
 class VerifyReport:
-    """What a verification found.
+    """The result of a verification.
 
     Attributes:
         records: How many records were compared, by collection.
-        differences: Between cache and logs.
-        problems: Lines that are no record, stray files, what a recovery left.
+        differences: The differences between cache and logs.
+        problems: Lines that are not records, stray files, and what a recovery left.
         repaired: Whether the cache was rebuilt from the logs.
     """
 
@@ -72,7 +72,7 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether the cache is what the logs say. Problem lines do not count: it has none."""
+        """Whether the cache equals the logs. Problem lines do not count, because it has none."""
         return not self.differences
 
     @property
@@ -159,7 +159,7 @@ class _Comparison:
             read = Fingerprint.of(os.fstat(fd), log, 0)
         finally:
             os.close(fd)
-        # Of a log whose end is a transaction that was cut off, the size of all is recorded.
+        # If a log ends with a transaction that was cut off, the size of the whole log is recorded.
         size = log.size if limit is None else read.size
         if known is None or _facts(known) != (size, *_facts(read)[1:]):
             yield Difference(self.collection, None, "fingerprint", read, known)

@@ -1,1 +1,1 @@
-"""Following logs from a cursor: what was committed since, and what comes."""
+"""Follow logs from a cursor: yield what was committed since then, and new changes."""

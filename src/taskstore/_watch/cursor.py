@@ -1,4 +1,4 @@
-"""How far each log has been read: so many bytes, and their digest."""
+"""How far each log has been read: the number of bytes, and their digest."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from taskstore._format.names import check_collection_name
 from taskstore.errors import CursorError, InvalidNameError
 
 BEGINNING = "0"
-"""The cursor that is before everything."""
+"""The cursor before the first change."""
 
 _DIGEST_DIGITS = 40
-# Of 8 digits are the cursors of older versions, which had a checksum: it can be forged, so that
-# from one of these everything is read again.
+# Cursors of older versions have a checksum of 8 digits. It can be forged, so everything is read
+# again from such a cursor.
 _PLACE = re.compile(r"([^:]+):([0-9]{1,18}):([0-9a-f]{8}|[0-9a-f]{40})")
 
 
 def digest_text(digest: hashlib._Hash) -> str:
-    """Return a SHA-256 as a cursor has it: half of it, which is long enough not to be forged."""
+    """Return the form of a SHA-256 in a cursor: half of it, which is still too long to forge."""
     return digest.hexdigest()[:_DIGEST_DIGITS]
 
 
@@ -53,7 +53,7 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
-        """Return the cursor that a text is.
+        """Return the cursor in a text.
 
         Raises:
             CursorError: The text is not a cursor.

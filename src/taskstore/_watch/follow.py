@@ -1,8 +1,8 @@
-"""What is committed to logs, line by line, from a cursor on.
+"""Yield what is committed to logs after a cursor, line by line.
 
-Only what is committed is seen: how long a log is, is asked under the log lock, which a writer holds
-until its transaction's fate is known. A log whose bytes before the cursor are not what they were
-has been rewritten, by git or by a compaction. This is reported, and the log is read from the start.
+Only committed lines are seen: the length of a log is read under the log lock, which a writer holds
+until its transaction is committed or undone. If the bytes before the cursor have changed, git or a
+compaction has rewritten the log. This is reported, and the log is read from the start.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ Kind = Literal["change", "delete", "reset", "problem"]
 
 @attrs.frozen
 class ChangeEvent:
-    """Something that a log has gained, or that happened to it.
+    """A new line of a log, or the news that the log was rewritten.
 
     Attributes:
-        kind: "change" (a line with a record), "delete" (a tombstone), "problem" (a line that is no
-            record) or "reset" (the log was rewritten or removed; what follows is all that it has).
+        kind: "change" (a line with a record), "delete" (a tombstone), "problem" (a line that is not
+            a record) or "reset" (the log was rewritten or removed; all of its lines follow).
         collection: The collection.
-        id: The record's id, of a change or a deletion.
-        updated_at: Its version, as the line has it.
-        record: The line's object in today's shape, of a change or a deletion.
-        reason: Of a problem or a reset.
+        id: The record's id, for a change or a deletion.
+        updated_at: Its version, as in the line.
+        record: The line's object in today's shape, for a change or a deletion.
+        reason: The reason, for a problem or a reset.
         cursor: Where to continue after this event.
     """
 
@@ -62,8 +62,8 @@ class Follower:
 
     Args:
         layout: The directory.
-        cursor: Where to begin; None for the end of every log as it is now.
-        collections: Which logs to follow; none for all, also those to come.
+        cursor: Where to start; None for the present end of every log.
+        collections: The logs to follow; none for all, including new ones.
         lock_timeout: How long to wait for a writer, in seconds.
     """
 
@@ -93,11 +93,11 @@ class Follower:
         return Cursor(dict(self._places))
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Close the directory."""
         self._lock.close()
 
     def poll(self) -> Iterator[ChangeEvent]:
-        """Yield what was committed since the last time."""
+        """Yield what was committed since the last call."""
         stats = {name: self._stat(name) for name in self._names()}
         changed = [name for name, stat in stats.items() if self._seen.get(name, ()) != stat]
         if not changed:
@@ -121,7 +121,7 @@ class Follower:
         return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
     def _committed(self, names: Collection[str]) -> dict[str, int]:
-        """How long logs are, without what is not committed; those that are not there are absent."""
+        """Return the committed lengths of logs. Missing logs are left out."""
         return self._lock.run(self._timeout, lambda: self._committed_now(names))
 
     def _committed_now(self, names: Collection[str]) -> dict[str, int]:
@@ -163,7 +163,7 @@ class Follower:
             os.close(fd)
 
     def _holds(self, name: str, fd: int, size: int) -> bool:
-        """Whether the bytes before a log's place are what they were; else it is read again."""
+        """Return whether the bytes before a place in a log are unchanged; else read it again."""
         place = self._places.setdefault(name, Place())
         if place.offset <= size:
             with suppress(EOFError):
@@ -219,7 +219,7 @@ class Follower:
 
 
 def _digest(fd: int, stop: int) -> hashlib._Hash:
-    """The SHA-256 of the bytes before `stop`; EOFError where there are fewer."""
+    """Return the SHA-256 of the bytes before `stop`; raise EOFError if there are fewer."""
     digest = hashlib.sha256()
     at = 0
     while at < stop:
@@ -232,7 +232,7 @@ def _digest(fd: int, stop: int) -> hashlib._Hash:
 
 
 def _end_of_lines(fd: int, size: int) -> int:
-    """Where the last line that is whole ends."""
+    """Return where the last complete line ends."""
     end = size
     while end > 0:
         start = max(0, end - _STEP)
