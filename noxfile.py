@@ -30,7 +30,7 @@ FOREIGN = {
         ["beautifulsoup4[html5lib]", "cryptography", "jsonschema", "mock", "pytest-asyncio"],
         [
             "--asyncio-mode=auto",
-            # As its own settings say: a running hub serves all tests of a module.
+            # As in its own settings: one running hub serves all tests of a module.
             *("-o", "asyncio_default_fixture_loop_scope=module"),
             *("-o", "asyncio_default_test_loop_scope=module"),
             "--pyargs",
@@ -41,7 +41,7 @@ FOREIGN = {
         ],
     ),
 }
-"""Applications whose tests run with us: their base, what the tests need, and what is run."""
+"""Applications whose tests we run: their base, the requirements of the tests, and the tests."""
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 SQLALCHEMY_LINES = [
@@ -56,7 +56,7 @@ def group(name: str) -> list[str]:
 
 
 def lowest(extra: str | None = None) -> list[str]:
-    """Each run-time dependency at the lowest version that pyproject.toml admits, with an extra."""
+    """Each run-time dependency at the lowest version that pyproject.toml allows, with an extra."""
     given = list(PROJECT["project"]["dependencies"])
     if extra is not None:
         given += PROJECT["project"]["optional-dependencies"][extra]
@@ -65,7 +65,7 @@ def lowest(extra: str | None = None) -> list[str]:
         if requirement.marker is None or requirement.marker.evaluate():
             for bound in requirement.specifier:
                 if bound.operator == ">=":
-                    # What an extra asks for is higher.
+                    # The extra requires a higher version.
                     found[requirement.name] = f"{requirement.name}=={bound.version}"
     return list(found.values())
 
@@ -96,7 +96,7 @@ def docs(session: nox.Session) -> None:
 @nox.session(tags=["ci"])
 @nox.parametrize("artifact", ["wheel", "sdist"])
 def package(session: nox.Session, artifact: str) -> None:
-    """The public tests against what is published, away from the checkout.
+    """The public tests against the built packages, outside the checkout.
 
     The sdist is installed with the lowest dependencies, the wheel (built from that sdist) with
     the newest.
@@ -120,7 +120,7 @@ def package(session: nox.Session, artifact: str) -> None:
 
 
 def check_contents(session: nox.Session, wheel: Path) -> None:
-    """Stop unless the wheel holds every migration, and the marker of a typed package."""
+    """Stop unless the wheel has every migration and the marker of a typed package."""
     with zipfile.ZipFile(wheel) as archive:
         packed = set(archive.namelist())
     sources = [ROOT / "migrations" / "env.py", *(ROOT / "migrations" / "versions").glob("*.py")]
@@ -135,7 +135,7 @@ def check_contents(session: nox.Session, wheel: Path) -> None:
 @nox.session(python=PYTHONS)
 @nox.parametrize("line", SQLALCHEMY_LINES)
 def tests(session: nox.Session, line: str) -> None:
-    """All tests against an installed (not an editable) package, on one line of SQLAlchemy."""
+    """All tests against an installed (not editable) package, with one version of SQLAlchemy."""
     session.install(*group("test"), f"sqlalchemy=={line}.*", ".[async]")
     session.run("pytest", "-n", "2", *session.posargs)
 
@@ -149,7 +149,7 @@ def oldest(session: nox.Session) -> None:
 
 @nox.session
 def fast(session: nox.Session) -> None:
-    """The tests that start few processes, in about a minute: for each change while you work."""
+    """The tests that start few processes, in about a minute. Run them while you work."""
     session.install(*group("test"), "-e", ".[async]")
     folders = ("cache", "exchange", "format", "log", "merge", "query", "records", "structure")
     tests = [f"tests/{name}" for name in folders]
@@ -158,7 +158,7 @@ def fast(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The benchmark, whose table and curves go into the documentation; takes a quarter of an hour.
+    """The benchmark. It writes its table and curves into the docs, in a quarter of an hour.
 
     Arguments replace that: `nox -s bench -- --rows create get --sizes 10000`.
     """
@@ -179,7 +179,7 @@ def crash(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """20,000 mutations of every file that a store has; takes the better part of an hour.
+    """20,000 mutations of every file of a store; takes most of an hour.
 
     TASKSTORE_FUZZ is another number, and TASKSTORE_FUZZ_SEED repeats a run.
     """
@@ -215,7 +215,7 @@ def foreign(session: nox.Session, application: str) -> None:
         install_proxy(session, away)
     paths = [str(away / "node_modules" / ".bin"), session.bin, os.environ["PATH"]]
     env = {"PYTHONPATH": str(ROOT / "tests" / "foreign"), "PATH": os.pathsep.join(paths)}
-    # Not with the settings of this project, in whose folder they run.
+    # Without the settings of this project, although they run in its folder.
     (away / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     options = ["-q", "-c", "pytest.ini", "-p", "mirroring_plugin", "-p", "no:cacheprovider"]
     options += ["-W", "ignore", *tests]
@@ -240,7 +240,7 @@ def unpack_tests(session: nox.Session, away: Path, package: str) -> None:
 
 
 def install_proxy(session: nox.Session, away: Path) -> None:
-    """Install JupyterHub's proxy where npm is at hand."""
+    """Install JupyterHub's proxy if npm is available."""
     if shutil.which("npm") is not None:
         options = ["--silent", "--prefix", str(away)]
         session.run("npm", "install", *options, "configurable-http-proxy", external=True)

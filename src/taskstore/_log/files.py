@@ -1,7 +1,7 @@
-"""Every file operation that the log's durability rests on, in one place.
+"""All file operations on which the durability of the log depends.
 
-The rest of the package calls these through the module (`files.write_all(...)`), so that a test can
-record them, or make any of them fail.
+The rest of the package calls them through the module (`files.write_all(...)`), so that a test can
+record them or make any of them fail.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def exchange_names(first: Path, second: Path) -> bool:
     """Give each of two files the other's name.
 
     Returns:
-        Whether that was done; False where the system or the file system cannot.
+        Whether that was done; False if the system or the file system does not support it.
 
     Raises:
-        OSError: One of them is not there, or the system refused.
+        OSError: One of them is missing, or the system refused.
     """
     import ctypes
 
@@ -58,22 +58,22 @@ _COMMON = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _DIRECTORY = getattr(os, "O_DIRECTORY", 0)
 
 SMALL_FILE_BYTES = MAX_CONFIG_BYTES
-"""What the settings, and other small files of a store, may have at most, in bytes."""
+"""The maximum size of the settings and other small files of a store, in bytes."""
 
-# A file of a store that is a symbolic link would lead outside, and opening a pipe would wait.
+# A symbolic link could lead outside the store, and opening a pipe would wait.
 _INSIDE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _IRREGULAR = (errno.ELOOP, errno.EMLINK, errno.EINVAL, errno.EISDIR, errno.ENXIO)
 
 
 def open_file(path: Path, flags: int, mode: int = 0o666) -> int:
-    """Open what must be a regular file; return its descriptor, closed in children over exec.
+    """Open a regular file and return its descriptor, which is closed in children on exec.
 
-    Whoever can push to a repository can put anything under the name of any file of a store.
+    Everybody who can push to the repository can put anything under the name of a store's file.
 
     Args:
         path: The file.
-        flags: Those of `os.open`.
-        mode: Of a file that is made; the umask applies.
+        flags: The flags of `os.open`.
+        mode: The mode of a new file; the umask applies.
 
     Raises:
         OSError: It cannot be opened, is a symbolic link, or is not a regular file.
@@ -86,12 +86,12 @@ def open_file(path: Path, flags: int, mode: int = 0o666) -> int:
 
 
 def open_state(path: Path, mode: int) -> int:
-    """Open one of our files to read and write, and create it if there is none.
+    """Open one of our files to read and write, and create it if it is missing.
 
-    What else a clone has brought under its name, such as a link, makes way.
+    Anything else that a clone has brought under its name, such as a link, is moved away.
 
     Raises:
-        OSError: It can be neither opened nor made.
+        OSError: It can be neither opened nor created.
     """
     while True:
         try:
@@ -109,12 +109,12 @@ def open_state(path: Path, mode: int) -> int:
 
 
 def is_irregular(error: OSError) -> bool:
-    """Say whether `open_file` failed because of what is there: a link, a pipe or a directory."""
+    """Return whether `open_file` failed because the path is a link, a pipe or a directory."""
     return error.errno in _IRREGULAR
 
 
 def is_own(found: os.stat_result) -> bool:
-    """Say whether a file belongs to the user who runs us, also by way of sudo."""
+    """Return whether a file belongs to the user who runs us, also through sudo."""
     if os.name == "nt":
         return True
     user = os.geteuid()
@@ -123,7 +123,7 @@ def is_own(found: os.stat_result) -> bool:
 
 
 def keep_owner(fd: int, like: os.stat_result) -> None:
-    """Give a file that is made for somebody else, as by root, to the owner of another file."""
+    """Give a new file the owner of another file, if we may: root writes for other users."""
     if os.name != "nt" and os.geteuid() == 0:
         made = os.fstat(fd)
         if (made.st_uid, made.st_gid) != (like.st_uid, like.st_gid):
@@ -131,17 +131,17 @@ def keep_owner(fd: int, like: os.stat_result) -> None:
 
 
 def make_directories(path: Path, mode: int = 0o777, *, more: int = 0) -> None:
-    """Make a directory and the parents that it lacks.
+    """Create a directory and its missing parents.
 
-    Where root makes them, they belong to the owner of the directory that they are in.
+    If root creates them, they get the owner of the directory that contains them.
 
     Args:
         path: The directory.
-        mode: Its own; the umask applies. Its parents get the usual one.
-        more: Bits that each gets whatever the umask says.
+        mode: Its mode; the umask applies. Its parents get the usual mode.
+        more: Bits that each of them gets, whatever the umask.
 
     Raises:
-        OSError: One cannot be made, or something else has its name.
+        OSError: One cannot be created, or something else has its name.
     """
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
@@ -154,7 +154,7 @@ def make_directories(path: Path, mode: int = 0o777, *, more: int = 0) -> None:
             raise
         if os.name == "nt":
             continue
-        # By its descriptor, for root must not follow a link that was put there meanwhile.
+        # By its descriptor, because root must not follow a link that was put there meanwhile.
         fd = open_directory(folder)
         try:
             keep_owner(fd, os.stat(folder.parent))
@@ -165,7 +165,7 @@ def make_directories(path: Path, mode: int = 0o777, *, more: int = 0) -> None:
 
 
 def clear_away(path: Path) -> None:
-    """Free a name that belongs to us, whatever has it: a directory is kept under another name.
+    """Remove whatever has a name that belongs to us. A directory is kept under another name.
 
     Raises:
         OSError: The name is still taken.
@@ -189,13 +189,13 @@ def _regular(path: Path) -> os.stat_result | None:
 
 
 def put_whole(path: Path, data: bytes, *, mode: int = 0o666, durable: bool = True) -> None:
-    """Replace a small file: either content is there whole at any moment.
+    """Replace a small file. At any moment, it has either the old or the new content.
 
     Args:
-        path: The file; one that is there keeps its mode, and its owner where we are root.
+        path: The file. An existing file keeps its mode, and its owner if we are root.
         data: The new content.
-        mode: Of a file that is not there yet; the umask applies.
-        durable: Whether that holds after a power cut too, and the new content stays.
+        mode: The mode of a new file; the umask applies.
+        durable: Whether this also holds after a power cut, and the new content stays.
 
     Raises:
         OSError: The old content is still there.
@@ -238,10 +238,10 @@ def read_small(path: Path) -> bytes:
 
 
 def small_file_fault(path: Path, error: OSError | None = None) -> str | None:
-    """Return why a small file of a store cannot be read, and the remedy; None if it may be read.
+    """Return why a small file of a store cannot be read, and the remedy; None if it can.
 
     Args:
-        path: The file; that there is none is no fault.
+        path: The file. It may be missing.
         error: What `read_small` raised, if it was called.
     """
     try:
@@ -262,7 +262,7 @@ def small_file_fault(path: Path, error: OSError | None = None) -> str | None:
 
 
 def open_log(path: Path, *, write: bool = False, create: bool = False) -> int:
-    """Open a log: to read, or to append (and cut) where `write`.
+    """Open a log to read, or with `write` to append and cut.
 
     Args:
         path: The log.
@@ -295,7 +295,7 @@ def open_directory(path: Path) -> int:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write `data` at the descriptor's position: in one call, where the system takes it whole."""
+    """Write `data` at the descriptor's position, in one call if the system takes all of it."""
     view = memoryview(data)
     while view:
         view = view[write(fd, view) :]
@@ -338,7 +338,7 @@ def sync(fd: int) -> None:
     if sys.platform == "darwin":
         import fcntl
 
-        # fsync on macOS leaves the bytes in the drive's cache; not every file system can do more.
+        # fsync on macOS leaves the bytes in the drive's cache. Not every file system supports more.
         try:
             fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
         except OSError:
@@ -386,7 +386,7 @@ def set_mtime(fd: int, atime_ns: int, mtime_ns: int) -> None:
 
 
 def same_file(fd: int, path: Path) -> bool:
-    """Say whether `path` still names the file that is open as `fd`."""
+    """Return whether `path` still names the file that is open as `fd`."""
     try:
         named = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -397,7 +397,7 @@ def same_file(fd: int, path: Path) -> bool:
 
 @contextmanager
 def access(path: Path, operation: str = "read") -> Iterator[None]:
-    """Raise what goes wrong with a file in a block as StoreAccessError."""
+    """Turn errors with a file in a block into StoreAccessError."""
     try:
         yield
     except TaskstoreError:
@@ -409,7 +409,7 @@ def access(path: Path, operation: str = "read") -> Iterator[None]:
 
 
 def make_distinctive(fd: int, now_ns: int) -> bool:
-    """Give a file that we have just appended to a time that no other change will give it.
+    """Set a distinctive time on a file that we have just appended to.
 
     Returns:
         Whether that worked: then the file is not racy, though it has just changed.

@@ -1,8 +1,8 @@
-"""The gate: where writers of all processes wait, one in front and the others behind it.
+"""The gate: writers of all processes wait here, one at the front and the others behind it.
 
-A lock that comes free goes to whoever is running, and that is most often the one who has just
-released it, while the others wake up. Here the one who comes back finds the turn taken by the
-waiter in front.
+A free lock goes to the thread that is running. That is usually the one that has just released it,
+while the others wake up. At the gate, a writer that comes back finds the turn taken by the waiter
+at the front.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from taskstore._log.mutex import Claim, Exclusive, Mutex
 from taskstore.errors import LockTimeoutError
 
 _COURTESY = 0.0005
-"""How long one who had to wait lets others go first when it comes back, in seconds, at least."""
+"""The minimum time that a writer which had to wait lets others go first, in seconds."""
 
 _LONGEST_COURTESY = 0.05
 
@@ -41,7 +41,7 @@ class Gate(Exclusive):
         if self.held:
             raise RuntimeError(f"this thread already holds the gate of {self._store}")
         if self._waited > _COURTESY:
-            # Those who wait are slower to wake, the more of them there are.
+            # The more waiters there are, the slower they wake.
             courtesy = min(max(self._waited / 8, _COURTESY), _LONGEST_COURTESY)
             time.sleep(min(courtesy, max(timeout, 0.0)))
         start = time.monotonic()
@@ -49,7 +49,7 @@ class Gate(Exclusive):
         self._waited = time.monotonic() - start
 
     def try_acquire(self, claim: Claim | None = None) -> bool:
-        """Take the gate if it is free, whoever waits for it; say whether it was."""
+        """Take the gate if it is free, even if others wait for it; return whether it was."""
         return self._lock.try_acquire(claim)
 
     def release(self, claim: Claim | None = None) -> None:

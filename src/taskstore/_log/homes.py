@@ -1,7 +1,7 @@
-"""Where the secret of a clone is kept: outside of all that a clone or an archive can bring.
+"""Where the secret of a clone is kept: in a place that a clone or an archive cannot bring.
 
-That is the git directory, where the store is in a repository of the user's. Otherwise, and where
-the git directory may not be written, it is the user's state directory, under the store's path.
+If the store is in a repository of the user, it is the git directory. Otherwise, and if the git
+directory may not be written, it is the user's state directory, under the path of the store.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Home:
 
     @property
     def file_mode(self) -> int:
-        """The mode of files in it: for the group too, where the repository is shared."""
+        """The mode of files in it. In a shared repository, the group may use them too."""
         return 0o660 if self._is_shared() else 0o600
 
     def make(self) -> None:
@@ -47,19 +47,19 @@ class Home:
         files.make_directories(self.path, 0o700, more=0o2070 if self._is_shared() else 0)
 
     def is_writable(self) -> bool:
-        """Say whether files can be made in it; a git directory may be for reading only."""
+        """Return whether files can be created in it. A git directory may be read-only."""
         effective = os.access in os.supports_effective_ids
         return os.access(self.path, os.W_OK | os.X_OK, effective_ids=effective)
 
     def is_linked(self) -> bool:
-        """Say whether a link leads elsewhere: root does not follow those of other users."""
+        """Return whether it is a link elsewhere. Root does not follow links of other users."""
         return os.path.islink(self.path.parent) or os.path.islink(self.path)
 
     def may_own(self, found: os.stat_result) -> bool:
-        """Say whether the owner of a file in it is one to believe.
+        """Return whether the owner of a file in it is trusted.
 
-        In a repository that is the user's, or of the one to whom the store belongs, it is whoever
-        may write there. In the state directory others may have made a directory before us.
+        In a repository of the user, or of the owner of the store, everybody who may write there is
+        trusted. In the state directory, others may have created a directory before us.
         """
         return self.repository is not None or files.is_own(found)
 
@@ -69,13 +69,13 @@ class Home:
 
 
 def homes_of(directory: Path, *, own: bool = False) -> Iterator[Home]:
-    """Yield where the secret of a store may be, best first; the same after a move of the clone.
+    """Yield the places where the secret of a store may be, best first. A moved clone keeps them.
 
-    There is none where the store is in no repository, and no state directory is known.
+    There is none if the store is not in a repository and no state directory is known.
 
     Args:
         directory: The store directory.
-        own: Whether the repository of another user, to whom the store belongs, is left out.
+        own: Whether to leave out the repository of another user who owns the store.
     """
     git, top = _git_directory(directory)
     if git is not None and top is not None and (not own or files.is_own(os.lstat(git))):
@@ -94,7 +94,7 @@ def _name(place: bytes) -> str:
 
 def _state_home() -> Path | None:
     for name in ("TASKSTORE_STATE_HOME", "XDG_STATE_HOME"):
-        # The standard has a relative path ignored.
+        # The standard says to ignore a relative path.
         if os.path.isabs(named := os.environ.get(name, "")):
             return Path(named)
     if sys.platform == "win32" and (named := os.environ.get("LOCALAPPDATA", "")):

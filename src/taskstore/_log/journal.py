@@ -1,15 +1,15 @@
-"""The journal: what a transaction of more than one line is about to append, and where.
+"""The journal: what a transaction of more than one line will append, and where.
 
-It is written, and on the disk, before the first line of it is in a log; and it is off the disk
-before the commit is acknowledged. So a journal that is found belongs to a transaction that nobody
-was told about, so it may be completed or rolled back as a whole.
+It is on the disk before the first line is in a log, and it is removed from the disk before the
+commit is acknowledged. So the transaction of a journal that is found was not acknowledged, and it
+can be completed or rolled back as a whole.
 
-The file is one header line, `taskstore-journal <version> <clone> <MAC> <JSON>`, and after it the
-planned bytes of each log. `clone` names the clone that wrote it, and the MAC is keyed with that
-clone's mark: a journal that somebody else wrote, and a push or an archive has brought, is never
-applied. What is ours and does not fit its MAC was torn while it was written, when no log was
-touched yet. A retired journal is all zeros: overwriting it costs less than removing a file, and
-what it said, of deleted records too, is gone.
+The file has one header line, `taskstore-journal <version> <clone> <MAC> <JSON>`, and then the
+planned bytes of each log. `clone` names the clone that wrote it, and the MAC is keyed with the mark
+of that clone. So a journal that a push or an archive has brought is never applied. If our own
+journal does not fit its MAC, it was torn while it was written, before any log was changed. A
+retired journal is all zeros: overwriting it is cheaper than removing a file, and its text, also of
+deleted records, is gone.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _MAC_DIGITS = 64
 
 
 class ForeignJournalError(Exception):
-    """What has the journal's name was not written by this clone."""
+    """The file with the journal's name was not written by this clone."""
 
 
 class JournalVersionError(Exception):
-    """A journal of a version that we cannot read."""
+    """The journal has a version that we cannot read."""
 
 
 @attrs.frozen
@@ -55,8 +55,8 @@ class JournalEntry:
         collection: The collection.
         base: The log's length before, in bytes.
         checksum: The keyed digest of its bytes up to there.
-        created: Whether the transaction makes the file.
-        planned: The bytes that are appended.
+        created: Whether the transaction creates the file.
+        planned: The bytes to append.
     """
 
     collection: str
@@ -73,16 +73,16 @@ def write_journal(
     *,
     mode: Callable[[], int] = lambda: 0o666,
 ) -> None:
-    """Put a journal on the disk; when this returns, it is there.
+    """Write a journal. When this returns, it is on the disk.
 
     Args:
         path: The journal.
-        entries: What the transaction does.
-        mark: Of the clone that writes.
-        mode: Asked for the mode of the file, if it is made; the umask applies.
+        entries: The changes of the transaction.
+        mark: The mark of the clone that writes.
+        mode: Returns the mode of a new file; the umask applies.
 
     Raises:
-        OSError: It is not there, though a part of it may be.
+        OSError: It was not written, but a part of it may be there.
     """
     header = _header(entries, mark)
     while True:
@@ -97,7 +97,7 @@ def write_journal(
             files.sync(fd)
             if created:
                 files.sync_directory(path.parent)
-            # A `git clean` removes ignored files: then what we have written is nowhere.
+            # A `git clean` removes ignored files, and with them what we have written.
             if files.same_file(fd, path):
                 return
         finally:
@@ -134,7 +134,7 @@ def _mac(mark: Mark, text: bytes) -> bytes:
 
 
 def is_live(path: Path) -> bool:
-    """Say, in microseconds, whether there may be a journal to recover from, or to set aside."""
+    """Return whether there may be a journal to recover or to set aside. This takes microseconds."""
     try:
         fd = files.open_file(path, os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
@@ -150,11 +150,11 @@ def is_live(path: Path) -> bool:
 
 
 def read_journal(path: Path, mark: Mark) -> tuple[JournalEntry, ...] | None:
-    """Return what was planned, or None if there is no journal, or a torn one.
+    """Return the entries of the journal; None if it is missing or torn.
 
     Args:
         path: The journal.
-        mark: Of this clone.
+        mark: The mark of this clone.
 
     Raises:
         OSError: It cannot be read.
@@ -221,9 +221,9 @@ def _entries_of(fd: int, offset: int, text: bytes) -> tuple[JournalEntry, ...] |
 
 
 def _checked(fact: Any) -> tuple[JournalEntry, int]:
-    """Return what the header says of one log, and the length of its planned bytes.
+    """Return the header's entry for one log, and the length of its planned bytes.
 
-    Whatever it says becomes a path and lengths to cut files to, so nothing is taken on trust.
+    The values become a path and lengths to cut files to, so all of them are checked.
     """
     collection, base, checksum = fact["collection"], fact["base"], fact["checksum"]
     created, length = fact["created"], fact["length"]
@@ -236,7 +236,7 @@ def _checked(fact: Any) -> tuple[JournalEntry, int]:
 
 
 def retire_journal(path: Path) -> None:
-    """Do away with the journal; when this returns, no power cut brings it back.
+    """Retire the journal. When this returns, no power cut brings it back.
 
     Raises:
         OSError: It may still be there.
@@ -265,10 +265,10 @@ def retire_journal(path: Path) -> None:
 
 
 def set_journal_aside(path: Path) -> Path:
-    """Give a journal that cannot be applied another name, for good, and return it.
+    """Rename a journal that cannot be applied, durably, and return its new path.
 
     Raises:
-        OSError: It could not be renamed, or that is not on the disk.
+        OSError: It could not be renamed durably.
     """
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     aside = path.with_name(f"{path.name}-{stamp}-{secrets.token_hex(3)}")

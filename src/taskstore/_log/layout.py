@@ -1,4 +1,4 @@
-"""The store directory: which files it has, and how it is made and brought up to date."""
+"""The store directory: its files, and how it is created and updated."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SUFFIX = ".jsonl"
 
 @attrs.frozen
 class Layout:
-    """The paths of one store directory. Nothing outside of it is ever touched."""
+    """The paths of one store directory. Nothing outside it is ever changed."""
 
     NAME: ClassVar[str] = ".taskstore"
     VERSION: ClassVar[int] = 1
@@ -72,26 +72,26 @@ class Layout:
 
     @cached_property
     def mark(self) -> Mark:
-        """The mark of the clone that the directory is in, made where there is none.
+        """The mark of the clone that contains the directory. It is created if missing.
 
         Raises:
-            StoreAccessError: It can be neither read nor made.
+            StoreAccessError: It can be neither read nor created.
         """
         return Mark.of(self.directory)
 
     @cached_property
     def reader_mark(self) -> Mark:
-        """The same for one who writes nothing: a mark that fits nothing where there is none."""
+        """The same for a store that writes nothing: if there is no mark, one that fits nothing."""
         return Mark.of_reader(self.directory)
 
     @cached_property
     def digester(self) -> Digester:
-        """What digests the logs of this clone."""
+        """The digester for the logs of this clone."""
         return Digester(self.mark.key("digest"))
 
     @cached_property
     def reader_digester(self) -> Digester:
-        """The same for one who writes nothing."""
+        """The same for a store that writes nothing."""
         return Digester(self.reader_mark.key("digest"))
 
     @property
@@ -101,24 +101,24 @@ class Layout:
 
     @property
     def config_path(self) -> Path:
-        """The tracked settings; need not exist."""
+        """The tracked settings. The file may be missing."""
         return self.directory / "config.toml"
 
     @property
     def ignore_path(self) -> Path:
-        """What git is to leave alone."""
+        """The file with the names that git ignores."""
         return self.directory / ".gitignore"
 
     def log_path(self, collection: str) -> Path:
         """Return the log of a collection, whose name has been checked."""
-        # Asked for several times in each unit of work, and a Path takes microseconds to make.
+        # Needed several times in each unit of work, and a Path takes microseconds to create.
         path = self._log_paths.get(collection)
         if path is None:
             path = self._log_paths[collection] = self.directory / f"{collection}{_SUFFIX}"
         return path
 
     def log_name(self, collection: str) -> str:
-        """Return the path of a collection's log as text: for a stat, which is all it takes."""
+        """Return the path of a collection's log as text, which is enough for a stat."""
         return f"{self._logs}{collection}{_SUFFIX}"
 
     @cached_property
@@ -126,7 +126,7 @@ class Layout:
         return os.path.join(self.directory, "")
 
     def collections(self) -> tuple[list[str], list[Problem]]:
-        """Return the sorted names of the collections that have a log, and what is not a log.
+        """Return the sorted names of the collections that have a log, and the strays.
 
         Raises:
             StoreNotFoundError: There is no such directory.
@@ -146,7 +146,7 @@ class Layout:
         return sorted(names), problems
 
     def state_mode(self) -> int:
-        """Return the mode of a file that holds what logs say: as private as the most private log.
+        """Return the mode of a file with content of logs: as private as the most private log.
 
         Raises:
             StoreNotFoundError: There is no such directory.
@@ -158,11 +158,11 @@ class Layout:
                 if entry.name.endswith(_SUFFIX) and entry.is_file(follow_symlinks=False):
                     with contextlib.suppress(FileNotFoundError):
                         mode &= entry.stat(follow_symlinks=False).st_mode
-        # The owner of a log that only others may write has to write state all the same.
+        # The owner must be able to write state, even if only others may write a log.
         return mode | stat.S_IRUSR | stat.S_IWUSR
 
     def restrict_state(self) -> None:
-        """Take rights away from a cache and a journal that are more open than the logs.
+        """Restrict a cache and a journal that are more readable than the logs.
 
         Raises:
             StoreAccessError: The operating system refused.
@@ -183,7 +183,7 @@ class Layout:
 
         Raises:
             StoreAccessError: The operating system refused.
-            StoreVersionError: It is there, of a newer version.
+            StoreVersionError: The directory exists and was written by a newer release.
         """
         self.check_place()
         with self._access(self.directory, "create"):
@@ -195,10 +195,10 @@ class Layout:
         self.prepare()
 
     def prepare(self) -> None:
-        """Check the version, and add the version file and the ignored names where they miss.
+        """Check the version, then write the version file and the ignore rules if they are missing.
 
         Raises:
-            StoreVersionError: The version is greater than ours, or none that we know.
+            StoreVersionError: The version is newer than this release supports, or unknown.
             StoreAccessError: The operating system refused.
         """
         self.check_place()
@@ -208,10 +208,10 @@ class Layout:
         self._complete_ignore()
 
     def check_version(self) -> int | None:
-        """Return the directory's version, None if it has no version file.
+        """Return the directory's version; None if it has no version file.
 
         Raises:
-            StoreVersionError: It is greater than ours, or none that we know.
+            StoreVersionError: The version is newer than this release supports, or unknown.
             StoreAccessError: It cannot be read.
         """
         path = self.version_path
@@ -221,7 +221,7 @@ class Layout:
             return None
         except OSError as error:
             raise self._version_error(error) from error
-        # Any spelling that int() takes and a person would not write is unknown to us as well.
+        # A spelling that int() accepts but nobody would write is also unknown.
         if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= self.VERSION:
             return int(text)
         raise StoreVersionError(self.directory, found=text, supported=self.VERSION)
@@ -244,17 +244,16 @@ class Layout:
         *,
         is_safe: Callable[[Path], bool] = lambda directory: False,
     ) -> Path:
-        """Return the nearest store directory in `start` or above.
+        """Return the nearest store directory in `start` or a parent directory.
 
         Args:
             start: Where to look first.
-            is_safe: Asked about a store that belongs to another user: whether the user who runs
-                us trusts it nevertheless.
+            is_safe: Returns whether the user trusts a store that belongs to another user.
 
         Raises:
-            StoreNotFoundError: There is none.
-            StoreOwnerError: The nearest belongs to another user, who is not trusted.
-            StoreAccessError: The nearest is a symbolic link.
+            StoreNotFoundError: There is no store.
+            StoreOwnerError: The nearest store belongs to another user, who is not trusted.
+            StoreAccessError: The nearest store is a symbolic link.
         """
         origin = Path(start).absolute()
         for folder in (origin, *origin.parents):
@@ -268,11 +267,11 @@ class Layout:
         raise StoreNotFoundError(start, searched_upwards=True)
 
     def check_place(self) -> None:
-        """Refuse a directory that is a symbolic link; there need not be one.
+        """Refuse a store directory that is a symbolic link. It may be missing.
 
         Raises:
-            StoreAccessError: It is one. A clone could bring it, and what is written into the
-                store would be written wherever it leads.
+            StoreAccessError: It is a link. A clone could bring one, and everything written into
+                the store would be written to its target.
         """
         if os.path.islink(self.directory):
             reason = (
@@ -282,10 +281,10 @@ class Layout:
             raise StoreAccessError(self.directory, operation="open", reason=reason)
 
     def read_config(self) -> str:
-        """Return the text of the settings; none where there is no file.
+        """Return the text of the settings; empty if there is no file.
 
         Raises:
-            ConfigError: They cannot be read, or are no text.
+            ConfigError: They cannot be read, or are not text.
         """
         path = self.config_path
         try:
@@ -300,7 +299,7 @@ class Layout:
             ) from error
 
     def write_config(self, text: str) -> None:
-        """Replace the settings, wholly or not at all.
+        """Replace the settings, as a whole or not at all.
 
         Raises:
             StoreAccessError: The operating system refused.
@@ -309,18 +308,18 @@ class Layout:
             files.put_whole(self.config_path, text.encode())
 
     def ignore_problem(self) -> Problem | None:
-        """Return why `.gitignore` cannot be used; None if it can, and if there is none."""
+        """Return why `.gitignore` cannot be used; None if it can or is missing."""
         path = self.ignore_path
         reason = files.small_file_fault(path)
         return None if reason is None else Problem(None, str(path), None, reason)
 
     def missing_ignored(self) -> list[str]:
-        """Return what `.gitignore` does not name and should; nothing if it cannot be read."""
+        """Return the names that `.gitignore` lacks; none if it cannot be read."""
         old = self._read_ignore()
         return [] if old is None else _missing(old, self.IGNORED)
 
     def ignore(self, name: str) -> None:
-        """Have git leave a file of the store alone.
+        """Make git ignore a file of the store.
 
         Raises:
             StoreAccessError: The operating system refused.
@@ -329,7 +328,7 @@ class Layout:
 
     def _complete_ignore(self, names: tuple[str, ...] = IGNORED) -> None:
         old = self._read_ignore()
-        # One that cannot be read is a problem, and the store can be used without it.
+        # If it cannot be read, that is a problem, but the store works without it.
         if old is None or not (missing := _missing(old, names)):
             return
         gap = b"\n" if old and not old.endswith(b"\n") else b""

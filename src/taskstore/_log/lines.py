@@ -1,4 +1,4 @@
-"""Cutting bytes into lines, in bounded memory however long a line is."""
+"""Split bytes into lines, in bounded memory even for long lines."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ BOM = b"\xef\xbb\xbf"
 
 _CHUNK = 1024 * 1024
 
-# A line may have a byte-order mark before it and a carriage return after it. Whether what has one
-# byte more is too long, `decode_key` decides.
+# A line may have a byte-order mark before it and a carriage return after it. `decode_key` checks
+# the exact length.
 _LIMIT = MAX_LINE_BYTES + 4
 
 _new = tuple.__new__
@@ -27,7 +27,7 @@ class Line(NamedTuple):
         number: Its number, from 1.
         start: The offset of its first byte.
         end: The offset after its newline, or after its last byte.
-        raw: Its bytes without the newline; None if they are too many to be kept.
+        raw: Its bytes without the newline; None if the line is too long to keep.
         ended: Whether it has a newline.
     """
 
@@ -44,7 +44,7 @@ class Line(NamedTuple):
 
 
 def split_lines(chunks: Iterable[bytes], start: int = 0) -> Iterator[Line]:
-    """Yield the lines of bytes that come in chunks; an overlong one without its bytes.
+    """Yield the lines of bytes that come in chunks. A line that is too long has no bytes.
 
     Args:
         chunks: The bytes.
@@ -73,19 +73,19 @@ def split_lines(chunks: Iterable[bytes], start: int = 0) -> Iterator[Line]:
 
 
 def chunks_of(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield what a stream has, in chunks."""
+    """Yield the content of a stream in chunks."""
     while data := stream.read(_CHUNK):
         yield data
 
 
 def whole_lines(chunks: Iterable[bytes]) -> bytes:
-    """Return bytes that come in chunks, if none of their lines is overlong.
+    """Return bytes that come in chunks, if none of their lines is too long.
 
     Args:
-        chunks: The bytes; no chunk is longer than a line may be.
+        chunks: The bytes. No chunk is longer than a line may be.
 
     Raises:
-        LineError: One is; the message says which.
+        LineError: A line is too long. The message says which.
     """
     parts: list[bytes] = []
     length = 0

@@ -1,7 +1,8 @@
 """Locks between the threads, the stores and the processes that share a directory.
 
-A lock is an advisory lock of the operating system on a kept descriptor, and a mutex in front of
-it for the threads that share the descriptor. It ends with its process, however that ends.
+A lock is an advisory lock of the operating system on an open descriptor, and a mutex in front of
+it for the threads that share the descriptor. The operating system releases it when the process
+ends.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ _SHORTEST_PAUSE = 0.0002
 _LONGEST_PAUSE = 0.005
 _MOMENT = 0.005
 _LONGEST_NAP = 0.1
-"""How long a waiter sleeps at most, in seconds: a signal may come just before it falls asleep."""
+"""The longest sleep of a waiter, in seconds: a signal may come just before it falls asleep."""
 
 _listener: ContextVar[Callable[[int, float], None] | None] = ContextVar("listener", default=None)
 
 
 @contextlib.contextmanager
 def telling_of_waits(listener: Callable[[int, float], None]) -> Iterator[None]:
-    """Within a block, call a listener each time that an open file is found locked by another.
+    """In a block, call a listener each time that another process has locked an open file.
 
     Args:
         listener: Called, before the next try, with the open file, and the seconds waited for it.
@@ -52,7 +53,7 @@ def telling_of_waits(listener: Callable[[int, float], None]) -> Iterator[None]:
 
 
 def hold_descriptor(fd: int, timeout: float) -> bool:
-    """Lock an open file by trying again; say whether that succeeded within `timeout` seconds.
+    """Lock an open file by trying again; return whether that succeeded within `timeout` seconds.
 
     Args:
         fd: The open file.
@@ -65,7 +66,7 @@ def hold_descriptor(fd: int, timeout: float) -> bool:
             return False
         if (listener := _listener.get()) is not None:
             listener(fd, waited)
-        # Waiters that wake in step would keep missing one another's release.
+        # Waiters that wake at the same time would keep missing the release.
         pause = min(max(waited / 2, _SHORTEST_PAUSE), _LONGEST_PAUSE)
         time.sleep(min(timeout - waited, pause * random.uniform(0.5, 1.0)))  # noqa: S311
     return True
@@ -113,7 +114,7 @@ class LockedFile:
         # A child forked meanwhile shares the open file, so closing alone would not unlock.
         with contextlib.suppress(OSError):
             release_descriptor(fd)
-        # Forgotten before it is closed, for its number may be another file's afterwards.
+        # Forgotten before it is closed, because its number may belong to another file afterwards.
         self.fd = None
         os.close(fd)
 
@@ -122,12 +123,12 @@ class Lock(Exclusive):
     """An exclusive lock, not reentrant, between threads, stores and processes.
 
     Args:
-        path: What is locked; it is opened at first use and again when it was replaced.
-        name: What messages call the lock.
+        path: The file to lock. It is opened at first use, and again if it was replaced.
+        name: The name of the lock in messages.
         opener: Opens `path` and returns the descriptor.
         store: The store directory, for messages.
-        queue: What is locked by whoever waits in front, so that nobody overtakes; None where that
-            does not matter.
+        queue: The file that the waiter at the front locks, so that nobody overtakes it; None if
+            the order does not matter.
     """
 
     def __init__(
@@ -162,7 +163,7 @@ class Lock(Exclusive):
             raise LockTimeoutError(self._store, timeout=timeout, lock=self._name)
 
     def take(self, claim: Claim, timeout: float) -> bool:
-        """Take the lock as `acquire` does, but return False when the time is up."""
+        """Take the lock like `acquire`, but return False when the time is up."""
         deadline = time.monotonic() + timeout
         try:
             if self._mutex.take(claim, timeout) and self._lock_file(deadline):
@@ -186,7 +187,7 @@ class Lock(Exclusive):
         if holder is None or claim not in (None, holder):
             return
         self._unlock_file()
-        # Last, for then nobody comes back to unlock the file.
+        # Last, because nobody comes back later to unlock the file.
         self._mutex.give_back(holder)
 
     def close(self) -> None:
@@ -204,7 +205,7 @@ class Lock(Exclusive):
         self._close()
 
     def _lock_file(self, deadline: float) -> bool:
-        """Lock what `path` names now; False when the time is up."""
+        """Lock the file that `path` names now; return False when the time is up."""
         while True:
             fd = self._current_descriptor()
             try:
@@ -218,11 +219,11 @@ class Lock(Exclusive):
             except OSError as error:
                 self._close()
                 raise self._refused(error) from error
-            # The file was replaced while we waited: what we have locked guards nothing.
+            # The file was replaced while we waited, so our lock protects nothing.
             self._close()
 
     def _try(self, fd: int, deadline: float) -> bool:
-        """Lock the file if nobody has it and, unless there is no time to wait, nobody waits."""
+        """Lock the file if it is free. If there is time to wait, do not overtake waiters."""
         queue, claim = self._queue, Claim()
         if queue is None or time.monotonic() >= deadline:
             return _try_descriptor(fd)
@@ -235,11 +236,11 @@ class Lock(Exclusive):
         return is_free
 
     def _wait(self, fd: int, deadline: float) -> int | None:
-        """Wait until the file is locked; return what is open then, None when the time is up."""
+        """Wait until the file is locked; return the open file, or None when the time is up."""
         start = time.monotonic()
         waiter = self._waiter
         if waiter is not None:
-            # It may be our own thread that has the lock, and is about to give it up.
+            # Our own thread may have the lock and be about to release it.
             deadline = max(deadline, start + (_MOMENT if start >= deadline else _LONGEST_NAP))
         if start >= deadline:
             return None

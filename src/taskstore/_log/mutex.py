@@ -1,8 +1,8 @@
 """A lock between threads that always knows its holder.
 
-After `threading.Lock.acquire` has returned, and before its caller has noted that, a signal handler
-may raise: then nobody can tell who holds the lock. Here the claim is made first. Taking the lock
-records the claim in one step, so whether it holds the lock can be asked at any moment.
+A signal handler may raise after `threading.Lock.acquire` has returned and before its caller has
+noted that. Then nobody can tell who holds the lock. Here the claim is made first, and taking the
+lock records the claim in one step. So the holder is known at any moment.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _LONGEST_NAP = 0.05
-"""How long a waiter sleeps at most, in seconds: a release that was interrupted wakes nobody."""
+"""The longest sleep of a waiter, in seconds: an interrupted release wakes nobody."""
 
 
 class Claim:
-    """What a lock is held by; made before the lock is asked for, so that it can be given back.
+    """The holder of a lock. It is made before the lock is taken, so that the lock can be released.
 
     Attributes:
         thread: The thread that made it.
@@ -39,7 +39,7 @@ class Mutex:
     __slots__ = ("_held", "_waiters")
 
     def __init__(self) -> None:
-        # A dict, for `setdefault` looks and stores in one step that nothing interrupts.
+        # A dict, because `setdefault` checks and stores in one step that nothing interrupts.
         self._held: dict[None, Claim] = {}
         self._waiters: list[threading.Lock] = []
 

@@ -1,8 +1,8 @@
-"""Settling what a crash has left: a transaction is finished, or rolled back, as a whole.
+"""Settle what a crash has left: complete a transaction, or roll it back, as a whole.
 
-A journal is on the disk before the first line of its transaction, and off it before the commit is
-acknowledged. Whatever it names may therefore be taken back, as long as only bytes are cut that the
-journal planned and that end their file.
+A journal is on the disk before the first line of its transaction, and it is removed before the
+commit is acknowledged. So its transaction can be undone, as long as only bytes are cut that the
+journal planned and that are at the end of their file.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class _State(enum.Enum):
     MIXED = "rewritten by another program, with some lines of the transaction in it"
 
 
-# What a file has of the transaction that can stay.
+# States in which the part of the transaction in a file can stay.
 _THERE = (_State.COMPLETE, _State.FOLLOWED, _State.MERGED)
-# What can only be let be.
+# States that cannot be changed.
 _OTHERS = (_State.FOREIGN, _State.MIXED)
 
 
@@ -56,19 +56,19 @@ class _Found:
 
 
 def recover(layout: Layout, *, lock_timeout: float = 30.0) -> list[Problem]:
-    """Settle a transaction that was interrupted; the caller holds the log lock.
+    """Settle an interrupted transaction. The caller holds the log lock.
 
-    All of it is there: it stays. Otherwise it is taken out wherever it ends a file. Where another
+    If all of it is in the logs, it stays. Otherwise it is cut from the end of each file. If another
     program has written after a complete part, the other parts are completed instead. A log whose
-    bytes are not what the journal says is left as it is and reported, and the journal, which has
-    the planned lines, is kept under another name.
+    bytes differ from the journal is left alone and reported, and the journal, which has the planned
+    lines, is kept under another name.
 
     Args:
         layout: The store directory.
         lock_timeout: How long to wait, in seconds, for another program that locks a log.
 
     Returns:
-        The logs that were left as they are; mostly none.
+        The logs that were left alone; usually none.
 
     Raises:
         RecoveryError: The journal cannot be read, applied or removed. It stays for the next try.
@@ -102,10 +102,10 @@ def _set_aside(journal: Path, reason: str) -> Problem:
 
 
 def virtual_limits(layout: Layout) -> dict[str, int]:
-    """Return what `recover` would leave of the logs that it would cut, writing nothing.
+    """Return the lengths to which `recover` would cut logs. Write nothing.
 
     Returns:
-        For each such collection the length to read, in bytes.
+        The length to read of each such collection, in bytes.
 
     Raises:
         RecoveryError: The journal cannot be read.
@@ -134,7 +134,7 @@ def _settle(layout: Layout, entries: tuple[JournalEntry, ...], timeout: float) -
         left = _carried_out(layout, entries, found, timeout)
         _close_all(found)
     except BaseException:
-        # Also where an exception has kept them from being closed.
+        # Also if an exception prevented that they were closed.
         _close_all(found)
         raise
     if not left:
@@ -147,7 +147,7 @@ def _settle(layout: Layout, entries: tuple[JournalEntry, ...], timeout: float) -
 def _carried_out(
     layout: Layout, entries: tuple[JournalEntry, ...], found: list[_Found], timeout: float
 ) -> list[_Found]:
-    """Finish the transaction or roll it back; return the logs that had to be left."""
+    """Complete the transaction or roll it back; return the logs that had to be left alone."""
     _examine_all(layout, entries, found, write=True, lock_timeout=timeout)
     if _can_finish(found):
         _finish(layout, found)
@@ -163,14 +163,14 @@ def _all_stays(found: list[_Found]) -> bool:
 
 
 def _can_finish(found: list[_Found]) -> bool:
-    """Say whether the transaction cannot be taken out any more, but can be completed."""
+    """Return whether the transaction can no longer be undone, but can be completed."""
     states = {item.state for item in found}
     fixed = not states.isdisjoint((_State.FOLLOWED, _State.MERGED))
     return fixed and states.isdisjoint(_OTHERS) and not _all_stays(found)
 
 
 def _must_stay(found: list[_Found]) -> bool:
-    """Say whether a part of the transaction is mixed up with the work of others for good."""
+    """Return whether other programs have written after or around a part of the transaction."""
     fixed = (_State.FOLLOWED, _State.MERGED, _State.MIXED)
     return any(item.state in fixed for item in found)
 
@@ -187,7 +187,7 @@ def _finish(layout: Layout, found: list[_Found]) -> None:
 
 
 def _roll_back(layout: Layout, found: list[_Found]) -> list[_Found]:
-    """Cut what is ours; return the logs that had to be left."""
+    """Cut our lines; return the logs that had to be left alone."""
     stays = _must_stay(found)
     left = []
     for item in found:
@@ -218,7 +218,7 @@ def _examine_all(
     write: bool,
     lock_timeout: float = 0.0,
 ) -> None:
-    """Open the logs that a journal names and see what they have; the caller closes them."""
+    """Open and examine the logs that a journal names. The caller closes them."""
     digester = layout.digester if write else layout.reader_digester
     for entry in entries:
         item = _Found(entry, layout.log_path(entry.collection))
@@ -250,7 +250,7 @@ def _examine(fd: int | None, entry: JournalEntry, digester: Digester) -> _State:
 
 
 def _examine_rewritten(fd: int, entry: JournalEntry) -> _State:
-    """See what of the transaction is in a file that git, say, has put together again."""
+    """Examine a file that another program, such as git, has rewritten."""
     planned = frozenset(entry.planned.split(b"\n")) - {b""}
     there = tails.count_lines(fd, planned)
     if there == len(planned):

@@ -1,4 +1,4 @@
-"""Reading a log: for each id the line that wins, in bounded memory."""
+"""Read a log: find the line that wins for each id, in bounded memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MIN_US = MIN_MS * 1000
 
 
 class LogChangedError(Exception):
-    """A log became shorter or different while it was being read; read it again."""
+    """A log became shorter or changed while it was read. Read it again."""
 
 
 class Winner(NamedTuple):
@@ -51,7 +51,7 @@ class Winner(NamedTuple):
 
 @attrs.define(eq=False)
 class Replay:
-    """What reading a log, or the new part of one, has found.
+    """The result of reading a log or its new part.
 
     Attributes:
         collection: The collection.
@@ -61,8 +61,8 @@ class Replay:
         first_line: Lines before `start`.
         lines: Lines before `size`, blank ones and problems too.
         records: Lines read that are records.
-        problems: The lines read that are none.
-        problems_before: How many there were before `start`.
+        problems: Lines read that are not records.
+        problems_before: How many problems there were before `start`.
         ended: Whether the last line has its newline, or nothing is there at all.
         marked: Whether a live record has the reserved key.
     """
@@ -87,12 +87,12 @@ class Replay:
 
     @property
     def problem_count(self) -> int:
-        """Lines that are no record, in the whole file up to `size`."""
+        """The number of lines that are not records, in the whole file up to `size`."""
         return self.problems_before + len(self.problems)
 
     @property
     def digest(self) -> str:
-        """The digest of all bytes before `size`, if one was to be taken."""
+        """The digest of all bytes before `size`, if it was requested."""
         assert self._digest is not None, "the replay was given no digest to carry forward"
         return self._digest.text()
 
@@ -103,8 +103,7 @@ class Replay:
             fd: The same file, open for reading.
 
         Raises:
-            LogChangedError: It has become shorter. That it changed otherwise, the caller sees
-                from its `fstat`.
+            LogChangedError: It has become shorter. The caller finds other changes with `fstat`.
         """
         winners = self._winners
         pread = os.pread
@@ -146,8 +145,8 @@ def replay(
 ) -> Replay:
     """Read a log from `start` to its end.
 
-    The file may change meanwhile unless the caller holds the log lock; whoever needs to know
-    compares `fstat` before and after.
+    Unless the caller holds the log lock, the file may change while it is read. To notice that,
+    compare `fstat` before and after.
 
     Args:
         fd: The log, open for reading.
@@ -158,9 +157,9 @@ def replay(
         first_line: Lines before `start`.
         problems_before: Problems among those.
         limit: Where to stop, in bytes from the start of the file; None for its end.
-        lacks: Asked for each live line with the reserved key why the key's value is not known;
-            None if it is. A line that cannot be read for that reason is a problem, and hides
-            the older ones of its record.
+        lacks: Called for each live line with the reserved key. It returns why the value is
+            unknown, or None if it is known. A line with an unknown value is a problem, and hides
+            older lines of its record.
         on_progress: Called with the offset reached, in bytes, after each mebibyte.
 
     Raises:

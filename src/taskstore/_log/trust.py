@@ -1,8 +1,8 @@
-"""The clone's mark: a secret that tells state which this clone made from state that was brought.
+"""The clone's mark: a secret that proves which files this clone made.
 
-Whoever can push to a repository, or pack an archive, can put a cache or a journal beside the logs.
-So each of ours carries a value that follows from a random secret, and the secret is kept where a
-clone cannot carry it: in the git directory, or, without one, in the user's state directory.
+Everybody who can push to a repository or make an archive can put a cache or a journal beside the
+logs. So our own files contain a value that is computed from a random secret. The secret is kept
+where a clone cannot bring one: in the git directory, or without git in the user's state directory.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _VERSION = "2"
 
 @attrs.frozen
 class Mark:
-    """A secret that this clone alone knows, and what is kept beside it."""
+    """A secret that only this clone knows, and the files beside it."""
 
     _home: Home | None
     _secret: bytes = attrs.field(repr=False)
@@ -40,7 +40,7 @@ class Mark:
 
         Args:
             directory: The store directory.
-            own: Whether it must be the user's alone, also where the repository is another user's.
+            own: Whether it must belong to the user, even if the repository belongs to another one.
 
         Raises:
             StoreAccessError: The directory that keeps it cannot be read or written.
@@ -87,12 +87,12 @@ class Mark:
         return cls.transient() if secret is None else cls(known, secret)
 
     def key(self, purpose: str) -> bytes:
-        """Return 32 bytes that follow from the secret, others for each purpose."""
+        """Return 32 bytes that are computed from the secret, different for each purpose."""
         return hashlib.blake2b(purpose.encode(), key=self._secret, digest_size=32).digest()
 
     @property
     def id(self) -> str:
-        """A name for the clone, in hexadecimal digits, that does not tell the secret."""
+        """A name for the clone, in hexadecimal digits, that does not reveal the secret."""
         return self.key("id")[:16].hex()
 
     @property
@@ -101,7 +101,7 @@ class Mark:
         return None if self._home is None else self._home.path
 
     def read(self, name: str) -> bytes | None:
-        """Return what `write` was last given under a name, if anything.
+        """Return what `write` last stored under a name, if anything.
 
         Raises:
             StoreAccessError: It cannot be read.
@@ -116,7 +116,7 @@ class Mark:
                 return None
 
     def write(self, name: str, data: bytes) -> None:
-        """Keep something small that is private to this clone, in place of what there was.
+        """Store something small that is private to this clone, and replace the old content.
 
         Raises:
             StoreAccessError: It cannot be written.
@@ -130,11 +130,11 @@ class Mark:
 
 
 def _read(home: Home) -> bytes | None:
-    """Return the secret that a directory keeps; None if it has none, or one that was copied.
+    """Return the secret in a directory; None if it is missing or was copied.
 
-    The file states which one it is, so that the copy of a git directory, or one from an archive,
-    has a mark of its own. The device is not stated: its number may change when the machine starts
-    again, and that may be when there is a journal to recover from.
+    The file states its own inode, so the copy of a git directory, or one from an archive, gets its
+    own mark. The file does not state the device, because its number may change when the machine
+    restarts, which may be just when there is a journal to recover.
     """
     try:
         fd = files.open_file(home.path / _MARK, os.O_RDONLY)

@@ -1,7 +1,7 @@
 """Waits for a locked file in the operating system, which wakes one waiter at a time.
 
-`flock` can neither time out nor be called off, so a thread waits in it. Whoever asks again and
-again instead takes processor time from the holder, and sleeps when the lock comes free.
+`flock` can neither time out nor be cancelled, so a thread waits in it. Polling instead would take
+processor time from the holder, and would sleep while the lock is free.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if sys.platform != "win32":
 class Waiter:
     """A thread that waits until it can lock an open file.
 
-    It may be asked for the lock again after its caller has given up. When it gets a lock that
-    nobody wants any more, it unlocks the file at once. So each lock has one such thread at most.
+    It can be asked for the lock again after its caller has given up. If it gets a lock that nobody
+    wants any more, it unlocks the file at once. So each lock has at most one such thread.
 
     Args:
-        fd: The open file, which belongs to the waiter from now on.
-        queue: Another one, likewise, that is locked before the first, and until that is locked.
+        fd: The open file. From now on it belongs to the waiter.
+        queue: Another open file that is locked first, and released when `fd` is locked.
     """
 
     __slots__ = ("__weakref__", "_ended", "_error", "_open", "_wanted")
 
     def __init__(self, fd: int, queue: int | None = None) -> None:
-        # Lists, for to take something out of one is a single step for all threads.
+        # Lists, because removing an element is a single step for all threads.
         self._open = [fd] if queue is None else [fd, queue]
         self._wanted: list[_thread.LockType] = []
         self._ended = False
@@ -44,9 +44,9 @@ class Waiter:
         return self._open[0]
 
     def start(self) -> bool:
-        """Start the thread; return False where that is impossible."""
+        """Start the thread; return False if that is impossible."""
         if sys.platform == "win32" or not isinstance(_thread.start_new_thread, BuiltinFunctionType):
-            # What gevent, say, puts in its place is no thread, and would stop the whole process.
+            # A replacement, such as gevent's, is not a thread and would stop the whole process.
             return False
         try:
             _thread.start_new_thread(self._run, ())
