@@ -1,1 +1,1 @@
-"""What an open store has: its context, settings, catalog of record types, and sealed cache."""
+"""The parts of an open store: context, settings, catalog of record types, and sealed cache."""

@@ -1,4 +1,4 @@
-"""Which record types a store knows, and what the cache has been taught of them."""
+"""The record types that a store knows, and which of them the cache indexes."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from taskstore.errors import InvalidDeclarationError, InvalidRecordError, Record
 
 
 class Catalog:
-    """The record types that this store has met, and the indexes that its settings name.
+    """The record types that this store has seen, and the indexes that its settings name.
 
-    There is no registry beyond the store: a type is taught to the cache at `open` or when it is
-    first used, and again after the cache was rebuilt; so are the settings.
+    There is no registry outside the store. The cache learns a type at `open` or when it is first
+    used, and again after the cache was rebuilt. The same applies to the settings.
     """
 
     def __init__(self, layout: Layout, mirrors: MirroredModels) -> None:
@@ -42,7 +42,7 @@ class Catalog:
         self._evolutions: dict[str, dict[str, str]] = {}
 
     def codec(self, type_: Any) -> RecordCodec[Any]:
-        """How records of a class, or plain dicts of a named collection, become lines.
+        """Return the codec for a record class, or for plain dicts of a named collection.
 
         Raises:
             InvalidDeclarationError: The class is not a record type.
@@ -56,7 +56,7 @@ class Catalog:
         return RecordType.of(type_)
 
     def codec_of(self, record: Any, collection: str | None) -> RecordCodec[Any]:
-        """The same for a record to write.
+        """Return the codec for a record to write.
 
         Raises:
             InvalidDeclarationError: Its class is not a record type, or it is a dict and no
@@ -67,11 +67,11 @@ class Catalog:
         return RecordType.of(type(record))
 
     def is_taught(self, codec: RecordCodec[Any]) -> bool:
-        """Whether the cache indexes what the type asks for, as far as this store knows."""
+        """Return whether the cache indexes the fields of the type, as far as this store knows."""
         return not isinstance(codec, RecordType) or codec.cls in self._taught
 
     def wants(self, codec: RecordCodec[Any], rows: Rows) -> bool:
-        """Whether the cache indexes other fields than a type asks for, or has another shape."""
+        """Return whether the cache indexes other fields than the type, or has another shape."""
         if not isinstance(codec, RecordType):
             return False
         if rows.index_fields(codec.collection) != self._fields(codec, rows):
@@ -79,24 +79,24 @@ class Catalog:
         return rows.evolutions().get(codec.collection) != self._states(codec)
 
     def teach(self, codec: RecordCodec[Any], rows: Rows) -> None:
-        """Have the cache index what a type asks for; in a write transaction."""
+        """Make the cache index the fields of a type, in a write transaction."""
         if isinstance(codec, RecordType) and self.wants(codec, rows):
             rows.set_evolutions(codec.collection, self._states(codec))
             rows.set_index_fields(codec.collection, self._fields(codec, rows).values())
             rows.rebuild_index(codec.collection)
 
     def settings_want(self, rows: Rows) -> dict[str, list[IndexField]]:
-        """What the cache is to index, by collection, where the settings say otherwise than it."""
+        """Return the fields to index, for collections whose settings differ from the cache."""
         return settings_want(self._layout, rows)
 
     def teach_settings(self, rows: Rows) -> None:
-        """Have the cache index what the settings name; in a write transaction."""
+        """Make the cache index the fields in the settings, in a write transaction."""
         for collection, fields in self.settings_want(rows).items():
             rows.set_index_fields(collection, fields)
             rows.rebuild_index(collection)
 
     def is_evolved(self, codec: RecordCodec[Any], rows: Rows) -> bool:
-        """Whether lines of a type's collection may have to be read in another shape."""
+        """Return whether lines of the collection may need another shape."""
         if not isinstance(codec, RecordType):
             return False
         return bool(self._evolutions.get(codec.collection)) or rows.has_records(COLLECTION)
@@ -118,12 +118,12 @@ class Catalog:
         return with_untyped(codec.index_fields, names)
 
     def mark_taught(self, codec: RecordCodec[Any]) -> None:
-        """Remember that the cache has committed what was taught."""
+        """Remember that the cache has committed the indexes of a type."""
         if isinstance(codec, RecordType):
             self._taught.add(codec.cls)
 
     def forget(self) -> None:
-        """The cache was rebuilt: it has to be taught again."""
+        """Forget all, because the cache was rebuilt."""
         self._taught.clear()
 
 
@@ -138,13 +138,13 @@ def _of(record: Any, collection: str) -> RecordCodec[Any]:
 
 
 _NAMED = 3
-"""How many misfits the warning names."""
+"""How many rows the warning names."""
 
 
 def rebuild_indexes(codec: RecordCodec[Any], rows: Rows) -> int:
     """Structure every row with its class, and rewrite the index rows of the collection.
 
-    Where they are all as they should be, there is nothing to write.
+    If all index rows are right, nothing is written.
 
     Args:
         codec: The record type.

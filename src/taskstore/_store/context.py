@@ -1,4 +1,4 @@
-"""What the parts of one open store share."""
+"""The state that the parts of one open store share."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class StoreContext(LogContext):
         log_lock: The lock under which logs are read and written.
         writer: Appends to the logs.
         own_engine: Whether the engine, and so the cache file, is the store's own.
-        refresh: Whether a unit of work first looks whether the logs have changed.
+        refresh: Whether a unit of work first checks whether the logs have changed.
         migrate: Whether the schema may be upgraded.
-        create: Whether the directory may be made, also when it vanishes later.
-        seal: That of the store's own cache file; None if the cache is elsewhere.
+        create: Whether the directory may be created, also if it vanishes later.
+        seal: The seal of the store's own cache file; None if the cache is elsewhere.
         closed: Whether the store was closed.
         on_close: Called when the store is closed.
     """
@@ -49,10 +49,10 @@ class StoreContext(LogContext):
     on_close: Callable[[], None] | None = None
 
     def read_only_error(self, operation: str) -> StoreReadOnlyError:
-        """Return the error for a write on what is only for reading.
+        """Return the error for a write on a read-only store.
 
         Args:
-            operation: What was to be done.
+            operation: The refused operation.
         """
         if self.past is None:
             return StoreReadOnlyError(self.path, operation=operation)

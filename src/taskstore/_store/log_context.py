@@ -1,4 +1,4 @@
-"""What a sync has to know of a store's logs; it needs no SQLAlchemy."""
+"""The facts about a store's logs that a sync needs, without SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOCK_TIMEOUT = 30.0
 
 @attrs.define(eq=False, kw_only=True)
 class LogContext:
-    """The logs of one open store, and what is known of them.
+    """The logs of one open store, and the known facts about them.
 
     Attributes:
         layout: Where its files are.
@@ -62,11 +62,11 @@ class LogContext:
 
     @property
     def mark(self) -> Mark:
-        """What shows that a cache or a journal was made by this clone."""
+        """The mark that shows whether this clone made a cache or a journal."""
         return self.layout.reader_mark if self.read_only else self.layout.mark
 
     def recover(self) -> None:
-        """Settle what a crash has left; the caller holds the log lock.
+        """Settle what a crash has left. The caller holds the log lock.
 
         Raises:
             RecoveryError: The journal cannot be read, applied or removed.

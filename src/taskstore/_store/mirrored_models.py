@@ -1,4 +1,4 @@
-"""What a store knows of the models that it mirrors; `_mirror` knows the rest."""
+"""What a store knows about the models that it mirrors. `_mirror` knows the rest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class MirroredModel(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
 
 
 class MirroredModels(Protocol):
@@ -32,14 +32,14 @@ class MirroredModels(Protocol):
 
     @property
     def digests(self) -> Mapping[str, str]:
-        """What each collection's model looks like, in a few characters."""
+        """A short digest of each collection's model."""
 
     @property
     def tables(self) -> frozenset[str]:
         """The names of all their tables, in lower case."""
 
     def of(self, mapper: Mapper[Any]) -> object | None:
-        """Return what a mapper's rows are mirrored as; None if they are not mirrored."""
+        """Return the mirrored model of a mapper; None if it is not mirrored."""
 
     def named(self, target: Any) -> MirroredModel | None:
         """Return the model of a class, a subclass of one, or a table; None if there is none."""

@@ -1,10 +1,10 @@
-"""The seal of the store's own cache: what shows that this clone made it, and last wrote to it.
+"""The seal of the store's own cache. It shows that this clone made it and last wrote to it.
 
-A push or an archive can bring a cache that answers with false records, or a write-ahead log that
-copies them over our cache. So two numbers in the file's header follow from the clone's mark.
-And what SQLite leaves of the files is noted beside the mark: the stat of the cache, which changes
-with each checkpoint, and the salts of the write-ahead log, which change when that starts over.
-What does not fit is not opened: the cache is rebuilt from the logs.
+A push or an archive can bring a cache with false records, or a write-ahead log that copies them
+into our cache. So two numbers in the file's header are computed from the clone's mark. The state in
+which SQLite leaves the files is noted beside the mark: the stat of the cache, which changes with
+each checkpoint, and the salts of the write-ahead log, which change when it starts over. Files that
+do not fit are not opened, and the cache is rebuilt from the logs.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _NO_SALTS = "-"
 
 
 class _Left(NamedTuple):
-    """What SQLite has left of the files.
+    """The state in which SQLite left the files.
 
     Attributes:
-        inode, size, mtime_ns: Of the cache.
+        inode, size, mtime_ns: The stat of the cache.
         salts: In the header of the write-ahead log, in hexadecimal; `_NO_SALTS` without one.
     """
 
@@ -44,12 +44,12 @@ class _Left(NamedTuple):
     salts: str
 
     def follows(self, noted: _Left) -> bool:
-        """Whether these are the files that were noted, the write-ahead log perhaps gone."""
+        """Return whether these are the noted files. The write-ahead log may be gone."""
         return self[:3] == noted[:3] and self.salts in (_NO_SALTS, noted.salts)
 
 
 class CacheSeal:
-    """Seals the cache file of one directory, and tells whether the seal is whole.
+    """Seals the cache file of one directory, and checks the seal.
 
     The numbers are `application_id` and `user_version` (https://www.sqlite.org/fileformat.html):
     SQLite returns them without a look at the schema, where a hostile file does its harm.
@@ -66,16 +66,16 @@ class CacheSeal:
 
     @cached_property
     def numbers(self) -> tuple[int, int]:
-        """What the header has to say: 62 bits of a key of the clone's."""
+        """The numbers for the header: 62 bits of a key of this clone."""
         key = self._layout.mark.key("cache")
         first, second = (int.from_bytes(key[at : at + 4], "big") >> 1 for at in (0, 4))
         return first | 1, second | 1
 
     def make(self) -> None:
-        """Make a cache file with our numbers and nothing else, as private as the logs are.
+        """Create a cache file with our numbers and nothing else, as private as the logs.
 
         Raises:
-            OSError: It cannot be made, or there is one.
+            OSError: It cannot be created, or it exists.
             sqlite3.Error: SQLite refused.
         """
         path = self._layout.cache_path
@@ -91,13 +91,13 @@ class CacheSeal:
             connection.execute(f"PRAGMA user_version = {version}")
 
     def fits(self, driver: sqlite3.Connection) -> bool:
-        """Whether the file of a connection has our numbers, and the others are what they were.
+        """Return whether the file of a connection has our numbers, and the other files are ours.
 
-        SQLite opens the write-ahead log by its name for each connection, so a file that was put
+        SQLite opens the write-ahead log by its name for each connection. So a file that was put
         there while we use another one would be read with our index.
 
         Raises:
-            sqlite3.Error: It is no database.
+            sqlite3.Error: It is not a database.
             StoreAccessError: The operating system refused a file beside it.
         """
         if not self._is_used():
@@ -113,10 +113,10 @@ class CacheSeal:
         return (application, version) == self.numbers
 
     def is_whole(self) -> bool:
-        """Whether SQLite may open the cache: a regular file, and nothing foreign beside it.
+        """Return whether SQLite may open the cache: a regular file, with only our files beside it.
 
-        Of two processes, one may see the new salts of the other before they are noted: whoever
-        has waited for the gate sees both.
+        A process may see the new salts of another one before they are noted. A process that has
+        waited for the gate sees both.
         """
         if _kind(self._cache) != stat.S_IFREG or _kind(f"{self._cache}-shm") not in _USUAL:
             return False
@@ -148,7 +148,7 @@ class CacheSeal:
                 self._layout.mark.write(_NOTED, " ".join(map(str, present)).encode())
                 self._noted = present
         except (OSError, StoreAccessError):
-            # SQLite is done. All that follows is that the next open rebuilds the cache.
+            # SQLite is done. The only consequence is that the next open rebuilds the cache.
             self._noted = None
 
     def _present(self) -> _Left:
@@ -156,7 +156,7 @@ class CacheSeal:
         return _Left(found.st_ino, found.st_size, found.st_mtime_ns, self._salts())
 
     def _is_used(self) -> bool:
-        """Whether a connection of this process is open, so that nobody else may end the files."""
+        """Return whether a connection of this process is open, which protects the files."""
         for ref in list(self._drivers):
             driver = ref()
             if driver is None or getattr(driver, "inherited", False):
@@ -172,7 +172,7 @@ class CacheSeal:
             return False
         wal = f"{self._cache}-wal"
         if _is_named(self._wal, wal) and _identity(f"{self._cache}-shm") == self._shm:
-            # SQLite makes no other journal then, and would roll one back that was brought.
+            # SQLite makes no other journal then, and would roll back one that a clone brought.
             return _kind(f"{self._cache}-journal") is not None
         # After the last connection SQLite has removed them; others may be there since.
         return self._is_used() or os.path.lexists(wal)
@@ -214,7 +214,7 @@ _USUAL = (None, stat.S_IFREG)
 
 
 def _kind(name: str) -> int | None:
-    """Return what has a name, as `stat.S_IFMT` tells; None if it is free."""
+    """Return the type of the file with a name, from `stat.S_IFMT`; None if there is none."""
     try:
         return stat.S_IFMT(os.lstat(name).st_mode)
     except (FileNotFoundError, NotADirectoryError):

@@ -24,7 +24,7 @@ _ANY_HEADER = re.compile(r"\s*\[")
 
 
 def read_settings(layout: Layout) -> Config:
-    """Return what the settings say now; what cannot be used is a fault, and no error."""
+    """Return the present settings. Unusable ones are faults, not errors."""
     try:
         return decode_config(layout.read_config())
     except ConfigError as error:
@@ -50,15 +50,15 @@ def change_indexes(
     drop: Iterable[str] = (),
     lock_timeout: float = 30.0,
 ) -> tuple[str, ...]:
-    """Change which fields of a collection the settings index; all else in the file stays.
+    """Change the indexed fields of a collection in the settings. All else in the file stays.
 
     Returns:
-        The fields that they index now.
+        The fields that are indexed now.
 
     Raises:
         ConfigError: The settings cannot be used, or are written in a way that only a person can
             change.
-        InvalidNameError: A name is none.
+        InvalidNameError: A name is not valid.
         StoreAccessError: The operating system refused.
         LockTimeoutError: Another writer held the lock for too long.
     """
@@ -91,7 +91,7 @@ def _changed(
     wanted: Mapping[str, tuple[str, ...]],
     layout: Layout,
 ) -> str:
-    """Return the text that says what is wanted.
+    """Return the text with the wanted fields.
 
     Raises:
         ConfigError: Only a person can write it, or it would exceed a limit.
@@ -113,7 +113,7 @@ def _line(collection: str, names: Iterable[str]) -> str:
 
 
 def _edited(text: str, collection: str, names: list[str]) -> str:
-    """Return the text with one line of the table set, added or taken out; see what it then says."""
+    """Return the text with one line of the table set, added or removed, and its content."""
     lines = text.split("\n")
     if not lines[-1]:
         lines.pop()

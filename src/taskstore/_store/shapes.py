@@ -1,8 +1,8 @@
-"""In which shape a store reads and writes the lines of each collection.
+"""The shape in which a store reads and writes the lines of each collection.
 
-The evolutions are the records of a collection of their own, and so come into the cache like any
-other log. Which of them a program has reached is recorded beside them, by its migrations or its
-record classes; where nobody has recorded anything, all of them count.
+The evolutions are records of a collection of their own, so they come into the cache like any other
+log. Migrations and record classes record which of them the program has reached. If nothing is
+recorded, all of them count.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Shapes:
     Attributes:
         by_collection: The shape of each collection that has evolved.
         faults: Why evolutions cannot be used, by the ids of their records.
-        pending: The lines of evolutions that the database has and the log has not, by id.
-        read: What was read of the log of the evolutions; None if there is none.
-        is_loaded: Whether the cache was asked at all.
+        pending: The lines of evolutions that are in the database but not in the log, by id.
+        read: The fingerprint of the log of the evolutions; None if there is none.
+        is_loaded: Whether the cache was read at all.
     """
 
     by_collection: Mapping[str, Shape] = attrs.field(factory=dict)
@@ -48,13 +48,13 @@ class Shapes:
         return [name for name, known in recorded.items() if known.shape != self.of(name).signature]
 
     def are_current(self, recorded: Mapping[str, Fingerprint]) -> bool:
-        """Say whether these are still the shapes that the cache was read in."""
+        """Return whether the cache still has these shapes."""
         is_read = self.is_loaded and self.read == recorded.get(COLLECTION)
         return is_read and not self.differ_from(recorded)
 
 
 def load_shapes(rows: Rows, mirrored: Mapping[str, object]) -> Shapes:
-    """Return the shapes that the cache's evolutions, and what is recorded of them, make.
+    """Return the shapes from the cache's evolutions and the recorded states.
 
     Args:
         rows: Of the cache.
@@ -99,7 +99,7 @@ def _shape(graph: Graph, states: list[State] | None, *, is_old: bool) -> Shape:
 
     Args:
         graph: Its evolutions.
-        states: What is recorded of them.
+        states: Their recorded states.
         is_old: Whether its table was there before anything was recorded.
     """
     if states is None:

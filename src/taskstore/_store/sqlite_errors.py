@@ -1,4 +1,4 @@
-"""What SQLite's errors mean for a cache."""
+"""The meaning of SQLite's errors for a cache."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from taskstore.errors import (
 )
 
 DatabaseErrors = (DBAPIError, sqlite3.Error)
-"""What a statement raises, with SQLAlchemy and below it."""
+"""The errors that a statement raises, with SQLAlchemy and without."""
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _UNUSABLE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR}
@@ -33,13 +33,13 @@ _FOREIGN = re.compile(
 
 
 def _code(error: BaseException) -> int:
-    """The primary result code; 0 where there is none."""
+    """Return the primary result code; 0 if there is none."""
     driver = error.orig if isinstance(error, DBAPIError) else error
     return (getattr(driver, "sqlite_errorcode", None) or 0) & 0xFF
 
 
 def is_unusable(error: BaseException) -> bool:
-    """Whether the cache file is unusable and must be rebuilt."""
+    """Return whether the cache file is unusable and must be rebuilt."""
     driver = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(driver, ForeignCacheError):
         return True
@@ -47,9 +47,9 @@ def is_unusable(error: BaseException) -> bool:
 
 
 def translated(error: BaseException, context: StoreContext) -> TaskstoreError | None:
-    """Return our error for an SQLite error, or None if there is none.
+    """Return our error for a SQLite error; None if there is none.
 
-    Those of the caller's own making, as a constraint that is violated, stay what they are.
+    Errors that the caller causes, such as a violated constraint, stay as they are.
     """
     path = context.layout.cache_path
     code = _code(error)
@@ -66,5 +66,5 @@ def translated(error: BaseException, context: StoreContext) -> TaskstoreError | 
 
 
 def reason_of(error: BaseException) -> str:
-    """What SQLite said, without SQLAlchemy's context."""
+    """Return SQLite's message, without SQLAlchemy's context."""
     return str(error.orig if isinstance(error, DBAPIError) else error)

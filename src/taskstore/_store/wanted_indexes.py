@@ -1,4 +1,4 @@
-"""Which fields the cache is to index, by the settings and beside what record types ask for."""
+"""The fields that the cache indexes because of the settings, besides those of record types."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from taskstore._records.indexing import IndexField
 from taskstore._store.settings import read_settings
 
 UNTYPED = "any"
-"""The type of an indexed field that settings name."""
+"""The type of an indexed field from the settings."""
 
 INDEX_FAULTS = frozenset({"", "indexes"})
-"""The faults of settings under which the indexes stay what they were."""
+"""The faults of settings with which the indexes stay as they were."""
 
 
 def settings_want(layout: Layout, rows: Rows) -> dict[str, list[IndexField]]:
-    """Return what the cache is to index, by collection, where the settings differ from it."""
+    """Return the fields to index, for collections whose settings differ from the cache."""
     settings = read_settings(layout)
     if INDEX_FAULTS & settings.faults.keys():
         return {}
@@ -34,7 +34,7 @@ def settings_want(layout: Layout, rows: Rows) -> dict[str, list[IndexField]]:
 
 
 def is_untyped(field: IndexField) -> bool:
-    """Say whether it is the settings that name a field."""
+    """Return whether the settings name a field."""
     return field.type == UNTYPED
 
 

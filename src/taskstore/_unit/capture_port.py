@@ -1,4 +1,4 @@
-"""What a transaction asks of whoever captures the changes of mirrored rows."""
+"""The protocol with which a transaction captures changes of mirrored rows."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from taskstore._unit.unit import Unit
 
 
 class Stamping(Protocol):
-    """Gives the rows that a flush will write their versions."""
+    """Sets the versions of the rows that a flush will write."""
 
     def among(self, touched: Iterable[Any]) -> list[InstanceState[Any]]:
-        """Return the states of those of some instances that are mirrored."""
+        """Return the states of the instances that are mirrored."""
 
     def stamp(
         self,
@@ -27,7 +27,7 @@ class Stamping(Protocol):
         unit: Unit,
         found: Sequence[InstanceState[Any]],
     ) -> None:
-        """Stamp what the flush will write; raises StaleRecordError."""
+        """Stamp the rows that the flush will write. Raise StaleRecordError for stale ones."""
 
 
 class RowCapture(Protocol):
@@ -56,7 +56,7 @@ class RowCapture(Protocol):
         """
 
     def tell(self, unit: Unit, stamped: Iterable[Any]) -> None:
-        """Let the instances in the sessions of a transaction know their stamps."""
+        """Set the stamps on the instances in the sessions of a transaction."""
 
 
 class _Capturing(Protocol):
@@ -64,7 +64,7 @@ class _Capturing(Protocol):
 
 
 def row_capture(context: StoreContext, engine: Engine) -> RowCapture | None:
-    """Return what captures mirrored rows on an engine; None if nothing is mirrored."""
+    """Return the capture of mirrored rows on an engine; None if nothing is mirrored."""
     if not context.mirrors:
         return None
     return cast("_Capturing", context.mirrors).capture(context, engine)

@@ -1,7 +1,7 @@
-"""Follows the connections of one engine, and collects what was written on them.
+"""Follow the connections of one engine, and collect what was written on them.
 
-The triggers are made when a connection is checked out, and again where the schema has changed.
-What a connection has committed below SQLAlchemy is found, and logged, when it is given back.
+The triggers are created when a connection is checked out, and again if the schema has changed. What
+a connection has committed below SQLAlchemy is found and logged when the connection is returned.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class EngineCapture:
         self._engine = engine
         self.mirrors = row_capture(context, engine)
         models = context.models
-        # Those of an own engine are protected by its authorizer, which costs a row nothing.
+        # On the store's own engine, the authorizer protects these tables, at no cost for each row.
         derived = () if context.own_engine else models.derived_tables
         tables = RecordTables(models.record_table, models.RecordIndex.__table__.name, derived)
         if self.mirrors is None:
@@ -72,7 +72,7 @@ class EngineCapture:
         self._is_installed = True
 
     def remove(self) -> None:
-        """Take the triggers off again: at once, or when a connection is given back."""
+        """Remove the triggers: at once, or when a connection is returned."""
         self._is_installed = False
         for name in _EVENTS:
             if event.contains(self._engine, name, getattr(self, f"_{name}")):
@@ -87,7 +87,7 @@ class EngineCapture:
             is_idle = record.fairy_ref is None and not isinstance(driver, BridgedConnection)
             if not (is_idle and _removed(notes, driver)):
                 record.finalize_callback.append(_Remover(notes))
-            # Last, for an exception can come at any line, and then all this is done again.
+            # Last, because an exception can come at any line, and then all this is done again.
             record.info.pop(self._key, None)
 
     def begin(self, connection: Connection, unit: Unit) -> None:
@@ -115,13 +115,13 @@ class EngineCapture:
         """Leave a mark that tells whether a transaction in which the store wrote was committed."""
         notes = unit.notes
         if notes is None or self._context.own_engine:
-            # There nobody but SQLAlchemy can commit.
+            # There only SQLAlchemy can commit.
             return
         unit.mark()
         on_driver(pooled, partial(_marked, notes))
 
     def collect(self, unit: Unit, pooled: Any) -> None:
-        """Collect what the rows that were touched have become, before COMMIT.
+        """Collect the lines of the touched rows before COMMIT.
 
         Raises:
             MissingLogError, InvalidRecordError, InvalidDeclarationError, UntrackedWriteError: As
@@ -162,7 +162,7 @@ class EngineCapture:
         notes: Notes | None = record.info.get(self._key)
         inner = driver_of(record)
         if notes is None or getattr(inner, "inherited", False):
-            # What a parent process has begun is its own affair.
+            # Leave alone what a parent process has begun.
             return
         if notes.seen == inner.total_changes:
             return
@@ -228,7 +228,7 @@ class EngineCapture:
         return collect_records(self._context, cursor, unit, noted)
 
     def _forget_logs(self, unit: Unit, notes: Notes, cursor: Any) -> None:
-        """Have all logs read again where the table of records was rebuilt."""
+        """Make all logs be read again if the table of records was rebuilt."""
         if notes.lost_records(cursor):
             Rows(cursor, self._context.models).forget_fingerprints()
             unit.fingerprints.update(dict.fromkeys(self._context.known))
@@ -268,7 +268,7 @@ class EngineCapture:
 
 
 class _Remover:
-    """Takes the triggers off a connection that is given back."""
+    """Removes the triggers from a connection that is returned."""
 
     def __init__(self, notes: Notes) -> None:
         self._notes = notes

@@ -1,7 +1,7 @@
-"""What one database transaction has changed: the net line of each record, per savepoint.
+"""The changes of one database transaction: the final line of each record, per savepoint.
 
-Pure bookkeeping. A savepoint that is rolled back takes its changes along; one that is released
-hands them to the level below. What is left at COMMIT is what the log receives.
+This is pure bookkeeping. Rolling back a savepoint drops its changes; releasing it passes them to
+the level below. The changes that are left at COMMIT go to the log.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ class Changes:
         self._levels[-1].lines.update(lines)
 
     def drop(self, key: Key) -> None:
-        """Note that the log needs no line of a record: it is as it was before the transaction."""
+        """Note that a record needs no line, because it is as before the transaction."""
         self._levels[-1].lines[key] = None
 
     def mark_born(self, keys: Iterable[Key]) -> None:
-        """Note that the log knew nothing of these records when the transaction touched them."""
+        """Note that these records were not in the log when the transaction touched them."""
         self._born.update(keys)
 
     def is_born(self, key: Key) -> bool:
-        """Whether the record exists only in this transaction."""
+        """Return whether the record exists only in this transaction."""
         return key in self._born
 
     def on_undo(self, restore: Callable[[], None]) -> None:
-        """Have `restore` called if the present savepoint, or all, is rolled back."""
+        """Call `restore` if the present savepoint, or the whole transaction, is rolled back."""
         self._levels[-1].undo.append(restore)
 
     def savepoint(self, name: str) -> None:
@@ -66,14 +66,14 @@ class Changes:
         self._levels.append(_Level(name))
 
     def release(self, name: str) -> None:
-        """Hand the changes since a savepoint to the level below it."""
+        """Pass the changes since a savepoint to the level below it."""
         for level in reversed(self._unwind(name)):
             below = self._levels[-1]
             below.lines.update(level.lines)
             below.undo.extend(level.undo)
 
     def rollback_to(self, name: str) -> None:
-        """Forget the changes since a savepoint, which itself stays open."""
+        """Drop the changes since a savepoint, which stays open."""
         for level in self._unwind(name):
             _restore(level)
         self._levels.append(_Level(name))
@@ -97,13 +97,13 @@ class Changes:
         return batch
 
     def _unwind(self, name: str) -> list[_Level]:
-        """The levels down to the newest one of that name, innermost first, taken off."""
+        """Remove and return the levels down to the newest one of that name, innermost first."""
         taken: list[_Level] = []
         while len(self._levels) > 1:
             taken.append(self._levels.pop())
             if taken[-1].name == name:
                 return taken
-        # An unknown name is the database's to complain about: nothing is forgotten here.
+        # The database reports an unknown name; nothing is dropped here.
         self._levels.extend(reversed(taken))
         return []
 
@@ -153,7 +153,7 @@ def collect_tombstones(rows: Rows, changes: Changes, tombstones: Mapping[Key, Ve
     for key, version in tombstones.items():
         collection, id = key
         if changes.is_born(key):
-            # Neither the log nor another reader has ever heard of it.
+            # Neither the log nor another reader has ever seen it.
             born.setdefault(collection, []).append(id)
             changes.drop(key)
             continue

@@ -1,7 +1,7 @@
-"""What a row of `records` says its line should be.
+"""The line that a row of `records` asks for.
 
-A `StoredRecord` says some things twice: its id and its version are in columns and in the line.
-Written in one place the other follows; written differently in both is an error.
+A `StoredRecord` has its id and its version twice: in columns and in the line. If one of them is
+written, the other follows. If both are written and differ, it is an error.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Draft(NamedTuple):
 
     Attributes:
         key: Its collection and id after the flush.
-        old_key: Those that it had before; None for a new row.
+        old_key: Its collection and id before; None for a new row.
         fields: The keys of the line with the JSON bytes of their values; without a version.
         claim: The version that the row carries.
     """
@@ -51,7 +51,7 @@ def draft_of(row: Any) -> Draft:
     """Read a new or changed ORM row.
 
     Raises:
-        InvalidRecordError: Its data is not a record, or says otherwise than its columns.
+        InvalidRecordError: Its data is not a record, or differs from its columns.
         InvalidIdError, InvalidNameError: Its key cannot be stored.
     """
     state: InstanceState[Any] = instance_state(row)
@@ -100,10 +100,10 @@ def _draft(
 
 
 class Decision(NamedTuple):
-    """What becomes of a row.
+    """The decision about a row.
 
     Attributes:
-        line: Its line; None if it asks for nothing that is not stored.
+        line: Its line; None if it changes nothing.
         version: The version of that line.
     """
 
@@ -123,13 +123,13 @@ def decide(
 
     Args:
         draft: What the row asks for.
-        before: What was stored under its key, live or dead.
+        before: What was stored under its key, live or deleted.
         origin: What was stored of the row, also under another key.
         now_ms: The clock, in milliseconds since the epoch.
-        anyway: Whether it gets a line also where it is as it was.
+        anyway: Whether it gets a line even if it is unchanged.
 
     Raises:
-        InvalidRecordError: It would be no record.
+        InvalidRecordError: It would not be a record.
         StaleRecordError: It carries an older version than what is stored.
     """
     like = origin.line if origin is not None else None
@@ -194,7 +194,7 @@ def _line(
 
 
 def checked_line(line: bytes, collection: str, id: str) -> bytes:
-    """The line again, if every reader of the log will take it for this record.
+    """Return the line, if every reader of the log will read it as this record.
 
     Raises:
         InvalidRecordError: It would be a problem line, or a tombstone.
@@ -214,7 +214,7 @@ def checked_line(line: bytes, collection: str, id: str) -> bytes:
 
 
 def aligned(fields: dict[str, bytes], previous: dict[str, bytes]) -> dict[str, bytes]:
-    """The fields, with the previous bytes of every value that is still the same JSON value."""
+    """Return the fields, with the previous bytes of every unchanged JSON value."""
     return {
         key: before
         if (before := previous.get(key)) is not None and (value == before or _same(value, before))

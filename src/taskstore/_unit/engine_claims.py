@@ -1,4 +1,4 @@
-"""Which open stores follow which engine: of each table one store alone writes the log."""
+"""The open stores of each engine: only one store writes the log of a table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy.engine import Dialect, Engine
 from taskstore._store.context import StoreContext
 from taskstore.errors import UntrackedWriteError
 
-# A store that is never closed goes with its engine.
+# A store that is never closed is dropped with its engine.
 _followers: WeakKeyDictionary[Dialect, list[ReferenceType[StoreContext]]] = WeakKeyDictionary()
 _mutex = threading.Lock()
 
@@ -19,8 +19,8 @@ def follow(engine: Engine, context: StoreContext) -> None:
     """Note that a store follows an engine from now on.
 
     Raises:
-        UntrackedWriteError: An open store follows it for one of the same tables. Of two, the log
-            would get each line twice, or none once the second is closed.
+        UntrackedWriteError: An open store follows it for one of the same tables. With two stores,
+            the log would get each line twice, or none after the second is closed.
     """
     if context.own_engine:
         # Nobody else has it, and what is noted of it would keep it alive.
@@ -38,7 +38,7 @@ def follow(engine: Engine, context: StoreContext) -> None:
 
 
 def unfollow(engine: Engine, context: StoreContext) -> None:
-    """Note that a store follows an engine no more; without effect where it did not."""
+    """Note that a store no longer follows an engine. You may call it twice."""
     with _mutex:
         others = _followers.get(engine.dialect, [])
         others[:] = [known for known in others if known() not in (None, context)]

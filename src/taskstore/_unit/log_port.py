@@ -1,8 +1,7 @@
-"""How the lines of a transaction come into the log: the port, and the way that SQLite takes.
+"""Write the lines of a transaction to the log: the protocol, and its implementation for SQLite.
 
-A transaction ends with the lines of the records that it has changed. What lies between them and
-the log depends on the database: on SQLite they are appended before COMMIT, and removed if it
-fails.
+A transaction ends with the lines of the records that it has changed. How they reach the log depends
+on the database. On SQLite, they are appended before COMMIT, and removed if it fails.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ class Append:
         for name, fingerprint in appended.fingerprints.items():
             self.fingerprints[name] = fingerprint
             if fingerprint is None and known[name] is None:
-                # Rows without a trace of their log would outlive it.
+                # Otherwise rows could stay without any record of their log.
                 fingerprint = NOTHING_READ
             if fingerprint is not None:
                 if known[name] is None:

@@ -1,7 +1,7 @@
-"""Brings records that were written by whatever statement into the lines of their transaction.
+"""Collect the lines of records that any statement has written.
 
-A flush has decided on its lines before. Any other row is read as an application may have left it:
-its line is made, stamped, and stored in its place.
+A flush has already decided on its lines. Any other row is read as the application left it: its line
+is built, stamped, and stored in the row.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class _Run:
             )
         is_older = draft.claim is not None and _is_older(draft.claim, origin, before)
         if is_older:
-            # A statement says what a row becomes, not what its writer has read.
+            # A statement says what a row becomes, not which version its writer has read.
             draft = draft._replace(claim=None)
         new, version = decide(draft, before, origin, self.now_ms, anyway=is_older)
         if new is None:

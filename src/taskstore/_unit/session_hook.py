@@ -1,8 +1,8 @@
-"""The hook on a SQLAlchemy session: what it flushes is collected for the log.
+"""The hook on a SQLAlchemy session, which collects what it flushes for the log.
 
-It listens on one session, sessionmaker or scoped session, by the user's own call, and nowhere
-else. The lines are decided before the flush, under the database's write lock, from what is stored;
-they are collected after it, in the transaction's present savepoint.
+It listens only on the session, sessionmaker or scoped session that the user attached. The lines are
+decided before the flush, under the database's write lock, from the stored records. They are
+collected after the flush, in the transaction's present savepoint.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ SESSION_EVENTS = (
     "do_orm_execute",
     "after_begin",
 )
-"""What the hook listens to; it has a method for each."""
+"""The events that the hook listens to. It has a method for each."""
 
 
 @attrs.define(eq=False)
 class _Flush:
-    """What one flush will write, decided before its SQL runs."""
+    """The writes of one flush, decided before its SQL runs."""
 
     connection: Connection
     now_ms: int
@@ -135,7 +135,7 @@ class SessionHook:
     def after_begin(
         self, session: Session, transaction: SessionTransaction, connection: Connection
     ) -> None:
-        """Note that a session takes part in a transaction, and is to learn of stamps."""
+        """Note that a session takes part in a transaction and gets its stamps."""
         if connection.dialect is self._transactions.engine.dialect:
             self._connections[session] = ref(connection)
             unit = self._transactions.present(connection)

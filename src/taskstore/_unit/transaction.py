@@ -1,8 +1,8 @@
-"""Follows the database transactions of one engine and writes the log before each COMMIT.
+"""Follow the database transactions of one engine, and write the log before each COMMIT.
 
 SQLAlchemy announces a commit before it happens, but not its failure, and a savepoint before it has
-a name. The dialect's transaction methods see both sides of each call, so they are wrapped, on the
-one dialect instance of the one engine that was handed over; `remove` puts them back.
+a name. The dialect's transaction methods see both sides of each call. So they are wrapped, only on
+the dialect instance of the given engine. `remove` restores them.
 """
 
 from __future__ import annotations
@@ -99,17 +99,17 @@ class TransactionHook:
             self.capture.install()
 
     def remove(self) -> None:
-        """Put everything back as it was.
+        """Restore everything.
 
-        Where a transaction is still open that has lines for the log, or holds the gate, its end is
-        waited for: a commit that was none must raise, and the gate be released. An engine of the
-        store's own keeps its hooks, for other threads may be in them, and is of no use without.
+        If an open transaction has lines for the log or holds the gate, wait for its end: a failed
+        commit must raise, and the gate must be released. The store's own engine keeps its hooks,
+        because other threads may be in them, and it is useless without them.
         """
         if self._context.own_engine:
             return
         unfollow(self.engine, self._context)
         for name in _EVENTS:
-            # It may have been removed before an exception kept the rest from being done.
+            # It may have been removed already, before an exception stopped the rest.
             if event.contains(self.engine, name, getattr(self, f"_{name}")):
                 event.remove(self.engine, name, getattr(self, f"_{name}"))
         self.capture.remove()
@@ -122,7 +122,8 @@ class TransactionHook:
         dialect = self.engine.dialect
         for name, original in self._originals.items():
             if vars(dialect).get(name) != getattr(self, f"_{name}"):
-                # Somebody has wrapped ours since, which passes all on from now on.
+                # Another library has wrapped our methods since then. From now on they only pass
+                # calls on.
                 continue
             if original == getattr(type(dialect), name).__get__(dialect):
                 delattr(dialect, name)
@@ -140,7 +141,7 @@ class TransactionHook:
         return unit if unit is not None else self._new_unit(connection.info)
 
     def locked(self, connection: Connection) -> Unit:
-        """The unit of a transaction, which holds the database's write lock from now on.
+        """Take the database's write lock for a transaction, and return its unit.
 
         Raises:
             UntrackedWriteError: There is no transaction, but AUTOCOMMIT.
@@ -197,13 +198,13 @@ class TransactionHook:
     def _pass_gate(self, unit: Unit, connection: Connection, info: dict[str, Any]) -> None:
         gate = self._context.gate
         if gate.held:
-            # Another asyncio task of this thread: to wait for it here would be for ever.
+            # Another asyncio task of this thread has it: waiting for it here would never end.
             raise TransactionOpenError(
                 operation="begin a transaction (another task of this thread is in one, and "
                 "waiting for it here would stop both)"
             )
         unit.claim, unit.owner = Claim(), current_owner()
-        # Noted first: an exception can come as soon as the gate is ours.
+        # Noted first, because an exception can come as soon as we have the gate.
         self._in_gate[unit.owner] = _InGate(unit, ref(connection), info)
         gate.acquire(self._context.lock_timeout, unit.claim)
         # It may have been closed while we waited.
@@ -212,8 +213,8 @@ class TransactionHook:
     def abandon(self, owner: Owner) -> None:
         """End the transaction in the gate that a caller has left open, if there is one.
 
-        Nobody else can, for an exception has come between its begin and the code that ends it, or
-        into the midst of that.
+        Nobody else can end it: an exception came between its begin and the code that ends it, or
+        in the middle of that code.
         """
         left = self._in_gate.get(owner)
         if left is None:
@@ -241,7 +242,7 @@ class TransactionHook:
                 self.capture.finished(unit, dbapi_connection)
         except BaseException:
             if unit is not None and unit.is_committed:
-                # It came after COMMIT, from a signal handler say.
+                # It came after COMMIT, for example from a signal handler.
                 self._finish(unit, info)
             else:
                 # SQLAlchemy rolls nothing back here, and the pool would get the connection with
@@ -292,7 +293,7 @@ class TransactionHook:
             if driver.isolation_level is None:
                 self.unit(connection).autocommit = True
             else:
-                # This driver would begin as late as with the first INSERT.
+                # This driver would begin only at the first INSERT.
                 driver.execute("BEGIN")
         self._originals["do_savepoint"](connection, name)
         self.unit(connection).changes.savepoint(name)
@@ -360,7 +361,7 @@ class TransactionHook:
         record.info.pop(self._key, None)
 
     def _finish(self, unit: Unit, info: dict[str, Any]) -> None:
-        """The transaction is committed: what it learned is true for all."""
+        """Share what a committed transaction has learned with all."""
         for name, fingerprint in unit.fingerprints.items():
             if fingerprint is None:
                 self._context.known.pop(name, None)
@@ -369,7 +370,7 @@ class TransactionHook:
         self._release(unit, info)
 
     def _discard(self, info: dict[str, Any]) -> None:
-        """The transaction is gone: give back what its records were given."""
+        """Undo what a rolled-back transaction has set on its records."""
         unit = info.get(self._key)
         if unit is not None:
             try:

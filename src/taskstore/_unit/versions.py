@@ -1,8 +1,8 @@
-"""Which version a write gets: the rule by which the last local word wins.
+"""The version of a write: the rule that makes the last local write win.
 
-A record's `updated_at` is its version. A write that carries none, or the stored one, is stamped
-with ``max(now, stored + 1)`` milliseconds; one that carries an older version is refused, for it
-would vanish at the next replay; a newer one is kept.
+A record's `updated_at` is its version. A write without a version, or with the stored one, is
+stamped with ``max(now, stored + 1)`` milliseconds. A write with an older version is refused, because
+it would be lost at the next replay. A newer version is kept.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Version(NamedTuple):
     Attributes:
         value: The value in the line.
         order_us: The instant, in microseconds since the epoch.
-        kept: Whether it was carried by the write and is newer than what was stored.
+        kept: Whether the write had it, and it is newer than the stored one.
     """
 
     value: int | str
@@ -74,7 +74,7 @@ def next_version(
         )
     stamp = now_ms if stored_us is None else max(now_ms, stored_us // 1000 + 1)
     if stored_us is not None and stamp > MAX_MS:
-        # Nothing can follow the last moment there is; but of equals the later line wins.
+        # Nothing can follow the last possible moment, but among equals the later line wins.
         return Version(MAX_MS if previous is None else previous, stored_us)
     return Version(in_form_of(stamp, previous), stamp * 1000)
 

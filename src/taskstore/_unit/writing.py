@@ -1,7 +1,7 @@
 """The store's own writes: driver-level statements inside a hooked session.
 
-Each call reads what is stored under the write lock, decides the version and the line, writes the
-row, and hands the line to the same collection as a flush does.
+Each call reads the stored record under the write lock, decides on the version and the line, writes
+the row, and passes the line to the transaction's changes, as a flush does.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Writer:
     touched: list[str] = attrs.field(factory=list)
 
     def create(self, records: Sequence[Any]) -> list[Any]:
-        """Write records that do not exist yet.
+        """Write new records.
 
         Raises:
             RecordExistsError: A live record has one of the ids.
@@ -73,7 +73,7 @@ class Writer:
         return self._put(records, self._created)
 
     def update(self, records: Sequence[Any], *, if_updated_at: Claim | None = None) -> list[Any]:
-        """Write records that exist.
+        """Replace existing records.
 
         Raises:
             RecordNotFoundError: No live record has one of the ids.
@@ -90,7 +90,7 @@ class Writer:
         return self._put(records, decide)
 
     def save(self, records: Sequence[Any]) -> list[Any]:
-        """Write records, whether they exist or not."""
+        """Create or replace records."""
 
         def decide(record: Any, id: str, stored: Stored | None) -> _Write:
             if stored is None or stored.line is None:
@@ -100,7 +100,7 @@ class Writer:
         return self._put(records, decide)
 
     def delete(self, ids: Iterable[str]) -> int:
-        """Write tombstones for those ids that are alive; returns how many were."""
+        """Write tombstones for the ids of live records; return their number."""
         collection = self.codec.collection
         tombstones: dict[Key, Version] = {}
         for id, stored in self.rows.stored(collection, list(ids)).items():
@@ -210,7 +210,7 @@ class _Stamper:
         try:
             stamped = self.codec.stamped(record, stamp)
         except (TypeError, ValueError) as error:
-            # A validator of the class that does not take a time as it is.
+            # A validator of the class refuses the time.
             raise InvalidRecordError(
                 collection=self.codec.collection,
                 id=id,
