@@ -1,8 +1,8 @@
 """The version of a write: the rule that makes the last local write win.
 
 A record's `updated_at` is its version. A write without a version, or with the stored one, is
-stamped with ``max(now, stored + 1)`` milliseconds. A write with an older version is refused, because
-it would be lost at the next replay. A newer version is kept.
+stamped with ``max(now, stored + 1)`` milliseconds. A write with an older version is refused,
+because it would be lost at the next replay. A newer version is kept.
 """
 
 from __future__ import annotations
