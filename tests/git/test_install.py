@@ -512,7 +512,7 @@ def test_no_store_is_made_in_a_directory_of_git(plain: Clone, place: str) -> Non
     inside = Clone(plain.path / place)
     done = inside.run("init")
     assert 3 == done.returncode
-    assert "a directory of git's own (a bare repository, or .git)" in done.stderr
+    assert "inside a git directory (a bare repository, or .git)" in done.stderr
     assert not inside.directory.exists()
     inside.taskstore("init", "--no-git")
     assert "a directory of git's own" in inside.run("git", "install").stderr

@@ -127,7 +127,7 @@ def test_trust_shows_what_it_would_trust(
     assert 2 == done.returncode
     place = Path(installed["PYTHONPATH"].split(os.pathsep)[0], "evil.py")
     assert f"evil: {place}\n" in done.stderr
-    assert "say --yes" in done.stderr
+    assert "pass --yes" in done.stderr
     assert [] == clone.json("trust", "--list")["trusted"]
     done = clone.run("trust", "--yes")
     assert ("evil\n", "evil: not found\n") == (done.stdout, done.stderr)
