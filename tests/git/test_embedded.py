@@ -150,4 +150,4 @@ def test_a_repository_of_another_user_is_named_as_that(tmp_path: Path, command: 
 
     said = done.stdout + done.stderr
     assert f"git config --global --add safe.directory {clone}" in said
-    assert "no git repository" not in said
+    assert "not in a git repository" not in said

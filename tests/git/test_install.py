@@ -515,7 +515,7 @@ def test_no_store_is_made_in_a_directory_of_git(plain: Clone, place: str) -> Non
     assert "inside a git directory (a bare repository, or .git)" in done.stderr
     assert not inside.directory.exists()
     inside.taskstore("init", "--no-git")
-    assert "a directory of git's own" in inside.run("git", "install").stderr
+    assert "inside a git directory" in inside.run("git", "install").stderr
     (finding,) = (i for i in inside.json("doctor", status=1)["findings"] if i["code"] == "git")
     assert "warning" == finding["level"]
 

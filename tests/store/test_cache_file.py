@@ -230,7 +230,7 @@ def test_the_cache_of_a_newer_library_is_refused(directory: Path) -> None:
     """A schema that this library does not know is named, with the remedy, and not touched."""
     plain(directory)
     noted(run_sql("UPDATE taskstore_version SET version_num = 'from_the_future'"))(directory)
-    remedy = r"from_the_future.*upgrade it.*also be deleted"
+    remedy = r"from_the_future.*upgrade this library.*also be deleted"
     with pytest.raises(SchemaVersionError, match=remedy) as caught:
         Store.open(directory)
     assert "from_the_future" == caught.value.found
