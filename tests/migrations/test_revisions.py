@@ -36,11 +36,11 @@ def made_of(layout: str | None, path: Path) -> Engine:
     return engine
 
 
-def schema_of(engine: Engine) -> set[str]:
+def schema_of(engine: Engine, hidden: str = "%version") -> set[str]:
     """The statements that made what is in the database, without their layout."""
     with engine.connect() as connection:
         found = connection.exec_driver_sql(
-            "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE '%version'"
+            f"SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE '{hidden}'"
         ).scalars()
         return {_plain(statement) for statement in found}
 
@@ -57,6 +57,13 @@ def schema_by(models: Models) -> set[str]:
 def _plain(statement: str) -> str:
     words = " ".join(statement.replace('"', "").split())
     return words.replace("( ", "(").replace(" )", ")").replace(" ,", ",")
+
+
+def migrate(engine: Engine, models: Models) -> None:
+    """Take every revision that a database lacks."""
+    with engine.begin() as connection:
+        operations = Operations(MigrationContext.configure(connection))
+        move(operations, HEAD, models=models, since=None, down=False)
 
 
 def content(engine: Engine, table: str, columns: str = "*") -> list[tuple[Any, ...]]:
@@ -92,7 +99,7 @@ def test_models_equal_migrations(tmp_path: Path, layout: str | None, prefix: str
     """The migrations make exactly the models' tables and indexes, from every older layout."""
     models = build_models(prefix=prefix)
     engine = made_of(layout if not prefix else None, tmp_path / "a.db")
-    assert ensure_schema(engine, models)
+    migrate(engine, models)
     with engine.connect() as connection:
         context = MigrationContext.configure(
             connection,
@@ -105,6 +112,20 @@ def test_models_equal_migrations(tmp_path: Path, layout: str | None, prefix: str
         assert [] == compare_metadata(context, models.metadata)
     assert schema_by(models) == schema_of(engine)
     engine.dispose()
+
+
+@pytest.mark.parametrize("prefix", ["", "ts_"])
+def test_a_new_database_is_as_the_migrations_leave_it(tmp_path: Path, prefix: str) -> None:
+    """An empty database, which gets its tables at once, is as one that was migrated to them."""
+    models = build_models(prefix=prefix)
+    new, migrated = made_of(None, tmp_path / "new.db"), made_of(None, tmp_path / "migrated.db")
+    assert ensure_schema(new, models)
+    migrate(migrated, models)
+    assert schema_of(migrated, "") == schema_of(new, "")
+    for engine in (new, migrated):
+        with engine.connect() as connection:
+            assert HEAD == current_revision(connection, models)
+        engine.dispose()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -49,6 +49,15 @@ def run(directory: Path, *options: str) -> tuple[int, set[str]]:
     return count, set(modules)
 
 
+def test_a_first_open_imports_no_alembic(directory: Path) -> None:
+    """Nor does a process that makes a new store import Alembic."""
+    count, modules = run(directory)
+    assert 0 == count
+    assert set() == modules & {"alembic", "mako"}
+    with Store.open(directory, types=[Plan]) as store:
+        assert 1 == store.count(Plan)
+
+
 def test_a_warm_open_imports_no_alembic(directory: Path) -> None:
     """A process that opens, reads and writes a store that is current imports no Alembic."""
     with Store.open(directory, types=[Plan]) as store:

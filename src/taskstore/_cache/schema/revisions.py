@@ -109,7 +109,7 @@ def adopt(connection: Connection, models: Models) -> str | None:
     if found is None:
         found = detect(connection, models)
         if found is not None:
-            version = _version_table(models.version_table)
+            version = version_table_of(models.version_table)
             version.create(connection, checkfirst=True)
             connection.execute(version.insert().values(version_num=found))
     return found
@@ -218,7 +218,7 @@ def _running(op: Any, prefix: str) -> Iterator[None]:
 
 def _record(op: Any, models: Models, before: str | None, after: str | None) -> None:
     """Write in our version table what a step has reached, as Alembic itself would."""
-    version = _version_table(models.version_table)
+    version = version_table_of(models.version_table)
     if before is None:
         op.create_table(
             version.name,
@@ -237,7 +237,8 @@ def _record(op: Any, models: Models, before: str | None, after: str | None) -> N
         )
 
 
-def _version_table(name: str) -> sa.Table:
+def version_table_of(name: str) -> sa.Table:
+    """Return the table of a name that holds the revision."""
     return sa.Table(
         name,
         sa.MetaData(),

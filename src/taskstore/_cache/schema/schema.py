@@ -1,22 +1,30 @@
-"""Brings a database to the current schema, once, whoever asks at the same time."""
+"""Brings a database to the current schema, once, whoever asks at the same time.
+
+An empty SQLite database, as a new cache is, gets the tables of the models at once, which takes a
+fifth of the time of all revisions, and no Alembic. That both make the same is tested.
+"""
 
 from __future__ import annotations
 
 import threading
 
-from sqlalchemy import Engine
+from sqlalchemy import Dialect, Engine
 from sqlalchemy.engine import Connection
+from sqlalchemy.schema import CreateIndex, CreateTable
 
-from taskstore._cache.engine.bridge import closing
+from taskstore._cache.engine.bridge import closing, driver_cursor
 from taskstore._cache.engine.permission import notes_of, permitted
 from taskstore._cache.engine.sqlite import begin_as_writer
-from taskstore._cache.schema.models import DEFAULT, Models
+from taskstore._cache.schema.models import DEFAULT, Models, build_models
 from taskstore._cache.schema.names import HEAD, REVISIONS
-from taskstore._cache.schema.revisions import adopt, move, read_revision
+from taskstore._cache.schema.revisions import adopt, move, read_revision, version_table_of
 from taskstore.errors import MigrationRequiredError, SchemaVersionError
 
 # Alembic keeps the running migration in a global of its module.
 _upgrading = threading.Lock()
+
+_statements: dict[str, list[str]] = {}
+"""What makes our tables in SQLite, by their prefix: to put it into words takes long."""
 
 
 def current_revision(connection: Connection, models: Models = DEFAULT) -> str | None:
@@ -75,6 +83,9 @@ def _bring_up(connection: Connection, models: Models) -> bool:
     # Another process may have been here between the first look and the lock.
     if _is_current(current_revision(connection, models)):
         return False
+    if _is_empty(connection):
+        _make(connection, models)
+        return True
     if adopt(connection, models) == HEAD:
         return True
     from alembic.operations import Operations
@@ -83,6 +94,36 @@ def _bring_up(connection: Connection, models: Models) -> bool:
     context = MigrationContext.configure(connection, opts={"transactional_ddl": True})
     move(Operations(context), HEAD, models=models, since=None, down=False)
     return True
+
+
+def _is_empty(connection: Connection) -> bool:
+    """Whether this is a SQLite database without any table, view or trigger."""
+    if connection.dialect.name != "sqlite":
+        return False
+    with closing(driver_cursor(connection)) as cursor:
+        return cursor.execute("SELECT 1 FROM main.sqlite_master LIMIT 1").fetchone() is None
+
+
+def _make(connection: Connection, models: Models) -> None:
+    if models.prefix not in _statements:
+        _statements[models.prefix] = _worded(models.prefix, connection.dialect)
+    with closing(driver_cursor(connection)) as cursor:
+        for statement in _statements[models.prefix]:
+            cursor.execute(statement)
+    connection.execute(version_table_of(models.version_table).insert().values(version_num=HEAD))
+
+
+def _worded(prefix: str, dialect: Dialect) -> list[str]:
+    """Return the statements that make the tables and their indexes."""
+    # Not the models that were given: an application's MetaData may have conventions of its own.
+    models = build_models(prefix=prefix) if prefix else DEFAULT
+    tables = [version_table_of(models.version_table), *models.metadata.sorted_tables]
+    found = []
+    for table in tables:
+        found.append(str(CreateTable(table).compile(dialect=dialect)))
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        found += [str(CreateIndex(index).compile(dialect=dialect)) for index in indexes]
+    return found
 
 
 def _lock(connection: Connection) -> None:
