@@ -15,6 +15,13 @@ from taskstore.errors import LogPendingError
 from tests.postgres.models import MIRRORS
 
 
+NUMBERS = 1_000_000
+"""How many numbers a writer has for itself."""
+
+_PAUSE = 0.01
+"""How long a writer waits after a failure, in seconds: its numbers would run out."""
+
+
 def write_all_the_time(
     url: str, folder: Path, told: Connection, first: int, *, ack: str | None
 ) -> None:
@@ -33,7 +40,7 @@ def write_all_the_time(
     if ack is not None:
         store = Store.open(folder, engine=engine, mirrors=MIRRORS, ack=ack)  # type: ignore[arg-type]
     chance = random.Random(first)
-    for number in range(first, first + 100_000):
+    for number in range(first, first + NUMBERS):
         told.send(("try", number))
         try:
             with engine.begin() as connection:
@@ -54,6 +61,7 @@ def write_all_the_time(
         except (OperationalError, LogPendingError):
             # The server is down, or went down; whether it has the transaction nobody knows.
             engine.dispose()
+            threading.Event().wait(_PAUSE)
             continue
         told.send(("done", number))
     del store

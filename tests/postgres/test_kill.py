@@ -22,7 +22,7 @@ from taskstore._cache.schema.schema import ensure_schema
 from tests.crash.killing import server as processes
 from tests.crash.scene import LONG
 from tests.postgres.clones import cloned
-from tests.postgres.committer import drain_all_the_time, write_all_the_time
+from tests.postgres.committer import NUMBERS, drain_all_the_time, write_all_the_time
 from tests.postgres.server import Server
 
 ROUNDS = 300 if LONG else 3
@@ -58,6 +58,7 @@ class Scene:
     acknowledged: set[int] = attrs.field(factory=set)
     tried: set[int] = attrs.field(factory=set)
     _running: list[tuple[BaseProcess, Connection]] = attrs.field(factory=list)
+    _writers: int = 0
 
     def start(self, target: Any, *arguments: Any, **options: Any) -> tuple[BaseProcess, Connection]:
         """Start a program, and wait until it works."""
@@ -73,8 +74,8 @@ class Scene:
 
     def write(self, ack: str | None) -> tuple[BaseProcess, Connection]:
         """Start a writer."""
-        first = (max(self.tried, default=0) // 100_000 + 1) * 100_000 + len(self._running)
-        return self.start(write_all_the_time, first, ack=ack)
+        self._writers += 1
+        return self.start(write_all_the_time, self._writers * NUMBERS, ack=ack)
 
     def listen(self) -> None:
         """Take in what writers have said."""
