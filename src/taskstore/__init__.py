@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from taskstore._sync.verification import Difference, VerifyReport
     from taskstore._watch.follow import ChangeEvent
     from taskstore.errors import (
+        BranchError,
         CacheError,
         ColumnSkippedWarning,
         CommitNotFoundError,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         LockTimeoutError,
         LogPendingError,
         LogWriteError,
+        MergeConflictError,
         MigrationRequiredError,
         MissingLogError,
         OutboxOwnerError,
@@ -79,6 +81,7 @@ __all__ = [
     "AsyncConsumer",
     "AsyncStore",
     "AsyncTransaction",
+    "BranchError",
     "CacheError",
     "ChangeEvent",
     "CollectionReport",
@@ -108,6 +111,7 @@ __all__ = [
     "LockTimeoutError",
     "LogPendingError",
     "LogWriteError",
+    "MergeConflictError",
     "MigrationRequiredError",
     "MissingLogError",
     "Order",

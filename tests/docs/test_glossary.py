@@ -13,8 +13,8 @@ ORDINARY = set(
     re.findall(
         r"\w+",
         """
-    access action after all as asc async at attach author before blocking boundary bytes changed
-    changes close closed column commit config conflict contains converter count create data
+    access action after all as asc async at attach author before blocking boundary branch bytes
+    changed changes close closed column commit config conflict contains converter count create data
     delete deleted depth desc descending detach dict dropped encode engine eq error exists
     failed failing find first flush follow format found ge get git gt in into invalid is items
     iterate join kind le lines list lock lt make many map max migration min missing models ms

@@ -83,8 +83,10 @@ def test_the_message_of_an_error_steers_nothing(kind: type[TaskstoreError]) -> N
     error = made(kind, HOSTILE)
     assert [] == steers(str(error))
     assert str(error) == str(pickle.loads(pickle.dumps(error)))
-    # These two make their command and their reason themselves.
-    ours = {"CommitNotFoundError", "GitObjectMissingError"}
+    # These make their command and their reason themselves.
+    ours = {
+        "BranchError", "CommitNotFoundError", "GitObjectMissingError", "MergeConflictError",
+    }  # fmt: skip
     made_here = {"command", "reason"} if kind.__name__ in ours else set()
     given = {name: value for name, value in vars(error).items() if name not in made_here}
     facts = [value for value in given.values() if isinstance(value, str)]

@@ -14,7 +14,6 @@ from taskstore import Store
 from taskstore.errors import LogPendingError
 from tests.postgres.models import MIRRORS
 
-
 NUMBERS = 1_000_000
 """How many numbers a writer has for itself."""
 

@@ -6,7 +6,7 @@ They replace the calls of `Store`. Calls that such a store does not support yet 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
@@ -245,6 +245,11 @@ def failure_of(store: Any) -> BaseException | None:
     """Return why the scribe of a store on PostgreSQL cannot write; None if it can."""
     found: BaseException | None = store._scribe.failure
     return found
+
+
+def guard(store: Any, check: Callable[[], None]) -> None:
+    """Call a function before a store on PostgreSQL reads or writes logs; it raises to refuse."""
+    store._work.context.guard = check
 
 
 def _refused(name: str, remedy: str) -> Any:

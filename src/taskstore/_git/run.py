@@ -6,9 +6,11 @@ import contextlib
 import os
 import re
 import shlex
+import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -90,6 +92,23 @@ _DROPPED = re.compile(
     """,
     re.VERBOSE,
 )
+
+_REMOTE = (
+    "GIT_ALLOW_PROTOCOL",
+    "GIT_ASKPASS",
+    "GIT_PROXY_COMMAND",
+    "GIT_SSH",
+    "GIT_SSH_COMMAND",
+    "GIT_SSH_VARIANT",
+    "SSH_ASKPASS",
+)
+"""What says how a remote is reached; it holds only where one is asked."""
+
+_LOOK = 0.05
+"""How often to look whether a call of a remote has ended or is to end, in seconds."""
+
+_GRACE = 2.0
+"""How long git may take to end when it is told to, in seconds."""
 
 _OWNED = re.compile(r"dubious ownership in repository at '(.*)'\n")
 
@@ -182,6 +201,34 @@ class Git:
             raise refused(call, answer)
         return answer
 
+    def ask_remote(self, *call: str, timeout: float, stopped: threading.Event) -> Answer:
+        """Run git for a command that talks to a remote; return what it says.
+
+        It has no terminal to ask for a password, and the programs that it starts end with it.
+
+        Args:
+            call: The arguments.
+            timeout: How long it may take, in seconds.
+            stopped: Ends it when it is set.
+
+        Raises:
+            GitError: It could not be started, or did not end in time.
+        """
+        reached = {name: os.environ.get(name) for name in _REMOTE}
+        git = attrs.evolve(self, environment={**self.environment, **reached})
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as messages:
+            # A program that git leaves behind would keep a pipe open.
+            process = git._started(call, subprocess.DEVNULL, messages, output, literal=True)
+            try:
+                is_ended = _ends(process, timeout, stopped)
+            finally:
+                _end_all(process)
+            if not is_ended:
+                reason = "it was stopped" if stopped.is_set() else f"no answer in {timeout:g} s"
+                raise GitError(_named(call), reason=f"{reason}: the remote will be asked again")
+            output.seek(0)
+            return Answer(process.returncode, output.read(_MESSAGE_BYTES), _text(messages))
+
     def tracked(self, name: str, limit: int = ANSWER_BYTES) -> bytes | None:
         """Return a tracked file as it would be checked out; None if there is none.
 
@@ -234,8 +281,15 @@ class Git:
                     raise
 
     def _started(
-        self, call: Sequence[str], stdin: IO[bytes] | int, messages: IO[bytes], *, literal: bool
+        self,
+        call: Sequence[str],
+        stdin: IO[bytes] | int,
+        messages: IO[bytes],
+        output: IO[bytes] | None = None,
+        *,
+        literal: bool,
     ) -> subprocess.Popen[bytes]:
+        """Start git, with a pipe for its output; with a file for it, in a session of its own."""
         paths = "--literal-pathspecs" if literal else "--no-literal-pathspecs"
         hooks = () if call[0] in _ASKS_FOR_HOOKS else _NO_HOOKS
         try:
@@ -244,8 +298,9 @@ class Git:
                 cwd=self.directory,
                 env=self._variables(),
                 stdin=stdin,
-                stdout=subprocess.PIPE,
+                stdout=subprocess.PIPE if output is None else output,
                 stderr=messages,
+                start_new_session=output is not None,
             )
         except OSError as error:
             raise self._not_started(call, error) from error
@@ -313,6 +368,32 @@ def _ended_after(
     finally:
         if timer is not None:
             timer.cancel()
+
+
+def _ends(process: subprocess.Popen[bytes], timeout: float, stopped: threading.Event) -> bool:
+    """Wait for the end of a process; say whether it came in time."""
+    deadline = time.monotonic() + timeout
+    while not stopped.is_set() and time.monotonic() < deadline:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_LOOK)
+            return True
+    return False
+
+
+def _end_all(process: subprocess.Popen[bytes]) -> None:
+    """End a process that has a session of its own, and what it has started."""
+    if process.poll() is not None:
+        return
+    if os.name == "nt":
+        process.kill()
+    else:
+        # Git takes its lock files away at the first of these.
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE)
+    process.wait()
 
 
 def _read(process: subprocess.Popen[bytes], limit: int) -> bytes | None:

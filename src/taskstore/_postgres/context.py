@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,12 +28,14 @@ class PostgresContext:
         engine: Of our own connections, which the application's pool does not count.
         outbox: The names of its tables.
         place: How other clones are told where this one is.
+        guard: Called before a log is read or written for the database; it raises to prevent that.
     """
 
     store: StoreContext
     engine: Engine
     outbox: Outbox
     place: str
+    guard: Callable[[], None] = lambda: None
 
     @property
     def mirrors(self) -> Mapping[str, Mirror]:

@@ -188,6 +188,7 @@ class Work:
             time.sleep(random.uniform(0.005, 0.05))  # noqa: S311
 
     def _once(self, work: Callable[[Connection], T], locked: Iterable[Mirror]) -> T:
+        self.context.guard()
         self.context.store.recover()
         with self.context.transaction() as connection:
             # Before the first SELECT, so that the snapshot has all that writers have committed.

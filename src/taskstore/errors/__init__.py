@@ -25,9 +25,11 @@ from taskstore.errors._directory import (
     StoreVersionError,
 )
 from taskstore.errors._git import (
+    BranchError,
     CommitNotFoundError,
     GitError,
     GitObjectMissingError,
+    MergeConflictError,
     RevertConflictError,
 )
 from taskstore.errors._records import (
@@ -58,6 +60,7 @@ from taskstore.errors._writing import (
 )
 
 __all__ = [
+    "BranchError",
     "CacheError",
     "ColumnSkippedWarning",
     "CommitNotFoundError",
@@ -77,6 +80,7 @@ __all__ = [
     "LockTimeoutError",
     "LogPendingError",
     "LogWriteError",
+    "MergeConflictError",
     "MigrationRequiredError",
     "MissingLogError",
     "OutboxOwnerError",

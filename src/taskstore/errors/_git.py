@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from taskstore.errors._base import TaskstoreError
 
 
@@ -47,6 +49,44 @@ class GitObjectMissingError(GitError, LookupError):
         super().__init__("git cat-file", reason=reason, status=status)
         self.object = object
         self.name = name
+
+
+class BranchError(GitError):
+    """The checkout is not on the branch that a scribe commits to, or git is in the middle of work.
+
+    The log of another branch says other things. Nothing is written to it, and none of it is
+    brought into the database.
+    """
+
+    branch: str | None
+    found: str | None
+
+    def __init__(
+        self, *, branch: str | None, found: str | None, reason: str, remedy: str | None = None
+    ) -> None:
+        remedy = remedy or f"`git switch {branch or 'BRANCH'}`"
+        reason = f"{reason}: {remedy}, then start the scribe again"
+        super().__init__("git", reason=reason)
+        self.branch = branch
+        self.found = found
+
+
+class MergeConflictError(GitError):
+    """Two branches changed the same files, and git cannot merge them without a person."""
+
+    revision: str
+    files: tuple[str, ...]
+
+    def __init__(self, *, revision: str, files: Sequence[str]) -> None:
+        named = ", ".join(files[:5]) + (" and others" if len(files) > 5 else "")
+        super().__init__(
+            "git merge",
+            reason=f"both sides changed {named}, nothing was merged: run `git merge {revision}`, "
+            "resolve it and commit, then start the scribe again",
+            status=1,
+        )
+        self.revision = revision
+        self.files = tuple(files)
 
 
 class RevertConflictError(TaskstoreError):
