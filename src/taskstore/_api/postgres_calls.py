@@ -252,6 +252,16 @@ def guard(store: Any, check: Callable[[], None]) -> None:
     store._work.context.guard = check
 
 
+def take_over(store: Any) -> tuple[str, dict[str, int]]:
+    """Have a store on PostgreSQL write the logs of its database, in place of another clone's.
+
+    Returns:
+        The host and the directory, and how many lines each log here lacked and now has.
+    """
+    work: Work = store._work
+    return work.context.place, work.take_over()
+
+
 def _refused(name: str, remedy: str) -> Any:
     def call(self: Any, *arguments: Any, **options: Any) -> NoReturn:
         raise UnsupportedError(operation=f"Store.{name}", remedy=remedy)

@@ -73,9 +73,13 @@ class PostgresContext:
             return
         if clone is not None:
             raise OutboxOwnerError(place=place or "unknown")
+        self.put_owner(connection)
+
+    def put_owner(self, connection: Connection) -> None:
+        """Note that this clone has the logs."""
         connection.execute(
-            text(f"UPDATE {scribe} SET clone = :clone, place = :place"),
-            {"clone": mark, "place": self.place},
+            text(f"UPDATE {self.outbox.scribe} SET clone = :clone, place = :place"),
+            {"clone": self.store.mark.id, "place": self.place},
         )
 
     def begin_projecting(self, connection: Connection) -> None:

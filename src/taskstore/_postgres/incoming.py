@@ -29,7 +29,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.engine import Connection
 
 from taskstore._format.fingerprint import Fingerprint
-from taskstore._format.lines import decode_envelope
+from taskstore._format.lines import decode_envelope, tombstone_line
 from taskstore._log import files
 from taskstore._log.files import access
 from taskstore._log.replay import LogChangedError, Replay, replay
@@ -179,6 +179,26 @@ class Incoming:
             select(records.c.id).where(records.c.collection == self.collection, ~there)
         )
         return list(rows.scalars())
+
+    def behind(self) -> list[bytes]:
+        """Return the lines of what is stored and newer than the log says, oldest first."""
+        found: list[tuple[int, bytes]] = []
+        for table, column in ((self._records, "data_json"), (self._tombstones, "updated_at_text")):
+            newer = exists().where(
+                _TABLE.c.id == table.c.id, _TABLE.c.updated_at_us >= table.c.updated_at_us
+            )
+            rows = self.connection.execute(
+                select(
+                    table.c.id, table.c[column], table.c.updated_at, table.c.updated_at_us
+                ).where(table.c.collection == self.collection, ~newer)
+            )
+            for id, told, updated_at, order_us in rows:
+                if table is self._records:
+                    line = told.encode()
+                else:
+                    line = tombstone_line(id, updated_at if told is None else told)
+                found.append((order_us, line))
+        return [line for _, line in sorted(found)]
 
     def live(self) -> set[str]:
         """Return the ids that the log has as live."""

@@ -55,26 +55,6 @@ def lag_on(connection: Connection, outbox: Outbox) -> Lag:
     return Lag(count, max(float(seconds), 0.0), reasons, place)
 
 
-def take_over(engine: Engine, prefix: str, clone: str, place: str) -> None:
-    """Have another clone write the logs of a database from now on.
-
-    Args:
-        engine: Of the database.
-        prefix: The prefix of our table names.
-        clone: The mark of the clone.
-        place: Its host and directory, for messages.
-
-    Raises:
-        MigrationRequiredError: It has no outbox.
-    """
-    with engine.begin() as connection:
-        outbox = _outbox(connection, prefix)
-        connection.execute(
-            text(f"UPDATE {outbox.scribe} SET clone = :clone, place = :place"),
-            {"clone": clone, "place": place},
-        )
-
-
 def _outbox(connection: Connection, prefix: str) -> Outbox:
     models: Models = DEFAULT if not prefix else build_models(prefix=prefix)
     outbox = outbox_of(connection, models)

@@ -122,6 +122,30 @@ class Work:
 
         return self._holding_tables(work)
 
+    def take_over(self) -> dict[str, int]:
+        """Have this clone write the logs of the database from now on, in place of another.
+
+        The database has the newest line of each record. Those that the logs here lack, as the
+        other clone had not pushed them, are appended: otherwise a sync would delete their rows.
+
+        Returns:
+            How many lines were appended to each log.
+        """
+        store = self.context.store
+
+        def work(connection: Connection) -> dict[str, int]:
+            self.context.put_owner(connection)
+            behind = {}
+            for name in self.context.mirrors:
+                incoming = Incoming(store, connection, name)
+                with incoming.loaded():
+                    behind[name] = incoming.behind()
+            if any(behind.values()):
+                store.writer.append(behind, {}).retire()
+            return {name: len(lines) for name, lines in behind.items() if lines}
+
+        return self._alone(work, is_owner=False)
+
     def verify(self) -> VerifyReport:
         """Compare logs, what is stored of them, and the mirrored tables."""
         return self._holding_tables(self._verified)
@@ -165,8 +189,19 @@ class Work:
 
         return self._alone(run, locked=self.context.mirrors.values())
 
-    def _alone(self, work: Callable[[Connection], T], locked: Iterable[Mirror] = ()) -> T:
+    def _alone(
+        self,
+        work: Callable[[Connection], T],
+        locked: Iterable[Mirror] = (),
+        *,
+        is_owner: bool = True,
+    ) -> T:
         """Do something in a transaction and under the log lock, and again if others are in the way.
+
+        Args:
+            work: What to do.
+            locked: The models whose tables nobody may write meanwhile.
+            is_owner: Whether this clone has to be the one that writes the logs.
 
         Raises:
             LockTimeoutError: They were for longer than the store's `lock_timeout`.
@@ -175,7 +210,9 @@ class Work:
         started = time.monotonic()
         while True:
             try:
-                return store.log_lock.run(store.lock_timeout, lambda: self._once(work, locked))
+                return store.log_lock.run(
+                    store.lock_timeout, lambda: self._once(work, locked, is_owner=is_owner)
+                )
             except DBAPIError as error:
                 state = getattr(error.orig, "sqlstate", None)
                 if state not in _IN_THE_WAY:
@@ -187,13 +224,16 @@ class Work:
             # Not in step with the transaction that was in the way.
             time.sleep(random.uniform(0.005, 0.05))  # noqa: S311
 
-    def _once(self, work: Callable[[Connection], T], locked: Iterable[Mirror]) -> T:
+    def _once(
+        self, work: Callable[[Connection], T], locked: Iterable[Mirror], *, is_owner: bool
+    ) -> T:
         self.context.guard()
         self.context.store.recover()
         with self.context.transaction() as connection:
             # Before the first SELECT, so that the snapshot has all that writers have committed.
             lock_tables(connection, locked)
-            self.context.claim(connection)
+            if is_owner:
+                self.context.claim(connection)
             return work(connection)
 
 

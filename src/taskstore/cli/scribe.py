@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -141,9 +140,9 @@ def command(
         if commit or push:
             rounds = _rounds(layout, branch, git_interval, push=push)
         guard = rounds.check if rounds is not None else _guard(layout, branch)
-        if take_over:
-            _take_over(engine, prefix, layout)
         run = _Run(engine, prefix, layout, targets, guard, rounds)
+        if take_over:
+            run.take_over()
         run.once() if once else run.until_stopped(interval)
     except SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error).strip()
@@ -196,14 +195,6 @@ def _show(engine: Engine, prefix: str, max_lag: float, *, as_json: bool) -> None
         click.get_current_context().exit(Status.NO)
 
 
-def _take_over(engine: Engine, prefix: str, layout: Layout) -> None:
-    from taskstore._postgres.lag import take_over
-
-    place = f"{socket.gethostname()}:{layout.directory}"
-    take_over(engine, prefix, layout.mark.id, place)
-    note(f"the logs of this database are written here from now on: {place}")
-
-
 def _rounds(layout: Layout, branch: str | None, interval: float, *, push: bool) -> Rounds:
     from taskstore.cli._rounds import Rounds
 
@@ -239,6 +230,16 @@ class _Run:
     guard: Callable[[], None] | None
     rounds: Rounds | None
 
+    def take_over(self) -> None:
+        """Write the logs here from now on, with what the clone before has not pushed."""
+        from taskstore._api.postgres_calls import take_over
+
+        with self._store(refresh=False) as store:
+            place, lacked = take_over(store)
+        note(f"the logs of this database are written here from now on: {place}")
+        for name, lines in lacked.items():
+            note(f"{name}: {lines} lines that only the database had were appended to the log")
+
     def once(self) -> None:
         """Do what there is to do."""
         with self._store() as store:
@@ -264,7 +265,7 @@ class _Run:
             self._end()
 
     @contextmanager
-    def _store(self) -> Iterator[Store]:
+    def _store(self, *, refresh: bool = True) -> Iterator[Store]:
         from taskstore._api.postgres_calls import guard
         from taskstore._api.store import Store
         from taskstore._cache.schema.models import DEFAULT, build_models
@@ -276,6 +277,7 @@ class _Run:
             mirrors=self.mirrors,
             create=False,
             models=models,
+            refresh=refresh,
         ) as store:
             if self.guard is not None:
                 guard(store, self.guard)
