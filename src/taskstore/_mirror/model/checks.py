@@ -167,9 +167,17 @@ def check_together(mirrors: Sequence[Mirror], taken: frozenset[str]) -> None:
                 "own, and of a hierarchy only its base",
             )
         for table in {table for shape in mirror.shapes for table in shape.tables}:
-            if table.name in taken or tables.setdefault(table.name, mirror.name) != mirror.name:
+            if table.name in taken:
                 raise InvalidDeclarationError(
-                    mirror.name, reason=f"the table {table.name!r} is mirrored already, or ours"
+                    mirror.name,
+                    reason=f"the store has a table of its own called {table.name!r}: give those of "
+                    "the store a prefix with models=taskstore.models.build_models(prefix=...)",
+                )
+            if (other := tables.setdefault(table.name, mirror.name)) != mirror.name:
+                raise InvalidDeclarationError(
+                    mirror.name,
+                    reason=f"the table {table.name!r} is mirrored with {other}: mirror one of the "
+                    "two, and leave the other out (exclude=[...] of mirror_all)",
                 )
     check_references(mirrors)
     local = {

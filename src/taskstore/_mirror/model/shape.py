@@ -342,7 +342,9 @@ class Mirror:
         for shape in self.shapes:
             if shape.identity == identity:
                 return shape
-        raise ValueError(f"no class of {self.name} has the identity {identity!r}")
+        raise ValueError(
+            f"no class of {self.name} has the identity {identity!r}: give the row that of a class"
+        )
 
     def _version_of(self, line: Mapping[str, bytes]) -> Any:
         if self.version is None:

@@ -138,7 +138,10 @@ class StoredRows:
             ValueError: Its key makes none. The message is the reason alone.
         """
         if None in raw:
-            raise ValueError("its key has no value")
+            raise ValueError(
+                f"its key {raw!r} has a NULL, so nothing could find the row again: give each "
+                "column of the key a value, or leave the model out of mirrors"
+            )
         try:
             if self._is_plain:
                 return self.mirror.id_of(raw)

@@ -18,7 +18,8 @@ from sqlalchemy import (
     insert,
     update,
 )
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.types import TypeDecorator, UserDefinedType
 
 from taskstore._mirror.model.shape import Field, Mirror, Row, Shape
 from taskstore._mirror.model.values import variant_of
@@ -39,7 +40,9 @@ def insert_rows(connection: Connection, mirror: Mirror, rows: Sequence[Row]) -> 
             columns.append((mirror.number.column, _ID))
         statement = refusing(insert(table)).values(
             {
-                column.key: bindparam(f"v_{column.key}", type_=_type(mirror, column))
+                column.key: bindparam(
+                    f"v_{column.key}", type_=_type(mirror, column, connection.dialect)
+                )
                 for column, _ in columns
             }
         )
@@ -59,7 +62,9 @@ def update_rows(connection: Connection, mirror: Mirror, rows: Sequence[Row]) -> 
         if not columns:
             continue
         sets = {
-            column.key: bindparam(f"v_{column.key}", type_=_type(mirror, column))
+            column.key: bindparam(
+                f"v_{column.key}", type_=_type(mirror, column, connection.dialect)
+            )
             for column, _ in columns
         }
         for column in table.columns:
@@ -98,7 +103,7 @@ def reinsert_row(
     columns = _columns(mirror, row.shape, source, row)
     values = _values(columns, row)
     new = {column.name: values[f"v_{column.key}"] for column, _ in columns}
-    types = {column.name: _type(mirror, column) for column, _ in columns}
+    types = {column.name: _type(mirror, column, connection.dialect) for column, _ in columns}
     target = TableClause(source.name, *(ColumnClause(name, types.get(name)) for name in removed))
     statement = refusing(insert(target)).values(
         {name: bindparam(f"v_{n}", type_=types.get(name)) for n, name in enumerate(removed)}
@@ -185,11 +190,43 @@ def _value(row: Row, name: str) -> Any:
     return row.values[name] if name else row.version
 
 
-def _type(mirror: Mirror, column: Any) -> Any:
+def _type(mirror: Mirror, column: Any, dialect: Dialect) -> Any:
     typed = mirror.typed(column)
     if typed is not column:
         return typed.type
-    if type(variant_of(column.type, "sqlite")) is JSON and column.nullable:
+    type_ = variant_of(column.type, dialect.name)
+    if column.nullable:
         # null is SQL's, as where a row is made without a value.
-        return JSON(none_as_null=True)
+        if type(type_) is JSON:
+            return JSON(none_as_null=True)
+        if isinstance(type_, TypeDecorator) and _means_null(type_, dialect):
+            return _WithNull(type_)
     return column.type
+
+
+def _means_null(type_: TypeDecorator[Any], dialect: Dialect) -> bool:
+    """Whether None in a row can only be a NULL, for the type makes something else of None."""
+    if not type_._has_bind_processor or type_._has_bind_expression:
+        return False
+    try:
+        stored = type_.process_bind_param(None, dialect)
+        if stored is not None and type_._has_result_processor:
+            stored = type_.process_result_value(stored, dialect)
+    except Exception:  # noqa: BLE001 - a type of the application's own raises anything
+        return True
+    return stored is not None
+
+
+class _WithNull(UserDefinedType[Any]):
+    """Binds values as a type of the application's own does, and None as NULL."""
+
+    cache_ok = False
+
+    def __init__(self, inner: TypeDecorator[Any]) -> None:
+        # SQLAlchemy copies a type by the names of its arguments.
+        self.inner = inner
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        process = self.inner.dialect_impl(dialect).bind_processor(dialect)
+        assert process is not None
+        return lambda value: None if value is None else process(value)
