@@ -99,6 +99,13 @@ class CacheFile:
                 if meant is None:
                     raise
                 raise meant from error
+            if not self._context.own_engine:
+                # The database is the application's, and not ours to rebuild.
+                raise CacheError(
+                    self._context.engine.url.render_as_string(),
+                    reason=reason_of(error),
+                    is_shared=True,
+                ) from error
         if self.openings != openings:
             # What failed may have begun on the file before.
             return self.retried(call)

@@ -151,13 +151,20 @@ class CacheError(TaskstoreError):
 
     path: str
     reason: str
+    is_shared: bool
 
-    def __init__(self, path: str | PathLike[str], *, reason: str) -> None:
+    def __init__(self, path: str | PathLike[str], *, reason: str, is_shared: bool = False) -> None:
+        remedy = (
+            "close the store and open it again with migrate=True, which makes tables that are "
+            "missing; do not delete the database, which is the application's own"
+            if is_shared
+            else "close the programs that use the store, delete the cache, and open the store again"
+        )
         super().__init__(
-            f"{fspath(path)}: the cache is unusable ({reason}); the log is not touched: close the "
-            "programs that use the store, delete the cache, and open the store again",
+            f"{fspath(path)}: the cache is unusable ({reason}); the log is not touched: {remedy}",
             path=fspath(path),
             reason=reason,
+            is_shared=is_shared,
         )
 
 
