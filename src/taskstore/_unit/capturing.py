@@ -230,7 +230,11 @@ class EngineCapture:
     def _forget_logs(self, unit: Unit, notes: Notes, cursor: Any) -> None:
         """Make all logs be read again if the table of records was rebuilt."""
         if notes.lost_records(cursor):
-            Rows(cursor, self._context.models).forget_fingerprints()
+            rows = Rows(cursor, self._context.models)
+            if not rows.has_fingerprints():
+                # All tables were dropped, and the next open makes ours anew.
+                return
+            rows.forget_fingerprints()
             unit.fingerprints.update(dict.fromkeys(self._context.known))
 
     def _checkout(self, driver: Any, record: Any, proxy: Any) -> None:
