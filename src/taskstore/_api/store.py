@@ -27,7 +27,7 @@ from taskstore._api.reading import Reader
 from taskstore._api.sessions import Sessions
 from taskstore._api.undo_calls import UndoCalls
 from taskstore._api.upkeep_calls import UpkeepCalls
-from taskstore._cache.schema.models import DEFAULT, Models
+from taskstore._cache.schema.models import DEFAULT, Models, mapped_again
 from taskstore._log.commit import LogWriter
 from taskstore._log.gate import Gate, LocalGate
 from taskstore._log.layout import Layout
@@ -144,11 +144,11 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls, ChangeCalls):
         """
         if engine is not None:
             check_engine(engine, types=types, read_only=read_only)
+        models = mapped_again(models)
         mirrored = mirrors_of(mirrors, None if read_only else engine, models)
         layout = layout_of(path)
         prepare(layout, create=create and not read_only, read_only=read_only)
-        own_engine = engine is None
-        seal = CacheSeal(layout) if own_engine and not read_only else None
+        seal = CacheSeal(layout) if (own_engine := engine is None) and not read_only else None
         if engine is None:
             engine = own_engine_of(layout, models, seal=seal, lock_timeout=lock_timeout)
         context = StoreContext(

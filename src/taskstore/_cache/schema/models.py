@@ -20,6 +20,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    inspect,
     text,
 )
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column, registry
@@ -354,6 +355,13 @@ def build_models(
     # As the default order reads: newest first, then by id.
     Index(f"ix_{prefix}records_order", records.collection, records.updated_at_us.desc(), records.id)
     return Models(prefix=prefix, metadata=metadata, **mapped)
+
+
+def mapped_again(models: Models) -> Models:
+    """Return models, or new ones with the same names where `clear_mappers` has unmapped them."""
+    if inspect(models.StoredRecord, raiseerr=False) is not None:
+        return models
+    return build_models(prefix=models.prefix)
 
 
 DEFAULT = build_models()
