@@ -9,6 +9,7 @@ engine is attached. After each test, logs and tables are compared.
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -166,7 +167,11 @@ def _is_writing(session: Session) -> bool:
     if not session.in_transaction():
         return False
     driver: Any = session.connection().connection.dbapi_connection
-    return bool(driver.in_transaction)
+    try:
+        return bool(driver.in_transaction)
+    except sqlite3.ProgrammingError:
+        # Its engine was disposed of under it, as tests do.
+        return False
 
 
 MIRRORING = pytest.StashKey[Mirroring]()
