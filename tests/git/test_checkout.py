@@ -83,7 +83,7 @@ def test_a_second_log_over_the_first_is_found_and_joined(sparse: Clone) -> None:
     assert f"{LOG} was started over: 2 record(s)" in finding["message"]
     sparse.git("sparse-checkout", "disable")
     done = sparse.git("commit", "-qam", "all", status=1)
-    assert f"{LOG}: another log, without 2 record(s)" in done.stderr
+    assert f"{LOG}: replaced by another log that lacks 2 record(s)" in done.stderr
     assert "taskstore doctor" in done.stderr
     command = finding["remedy"].split(": ", 1)[1]
     subprocess.run(command, shell=True, cwd=sparse.path, check=True)

@@ -128,7 +128,7 @@ def test_a_directory_that_cannot_be_written_is_named(directory: Path) -> None:
 def test_a_log_that_is_no_file_cannot_be_written(store: Store) -> None:
     """A directory in a log's place: the write raises with path and step, and leaves no row."""
     log_path(store.path).mkdir()
-    said = r"plans\.jsonl.*rolled back; see that it is a regular file"
+    said = r"plans\.jsonl.*rolled back; check that it is a regular file"
     with pytest.raises(LogWriteError, match=said) as caught:
         store.create(Plan("a"))
     assert isinstance(caught.value, OSError)
