@@ -103,7 +103,7 @@ CASES: list[tuple[str, int, str]] = [
     ("import plans bad.jsonl --strict", 1, "nothing was imported, for 1 of the records cannot be"),
     ("import plnas nope.jsonl", 2, "no collection 'plnas' yet; did you mean 'plans'?"),
     ("export plans -o no/where.csv", 3, "Error: there is no folder 'no': create it first\n"),
-    ("export plans -o bad.jsonl/x.csv", 3, "Error: there is no folder 'bad.jsonl': make it"),
+    ("export plans -o bad.jsonl/x.csv", 3, "Error: there is no folder 'bad.jsonl': create it"),
     (
         "export plans -o x.xlsx",
         2,
