@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from taskstore._api.store import Store
 
 _KIND_NAMES = {
+    "text": "text",
     "integer": "numbers",
     "real": "numbers",
     "true": "true or false",
@@ -66,12 +67,40 @@ def typed(field: str, text: str, kinds: Set[str]) -> Any:
         return value
     if not known or "text" in known:
         return text
-    names = " and ".join(sorted({_KIND_NAMES[kind] for kind in known}))
     raise TextError(
         text,
-        f"{field} has {names} in the log, and {text!r} does not fit: for any other value "
+        f"{_unlike(field, text, known)}: for any other value "
         f"write JSON after :=, as in {field}:={json.dumps(text, ensure_ascii=False)}",
     )
+
+
+def check_value(field: str, value: Any, kinds: Set[str], remedy: str) -> Any:
+    """Return a JSON value that a field is to have, if it has had the like.
+
+    A text that says a value of the field's type in JSON counts as that, as in `typed`.
+
+    Args:
+        field: The field's name, for messages.
+        value: The value.
+        kinds: The JSON types that the field has had; see `field_kinds`.
+        remedy: How another value can be written, for the message.
+
+    Raises:
+        TextError: The field has had nothing like it.
+    """
+    known = kinds - {"null"}
+    if value is None or not known or _is_like(value, known):
+        return value
+    if isinstance(value, str):
+        said = _parsed(value)
+        if said is not _MISSING and not isinstance(said, str) and _is_like(said, known):
+            return said
+    raise TextError(str(value), f"{_unlike(field, value, known)}: {remedy}")
+
+
+def _unlike(field: str, value: Any, known: Set[str]) -> str:
+    names = " and ".join(sorted({_KIND_NAMES[kind] for kind in known}))
+    return f"{field} has {names} in the log, and {value!r} does not fit"
 
 
 def from_json(text: str, place: str) -> Any:
@@ -117,6 +146,7 @@ def _is_like(value: Any, kinds: Set[str]) -> bool:
         (lambda it: isinstance(it, int | float), _NUMBERS),
         (lambda it: isinstance(it, list), frozenset({"array"})),
         (lambda it: isinstance(it, dict), frozenset({"object"})),
+        (lambda it: isinstance(it, str), frozenset({"text"})),
     )
     for is_one, wanted in checks:
         if is_one(value):

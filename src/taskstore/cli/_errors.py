@@ -103,17 +103,23 @@ def guarded() -> Iterator[None]:
             raise
         # click shows the typed text as it is, and Tab may have typed names from the store.
         raise click.UsageError(visible(error.format_message()), error.ctx) from error
-    except TaskstoreError as error:
-        raise Failure(_message(error), status_of(error)) from error
-    except UnicodeEncodeError as error:
-        # Only text from the command line can raise this: the output takes every text.
-        text = error.object[max(error.start - _AROUND, 0) : error.end + _AROUND]
-        message = f"{text!r} is not UTF-8, and a store has only UTF-8 text"
-        raise Failure(message, Status.USAGE) from error
+    except (TaskstoreError, UnicodeEncodeError) as error:
+        raise failure_of(error) from error
     except OSError as error:
         abandon(sys.stdout)
-        where = f"{os.fspath(error.filename)!r}: " if error.filename is not None else ""
-        raise Failure(f"{where}{error.strerror or error}", Status.STORE) from error
+        raise failure_of(error) from error
+
+
+def failure_of(error: TaskstoreError | UnicodeEncodeError | OSError) -> Failure:
+    """Return the message and the exit code for an error."""
+    if isinstance(error, TaskstoreError):
+        return Failure(_message(error), status_of(error))
+    if isinstance(error, UnicodeEncodeError):
+        # Only text from the command line can raise this: the output takes every text.
+        text = error.object[max(error.start - _AROUND, 0) : error.end + _AROUND]
+        return Failure(f"{text!r} is not UTF-8, and a store has only UTF-8 text", Status.USAGE)
+    where = f"{os.fspath(error.filename)!r}: " if error.filename is not None else ""
+    return Failure(f"{where}{error.strerror or error}", Status.STORE)
 
 
 @contextmanager

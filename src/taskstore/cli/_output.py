@@ -129,6 +129,12 @@ def _harmless_json(text: str, stream: TextIO) -> str:
     return pattern.sub(lambda found: json.dumps(found.group())[1:-1], text)
 
 
+def safe_json(value: Any) -> str:
+    """Return a JSON document on one line, with escapes for what may steer a terminal."""
+    text = json.dumps(value, ensure_ascii=False)
+    return _STEERING.sub(lambda found: json.dumps(found.group())[1:-1], text)
+
+
 def write_json_list(items: Iterable[Any]) -> None:
     """Write a JSON array to stdout, an item on each line, without holding them all."""
     count = 0

@@ -313,13 +313,16 @@ def check_is_file(layout: Layout, name: str) -> None:
         )
 
 
-def check_new_collection(store: Store, name: str, *, new: bool) -> None:
-    """Say on stderr if a collection is new.
+def check_new_collection(
+    store: Store, name: str, *, new: bool, remedy: str = "--new creates it"
+) -> bool:
+    """Say on stderr if a collection is new, and return whether it is.
 
     Args:
         store: The store.
         name: The collection.
         new: Whether its name may be similar to a known one.
+        remedy: What allows a similar name, for the message.
 
     Raises:
         Failure: The name is too similar, or the path of the log is not a regular file.
@@ -331,10 +334,11 @@ def check_new_collection(store: Store, name: str, *, new: bool) -> None:
     layout = Layout(store.path)
     names, _ = layout.collections()
     if check_collection_name(name) in names:
-        return
+        return False
     check_is_file(layout, name)
     meant = None if new else slip(name, names)
     if meant is not None:
-        message = f"no collection {name!r} yet; did you mean {meant!r}? (--new creates it)"
+        message = f"no collection {name!r} yet; did you mean {meant!r}? ({remedy})"
         raise Failure(message, Status.USAGE)
     note(f"{name} is a new collection")
+    return True

@@ -142,6 +142,18 @@ def settled_streams() -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
+@contextmanager
+def unwrapped_output() -> Iterator[None]:
+    """Give a library stdout as it is, for messages of its own that are not for a terminal."""
+    guarded = sys.stdout
+    if isinstance(guarded, Stream):
+        sys.stdout = guarded.inner
+    try:
+        yield
+    finally:
+        sys.stdout = guarded
+
+
 def abandon(stream: TextIO | None) -> None:
     """Drop the buffer of a stream that cannot be written.
 

@@ -48,7 +48,7 @@ def command(
     records = _from_stdin() if fields == ("-",) else [_from_fields(store, collection, fields)]
     fresh = () if new else _new_fields(store, collection, records)
     try:
-        created = store.create_many([_with_id(each) for each in records], collection=collection)
+        created = store.create_many([with_id(each) for each in records], collection=collection)
     except StaleRecordError as error:
         older_version(error)
     for name in fresh:
@@ -84,7 +84,8 @@ def _from_stdin() -> list[dict[str, Any]]:
     return records
 
 
-def _with_id(record: dict[str, Any]) -> dict[str, Any]:
+def with_id(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with an id: its own, or a new one."""
     from taskstore._records.ids import new_id
 
     return record if "id" in record else {"id": new_id(), **record}

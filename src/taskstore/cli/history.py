@@ -35,24 +35,7 @@ def command(store_path: Path | None, collection: str, id: str, *, format: str | 
       taskstore history plans plan-001
       taskstore history plans plan-001 --json | jq '.[-1].record'
     """
-    import attrs
-
-    from taskstore.cli.log import find_versions
-
-    before: dict[str, Any] = {}
-    found: list[dict[str, Any]] = []
-    for version, _, data in find_versions(locate(store_path), id, collection)[collection]:
-        found.append(
-            {
-                "line": version.line,
-                "updated_at": version.updated_at,
-                "deleted": version.deleted,
-                "changed": [] if version.deleted else _changed(before, data),
-                "record": None if version.deleted else data,
-                "commit": None if version.commit is None else attrs.asdict(version.commit),
-            }
-        )
-        before = {} if version.deleted else data
+    found = version_facts(locate(store_path), collection, id)
     if is_json(format):
         write_items(found, format, indent=True)
         return
@@ -74,7 +57,40 @@ def command(store_path: Path | None, collection: str, id: str, *, format: str | 
     )
 
 
-def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+def version_facts(directory: Path, collection: str, id: str) -> list[dict[str, Any]]:
+    """Return the versions of a record as JSON objects, oldest first.
+
+    Args:
+        directory: The store.
+        collection: Its collection.
+        id: The record.
+
+    Raises:
+        Failure: There is none.
+    """
+    import attrs
+
+    from taskstore.cli.log import find_versions
+
+    before: dict[str, Any] = {}
+    found: list[dict[str, Any]] = []
+    for version, _, data in find_versions(directory, id, collection)[collection]:
+        found.append(
+            {
+                "line": version.line,
+                "updated_at": version.updated_at,
+                "deleted": version.deleted,
+                "changed": [] if version.deleted else changed_fields(before, data),
+                "record": None if version.deleted else data,
+                "commit": None if version.commit is None else attrs.asdict(version.commit),
+            }
+        )
+        before = {} if version.deleted else data
+    return found
+
+
+def changed_fields(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Return the names of the fields that differ, without the id and the version."""
     names = dict.fromkeys((*after, *before))
     return [
         name

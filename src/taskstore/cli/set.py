@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _LONG = 60
 
-_Written: TypeAlias = tuple[dict[str, Any], dict[str, Any]]
+Written: TypeAlias = tuple[dict[str, Any], dict[str, Any]]
 """A record before and after the change."""
 
 
@@ -99,8 +99,8 @@ def command(
         raise click.UsageError("Missing argument 'ID', or --where FILTER.")
     if not changes and not unset:
         raise click.UsageError("Missing argument 'FIELD=VALUE...', or --unset FIELD.")
-    fresh = _check_fields(store, collection, changes, unset, new=new)
-    change = _Change(store, collection, changes, unset, dry_run=dry_run)
+    fresh = check_changes(store, collection, changes, unset, new=new)
+    change = Change(store, collection, changes, unset, dry_run=dry_run)
     if id:
         written = [change.one(id[0], conditions)]
     else:
@@ -113,7 +113,7 @@ def command(
 
 
 def _report(
-    collection: str, written: list[_Written], *, one: bool, dry_run: bool, as_json: bool
+    collection: str, written: list[Written], *, one: bool, dry_run: bool, as_json: bool
 ) -> None:
     if not as_json:
         for before, after in written:
@@ -143,15 +143,20 @@ def _changes(store: Store, collection: str, fields: tuple[str, ...]) -> dict[str
     return changes
 
 
-def _check_fields(
+def check_changes(
     store: Store,
     collection: str,
-    changes: dict[str, Any],
-    unset: tuple[str, ...],
+    changes: Mapping[str, Any],
+    unset: Sequence[str],
     *,
     new: bool,
 ) -> Sequence[str]:
-    """Return the names that are new fields."""
+    """Return the names that are new fields.
+
+    Raises:
+        Failure: One that is to be removed has to stay.
+        UnknownFieldError: No record has one that is to be removed, or a new one is like a field.
+    """
     from taskstore._survey.fields import check_fields, check_new_fields
 
     check_fields(store, collection, unset)
@@ -165,17 +170,32 @@ class _DryRunError(Exception):
 
 
 @attrs.frozen
-class _Change:
-    """A change of fields, for one record or several."""
+class Change:
+    """A change of fields, for one record or several.
+
+    Attributes:
+        store: The store.
+        collection: The collection.
+        changes: The new values.
+        unset: The fields to remove.
+        dry_run: Whether to undo the change at the end.
+        option: The option that takes a condition, for a message.
+    """
 
     store: Store
     collection: str
     changes: Mapping[str, Any]
-    unset: tuple[str, ...]
-    dry_run: bool = attrs.field(kw_only=True)
+    unset: Sequence[str]
+    dry_run: bool = attrs.field(default=False, kw_only=True)
+    option: str = attrs.field(default="--if", kw_only=True)
 
-    def one(self, id: str, conditions: tuple[str, ...]) -> _Written:
-        """Change a record, if it passes --if."""
+    def one(self, id: str, conditions: Sequence[str]) -> Written:
+        """Change a record, if it passes some filters.
+
+        Raises:
+            Failure: There is no such record, or what is written has an older version.
+            ConditionFailedError: It does not pass.
+        """
         from taskstore._survey.fields import parse_filters
 
         # The first claim comes before any record has the field.
@@ -186,13 +206,13 @@ class _Change:
             not_found(self.store, self.collection, id)
         return written
 
-    def several(self, ids: Iterable[str], filters: tuple[str, ...]) -> list[_Written]:
+    def several(self, ids: Iterable[str], filters: tuple[str, ...]) -> list[Written]:
         """Change those of some records that still pass --where."""
         from taskstore._survey.fields import parse_filters
 
         only_if = parse_filters(self.store, self.collection, filters)
 
-        def apply(id: str) -> _Written | None:
+        def apply(id: str) -> Written | None:
             try:
                 return self._apply(id, only_if)
             except (RecordNotFoundError, ConditionFailedError):
@@ -201,21 +221,19 @@ class _Change:
 
         return self._written(ids, apply)
 
-    def _written(
-        self, ids: Iterable[str], apply: Callable[[str], _Written | None]
-    ) -> list[_Written]:
-        written: list[_Written] = []
+    def _written(self, ids: Iterable[str], apply: Callable[[str], Written | None]) -> list[Written]:
+        written: list[Written] = []
         try:
             with suppress(_DryRunError), self.store.transaction():
                 written += filter(None, map(apply, ids))
                 if self.dry_run:
                     raise _DryRunError
         except StaleRecordError as error:
-            claim = f"--if updated_at={error.carried}"
+            claim = f"{self.option} updated_at={error.carried}"
             older_version(error, f"; to change the record only at that version, pass {claim}")
         return written
 
-    def _apply(self, id: str, only_if: Iterable[Condition]) -> _Written:
+    def _apply(self, id: str, only_if: Iterable[Condition]) -> Written:
         before = self.store.get_one(self.collection, id)
         after = self.store.patch(self.collection, id, *only_if, **self.changes)
         if any(name in after for name in self.unset):

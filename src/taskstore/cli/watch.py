@@ -125,7 +125,7 @@ def _follow(
         for event in follower.poll():
             last = event
             if as_json:
-                write_json_line(_facts(event))
+                write_json_line(event_facts(event))
             else:
                 write_fields(_parts(event, people=people))
         flush()
@@ -136,7 +136,8 @@ def _follow(
         time.sleep(interval)
 
 
-def _facts(event: ChangeEvent) -> dict[str, Any]:
+def event_facts(event: ChangeEvent) -> dict[str, Any]:
+    """Return an event as a JSON object."""
     facts: dict[str, Any] = {"event": event.kind, "collection": event.collection}
     if event.kind in ("change", "delete"):
         facts |= {"id": event.id, "updated_at": event.updated_at, "record": event.record}
