@@ -120,6 +120,7 @@ CASES: dict[str, list[list[str]]] = {
         ["plans", "--step", json.dumps({"rename": {"title": EVIL}})],
     ],
     "scribe": [[EVIL], [f"{EVIL}:MIRRORS", "--url", f"postgresql+psycopg://{EVIL}"]],
+    "mcp": [["--store", EVIL]],
     "trust": [[], ["--json"], [EVIL], ["--remove", EVIL], ["shop.models"]],
     "merge": [
         ["base", "ours", "theirs"],

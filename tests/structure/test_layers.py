@@ -76,6 +76,9 @@ CONFINED = {
     "fcntl": {"_log"},
     "cattrs": {"_records"},
     "click": {"cli"},
+    "anyio": {"cli"},
+    "mcp": {"cli"},
+    "mcp_types": {"cli"},
     "rich": {"cli"},
     "pytest": {"testing"},
 }

@@ -75,18 +75,18 @@ def typed(field: str, text: str, kinds: Set[str]) -> Any:
 
 
 def check_value(field: str, value: Any, kinds: Set[str], remedy: str) -> Any:
-    """Return a JSON value that a field is to have, if it has had the like.
+    """Return a JSON value for a field, if the field has had values of its type.
 
-    A text that says a value of the field's type in JSON counts as that, as in `typed`.
+    A text that is JSON of the field's type is read as JSON, as in `typed`.
 
     Args:
         field: The field's name, for messages.
         value: The value.
         kinds: The JSON types that the field has had; see `field_kinds`.
-        remedy: How another value can be written, for the message.
+        remedy: How to write such a value all the same, for the message.
 
     Raises:
-        TextError: The field has had nothing like it.
+        TextError: The field has had no value of its type.
     """
     known = kinds - {"null"}
     if value is None or not known or _is_like(value, known):

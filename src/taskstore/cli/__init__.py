@@ -49,6 +49,7 @@ _SECTIONS: Mapping[str, Mapping[str, str]] = {
         "evolve": "Show the revisions of lines, and what a step would do to them.",
         "adopt": "Show what a store would log of an application's models.",
         "scribe": "Write what applications commit in PostgreSQL to the logs.",
+        "mcp": "Offer a store to AI agents, as tools.",
         "completion": "Print the script that completes commands in a shell.",
     },
     "Git": {

@@ -1,0 +1,1 @@
+"""The tools of `taskstore mcp`, and the server that offers them."""
