@@ -55,10 +55,10 @@ def group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PROJECT, name))
 
 
-def lowest(extra: str | None = None) -> list[str]:
-    """Each run-time dependency at the lowest version that pyproject.toml allows, with an extra."""
+def lowest(*extras: str) -> list[str]:
+    """Each run-time dependency at the lowest version that pyproject.toml allows, with extras."""
     given = list(PROJECT["project"]["dependencies"])
-    if extra is not None:
+    for extra in extras:
         given += PROJECT["project"]["optional-dependencies"][extra]
     found = {}
     for requirement in map(Requirement, given):
@@ -120,7 +120,7 @@ def package(session: nox.Session, artifact: str) -> None:
 
 
 def check_contents(session: nox.Session, wheel: Path) -> None:
-    """Stop unless the wheel has every migration and the marker of a typed package."""
+    """Stop unless the wheel holds every migration and template, and the marker of types."""
     with zipfile.ZipFile(wheel) as archive:
         packed = set(archive.namelist())
     sources = [ROOT / "migrations" / "env.py", *(ROOT / "migrations" / "versions").glob("*.py")]
@@ -128,6 +128,9 @@ def check_contents(session: nox.Session, wheel: Path) -> None:
         f"taskstore/_migrations/{path.relative_to(ROOT / 'migrations').as_posix()}"
         for path in sources
     }
+    pages = ROOT / "src" / "taskstore" / "_browse"
+    for path in (pages / "style.css", *pages.rglob("*.html")):
+        wanted.add(path.relative_to(ROOT / "src").as_posix())
     if missing := (wanted | {"taskstore/py.typed"}) - packed:
         session.error(f"{wheel.name} lacks {', '.join(sorted(missing))}")
 
@@ -142,9 +145,17 @@ def tests(session: nox.Session, line: str) -> None:
 
 @nox.session
 def oldest(session: nox.Session) -> None:
-    """The tests of the cache, the store and mirrored models with the lowest dependencies."""
-    session.install(*group("test"), ".[async]", *lowest("async"))
-    session.run("pytest", "tests/cache", "tests/mirror", "tests/store", "tests/writing")
+    """The tests of the cache, the store, mirrored models and pages with the lowest dependencies."""
+    session.install(*group("test"), ".[async,browse]", *lowest("async", "browse"))
+    folders = ("browse", "cache", "mirror", "store", "writing")
+    session.run("pytest", *(f"tests/{name}" for name in folders))
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The pages of `taskstore browse` in Chromium, which has to be installed."""
+    session.install(*group("test"), ".[browse]")
+    session.run("pytest", "tests/browse", *session.posargs, env={"TASKSTORE_BROWSER": "1"})
 
 
 @nox.session

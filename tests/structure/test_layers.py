@@ -48,7 +48,9 @@ LAYERS: dict[str, set[str]] = {
     "_survey": API,
     "_exchange": API | {"_survey"},
     "_watch": PURE | {"_log", "_store", "_evolution"},
-    "cli": API | {"_merge", "_diff", "_git", "_doctor", "_survey", "_exchange", "_watch"},
+    "_browse": API | {"_diff", "_survey"},
+    "cli": API
+    | {"_merge", "_diff", "_git", "_doctor", "_survey", "_exchange", "_watch", "_browse"},
     "__main__": {"cli"},
     "testing": API | {"_aio"},
     "": API | {"_aio", "_watch"},
@@ -68,6 +70,7 @@ CONFINED = {
         "_postgres",
         "_api",
         "_aio",
+        "_browse",
         "cli",
     },
     "alembic": {"_api", "_cache", "migrations", "_sync", "cli"},
@@ -79,6 +82,8 @@ CONFINED = {
     "anyio": {"cli"},
     "mcp": {"cli"},
     "mcp_types": {"cli"},
+    "datasette": {"_browse"},
+    "uvicorn": {"_browse"},
     "rich": {"cli"},
     "pytest": {"testing"},
 }

@@ -46,10 +46,19 @@ def history_session(context: StoreContext, collections: Sequence[str] | None) ->
         context: The store.
         collections: The collections whose history to include; None for all.
     """
-    with (
-        history_database(context, collections) as path,
-        context.engine.connect() as connection,
-    ):
+    with history_database(context, collections) as path, session_with(context, path) as session:
+        yield session
+
+
+@contextmanager
+def session_with(context: StoreContext, path: Path) -> Iterator[Session]:
+    """Give a session on the engine of the store that can read a database of the history as well.
+
+    Args:
+        context: The store.
+        path: The database, as `history_database` gives it.
+    """
+    with context.engine.connect() as connection:
         driver: Any = connection.connection.driver_connection
         try:
             for statement in attach_sql(path, from_memory=context.read_only and context.own_engine):

@@ -32,6 +32,7 @@ _SECTIONS: Mapping[str, Mapping[str, str]] = {
         "blame": "Show who last changed each field of a record.",
         "restore": "Bring a record back as it was.",
         "watch": "Print changes as they are committed.",
+        "browse": "Show records and their history in a browser.",
     },
     "Files": {
         "import": "Import records from JSON Lines, JSON or CSV.",

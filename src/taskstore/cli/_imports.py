@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,3 +37,14 @@ def imported(name: str) -> Any:
             raise Failure(f"{name!r}: there is no {part!r}{hint(part, known)}", Status.USAGE)
         found = getattr(found, part)
     return found
+
+
+def needed(package: str, extra: str) -> None:
+    """See to it that a package of an extra is installed.
+
+    Raises:
+        Failure: It is not.
+    """
+    if find_spec(package) is None:
+        message = f"{package} is not installed: pip install 'taskstore[{extra}]'"
+        raise Failure(message, Status.USAGE)

@@ -1,4 +1,4 @@
-"""The programs that the environment names: the editor and the pager."""
+"""The programs that the user's environment names: the editor, the pager and the browser."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import tempfile
+import webbrowser
 from pathlib import Path
 
 from taskstore.cli._errors import Failure, Status
@@ -96,3 +97,8 @@ def start_pager() -> Pager | None:
         # It is missing: everything is written to the terminal.
         return None
     return Pager(process)
+
+
+def open_page(url: str) -> None:
+    """Open a page in the browser, if there is one."""
+    webbrowser.open(url)

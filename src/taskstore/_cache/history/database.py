@@ -14,6 +14,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.engine import URL
 
 from taskstore._cache.history.models import TABLES, HistoryBase
+from taskstore._cache.sql.reading_sql import restrict
 
 SCHEMA = "taskstore_history"
 """The name under which a connection has the database."""
@@ -66,6 +67,19 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
         connection.execute("BEGIN IMMEDIATE")
         with connection:
             yield connection
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the database for queries of a user's own, in a block.
+
+    Raises:
+        sqlite3.Error: SQLite refused.
+    """
+    uri = f"{path.as_uri()}?mode=ro"
+    with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_TIMEOUT)) as connection:
+        restrict(connection)
+        yield connection
 
 
 def _connected(path: Path) -> sqlite3.Connection:

@@ -34,6 +34,9 @@ _PRAGMAS = frozenset(
     }
 )
 
+_ASKED = frozenset({"database_list", "schema_version"})
+"""Those that only tell something as long as they have no argument."""
+
 _PATIENCE = 100_000
 """After how many of SQLite's instructions Python gets a chance to see Ctrl-C."""
 
@@ -69,17 +72,11 @@ def answered(
     Raises:
         QueryError: SQLite refuses the statement.
     """
-    connection = engine.raw_connection()
-    try:
-        # It is not returned to the pool: the next user must be able to write.
-        connection.detach()
-        driver: Any = connection.dbapi_connection
+    with own_connection(engine) as driver:
         try:
             for view in views:
                 driver.execute(view)
-            driver.execute("PRAGMA query_only = ON")
-            driver.protected = frozenset()
-            driver.set_authorizer(_authorize)
+            restrict(driver)
             # Without it a Ctrl-C would wait for the query to end.
             watch = _watch(driver)
             next(watch)
@@ -97,8 +94,28 @@ def answered(
                 cursor.close()
         except (sqlite3.Error, sqlite3.Warning) as error:
             raise _refused(sql, error, driver) from error
+
+
+@contextmanager
+def own_connection(engine: Engine) -> Iterator[Any]:
+    """Give a connection of the driver that nobody else uses afterwards.
+
+    It is not returned to the pool: the next user must be able to write.
+    """
+    connection = engine.raw_connection()
+    try:
+        connection.detach()
+        yield connection.dbapi_connection
     finally:
         connection.close()
+
+
+def restrict(driver: sqlite3.Connection) -> None:
+    """Let a connection of the driver only read, for good."""
+    driver.execute("PRAGMA query_only = ON")
+    if isinstance(driver, GuardedConnection):
+        driver.protected = frozenset()
+    driver.set_authorizer(_authorize)
 
 
 def view_sql(collection: str, fields: Sequence[str]) -> str:
@@ -154,8 +171,10 @@ def _refused(sql: str, error: Exception, driver: GuardedConnection) -> QueryErro
 def _authorize(
     action: int, first: str | None, second: str | None, database: str | None, trigger: str | None
 ) -> int:
-    if action in _READING or (
-        action == sqlite3.SQLITE_PRAGMA and (first or "").lower() in _PRAGMAS
-    ):
+    if action in _READING:
         return sqlite3.SQLITE_OK
+    if action == sqlite3.SQLITE_PRAGMA:
+        name = (first or "").lower()
+        if name in _PRAGMAS or (name in _ASKED and second is None):
+            return sqlite3.SQLITE_OK
     return sqlite3.SQLITE_DENY

@@ -1,0 +1,1 @@
+"""The pages of `taskstore browse`: a plugin of Datasette, and the server around it."""
