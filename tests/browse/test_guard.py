@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 
 from taskstore import Store
+from taskstore._browse.databases import Databases
 from taskstore._browse.guard import Guard, is_local
 from tests.browse.sample import make
 from tests.browse.site import HOME, Page, Site, site_of
@@ -187,6 +190,30 @@ def test_sql_only_reads(
     for suffix in ("", ".json"):
         assert 400 == ask(site, database, sql, suffix).status
     assert ("", "") == capfd.readouterr()
+
+
+@pytest.mark.parametrize("kind", ["cache", "history"])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM {table}",
+        "CREATE TEMP TABLE t (x)",
+        "ATTACH DATABASE ':memory:' AS other",
+        "PRAGMA query_only = OFF",
+        "PRAGMA schema_version = 7",
+        "VACUUM",
+    ],
+)
+def test_the_connections_only_read(kind: str, sql: str, store: Store) -> None:
+    """SQLite itself refuses all but queries, whatever Datasette lets through."""
+    with closing(Databases(store)) as databases:
+        opener = getattr(databases, kind)
+        table = {"cache": "records", "history": "record_versions"}[kind]
+        with opener() as connection:
+            connection.execute(f"SELECT * FROM {table}").fetchall()
+            assert connection.execute("PRAGMA schema_version").fetchone()[0] > 0
+            with pytest.raises(sqlite3.DatabaseError, match="authoriz|prohibited"):
+                connection.execute(sql.format(table=table))
 
 
 def test_sql_that_takes_for_ever_is_stopped(site: Site) -> None:

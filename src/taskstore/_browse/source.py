@@ -30,7 +30,7 @@ CHANGES = 200
 _FIELDS = 300
 """How many fields of a record its page has."""
 
-_VERSION_CHANGES = 50
+_VERSION_CHANGES = 20
 """How many changed values of a version the page of a record has."""
 
 _COLUMNS = 4

@@ -20,7 +20,10 @@ SHORT = 160
 """How many characters of a value a row of a table shows."""
 
 _MOST_LINES = 40
-"""How many lines of a value, or of a change, a page shows."""
+"""How many lines of a value a page shows."""
+
+_MOST_ROWS = 20
+"""How many lines of a change a page shows."""
 
 _MOST_COMPARED = 10_000
 """How long two texts may be together to be compared by line: that takes long for long ones."""
@@ -94,7 +97,7 @@ def change_rows(field: str, old: str | None, new: str | None) -> list[Row]:
     for sign, text in _described(field, before, after):
         shown = inline(text, SHORT * 2 if rows else LONG)
         rows.append(Row(kinds.get(sign, "same"), shown.text, shown.is_cut))
-        if len(rows) == _MOST_LINES:
+        if len(rows) == _MOST_ROWS:
             rows.append(Row("same", "", is_cut=True))
             break
     return rows
