@@ -119,6 +119,7 @@ CASES: dict[str, list[list[str]]] = {
         ["plans", "--step", EVIL],
         ["plans", "--step", json.dumps({"rename": {"title": EVIL}})],
     ],
+    "browse": [["--host", EVIL], ["--port", EVIL]],
     "scribe": [[EVIL], [f"{EVIL}:MIRRORS", "--url", f"postgresql+psycopg://{EVIL}"]],
     "mcp": [["--store", EVIL]],
     "trust": [[], ["--json"], [EVIL], ["--remove", EVIL], ["shop.models"]],

@@ -74,8 +74,9 @@ def _listening(host: str, port: int) -> socket:
 
     try:
         return listen(host, port)
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, UnicodeError) as error:
+        # A name that cannot be one on a network is a UnicodeError.
+        reason = getattr(error, "strerror", None) or str(error)
         remedy = "give another --port, or none for a free one" if port else "name another --host"
         message = f"cannot listen on {host}, port {port}: {reason}: {remedy}"
         raise Failure(message, Status.STORE) from error
