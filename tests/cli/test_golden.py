@@ -135,5 +135,6 @@ def test_colour_can_be_turned_off(place: Path) -> None:
 def test_every_command_is_tried() -> None:
     """Each command has a case here or in tests/git; the others have tests of their own."""
     tried = {arguments[0] for arguments, _ in CASES.values()} | {call[0] for call in GIT.values()}
-    elsewhere = {"merge", "completion", "edit", "blame", "restore", "revert", "scribe", "browse"}
+    elsewhere = {"merge", "completion", "edit", "blame", "restore", "revert", "scribe"}
+    elsewhere |= {"browse", "mcp"}
     assert set(main.list_commands(None)) == tried | elsewhere  # type: ignore[arg-type]
