@@ -12,7 +12,17 @@ from typing import Any, TypeVar
 import attrs
 import msgspec
 
-from taskstore._evolution.steps import Convert, Default, Drop, Join, Map, Rename, Split, Step
+from taskstore._evolution.steps import (
+    Convert,
+    Default,
+    Drop,
+    Join,
+    Map,
+    Rename,
+    RenameCollection,
+    Split,
+    Step,
+)
 from taskstore._evolution.values import CONVERTERS
 from taskstore._format.lines import REVISION_KEY, encode_value
 from taskstore._format.names import check_collection_name
@@ -109,12 +119,7 @@ def decode_evolution(raw: bytes | str) -> Evolution:
     strange = found.keys() - _KEYS - _IGNORED
     if strange or not found.keys() >= _KEYS:
         raise ValueError(f"an evolution has the keys {', '.join(sorted(_KEYS))}")
-    try:
-        collection = check_collection_name(found["collection"])
-    except InvalidNameError as error:
-        raise ValueError(str(error)) from None
-    if collection == COLLECTION:
-        raise ValueError("evolutions themselves cannot evolve")
+    collection = _name(found["collection"])
     parents = [check_revision(parent) for parent in _list(found["parents"], "parents", MAX_NAMES)]
     evolution = Evolution(
         collection, check_revision(found["revision"]), tuple(parents), decode_steps(found["steps"])
@@ -143,6 +148,13 @@ def decode_steps(value: Any) -> tuple[Step, ...]:
         [(kind, content)] = step.items()
         found.append(_DECODERS[kind](content))
     return tuple(found)
+
+
+def _collection(value: Any) -> Step:
+    names = _list(value, "collection", MAX_NAMES)
+    if len(names) != 2 or names[0] == names[1]:
+        raise ValueError("collection: the name before and another, new one are expected")
+    return RenameCollection(_name(names[0]), _name(names[1]))
 
 
 def _rename(value: Any) -> Step:
@@ -215,6 +227,7 @@ def _drop(value: Any) -> Step:
 
 
 _DECODERS: Mapping[str, Callable[[Any], Step]] = {
+    "collection": _collection,
     "rename": _rename,
     "drop": _drop,
     "default": _default,
@@ -225,6 +238,7 @@ _DECODERS: Mapping[str, Callable[[Any], Step]] = {
 }
 
 _ENCODERS: Mapping[str, Callable[[Any], Any]] = {
+    "collection": lambda step: [step.was, step.to],
     "rename": lambda step: dict(step.names),
     "drop": lambda step: list(step.names),
     "default": lambda step: {name: _decode(value) for name, value in step.values.items()},
@@ -257,6 +271,16 @@ def _list(value: Any, what: str, limit: int) -> list[Any]:
     if len(value) > limit:
         raise ValueError(f"{what}: {len(value)} items, at most {limit} are allowed")
     return value
+
+
+def _name(name: Any) -> str:
+    try:
+        found = check_collection_name(name)
+    except InvalidNameError as error:
+        raise ValueError(str(error)) from None
+    if found == COLLECTION:
+        raise ValueError("evolutions themselves cannot evolve")
+    return found
 
 
 def _field(name: Any) -> str:

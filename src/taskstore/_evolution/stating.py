@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-ORDER = ("rename", "split", "join", "map", "convert", "default", "drop")
+ORDER = ("collection", "rename", "split", "join", "map", "convert", "default", "drop")
 """The order in which the steps of one statement are taken."""
 
 
@@ -26,7 +26,10 @@ def steps_of(changes: Mapping[str, Any]) -> list[dict[str, Any]]:
         value = changes.get(kind)
         if not value:
             continue
-        if kind == "drop":
+        if kind == "collection":
+            # A collection that was not renamed has one name.
+            steps += [{kind: list(value)}] if len(value) > 1 else []
+        elif kind == "drop":
             steps.append({kind: [value] if isinstance(value, str) else list(value)})
         elif not isinstance(value, Mapping):
             raise ValueError(f"{kind}: a dict is expected, by field")

@@ -304,6 +304,32 @@ def _converted(type_: str, text: bytes) -> msgspec.Raw:
     return _Raw(text if found is value else encode_value(found))
 
 
+class RenameCollection(msgspec.Struct, frozen=True):
+    """The collection gets another name. Its log keeps the first one, and records stay as they are.
+
+    Attributes:
+        was: The name before.
+        to: The new name.
+    """
+
+    kind: ClassVar[str] = "collection"
+    was: str
+    to: str
+
+    @property
+    def touched(self) -> frozenset[str]:
+        """What stands for the name, so that two new names on different branches are a clash."""
+        return frozenset({"the name of the collection"})
+
+    def apply(self, fields: Fields) -> Fields:
+        """Return the fields as they are."""
+        return fields
+
+    def inverse(self) -> tuple[Step, ...]:
+        """Return the step that gives the old name back."""
+        return (RenameCollection(self.to, self.was),)
+
+
 def inverse_of(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     """Return the inverse of some steps, as far as they can be reversed."""
     return tuple(back for step in reversed(steps) for back in step.inverse())

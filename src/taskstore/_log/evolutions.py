@@ -6,6 +6,7 @@ import os
 
 from taskstore._evolution.decoding import COLLECTION
 from taskstore._evolution.graph import Graph, graphs_of
+from taskstore._evolution.names import Names
 from taskstore._evolution.shape import Shape
 from taskstore._format.lines import LineError, decode_key
 from taskstore._log import files
@@ -72,3 +73,12 @@ def newest_shapes(layout: Layout) -> dict[str, Shape]:
         StoreAccessError: The evolutions cannot be read.
     """
     return {name: Shape(graph, graph.whole) for name, graph in read_graphs(layout).items()}
+
+
+def read_names(layout: Layout) -> Names:
+    """Return the names of the collections.
+
+    Raises:
+        StoreAccessError: The evolutions cannot be read.
+    """
+    return Names(newest_shapes(layout))
