@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform, overload
 
 import attrs
 
-from taskstore._format.names import check_collection_name
 from taskstore._records.declaration import (
     COLLECTION,
     CONVERTER,
@@ -17,7 +16,7 @@ from taskstore._records.declaration import (
     check_fields,
     check_merge_policy,
 )
-from taskstore._records.evolutions import EVOLUTIONS, WAS, DeclaredEvolution
+from taskstore._records.evolutions import EVOLUTIONS, NAMES, WAS, DeclaredEvolution, names_of
 from taskstore._records.foreign import why_foreign
 from taskstore._records.reasons import nearest
 from taskstore._records.types import RecordType
@@ -123,6 +122,7 @@ def record(
     kw_only: bool = False,
     converter: Converter | None = None,
     evolutions: Iterable[DeclaredEvolution] = (),
+    was: str | Sequence[str] = (),
 ) -> Callable[[type[C]], type[C]]:
     """Declare a class as the record type of a collection.
 
@@ -139,6 +139,8 @@ def record(
             does not know. It is asked for every field of the class and of its subclasses.
         evolutions: How to read lines from before changes of the class, oldest first, each made
             with `evolution`. All classes of a collection must state the same ones.
+        was: The former name of the collection, or all of them, oldest first. Its log keeps the
+            first one.
 
     Raises:
         InvalidDeclarationError: The class cannot be stored as it is declared. If annotations name
@@ -151,12 +153,13 @@ def record(
             given.__qualname__,
             reason='@record needs the name of a collection: write @record("<collection>")',
         )
-    check_collection_name(collection)
+    names = names_of(collection, was)
     stated = tuple(evolutions)
 
     def decorate(cls: type[C]) -> type[C]:
         cls = _as_attrs(cls, frozen=frozen, kw_only=kw_only)
-        setattr(cls, COLLECTION, collection)
+        setattr(cls, COLLECTION, names[0])
+        setattr(cls, NAMES, names)
         if converter is not None:
             setattr(cls, CONVERTER, converter)
         if stated:

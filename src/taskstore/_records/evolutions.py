@@ -15,11 +15,15 @@ from taskstore._evolution.decoding import (
     encode_evolution,
 )
 from taskstore._evolution.stating import steps_of
-from taskstore._evolution.steps import Step
+from taskstore._evolution.steps import RenameCollection, Step
+from taskstore._format.names import check_collection_name
 from taskstore.errors import InvalidDeclarationError
 
 EVOLUTIONS = "__taskstore_evolutions__"
 """The attribute of a record class that holds its evolutions, oldest first."""
+
+NAMES = "__taskstore_names__"
+"""The attribute of a record class that holds the names of its collection, oldest first."""
 
 WAS = "taskstore.was"
 """The key in a field's metadata that holds its former names, oldest first."""
@@ -82,6 +86,32 @@ def evolution(
         raise InvalidDeclarationError("evolution()", reason=str(error)) from None
 
 
+def names_of(collection: str, was: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names that a collection has had, oldest first. The log has the first one.
+
+    Args:
+        collection: Its name.
+        was: Its former name, or all of them, oldest first.
+
+    Raises:
+        InvalidNameError: One of them cannot name a collection.
+        InvalidDeclarationError: A name follows itself.
+    """
+    names = tuple(
+        map(check_collection_name, [*([was] if isinstance(was, str) else was), collection])
+    )
+    if any(old == new for old, new in pairwise(names)):
+        reason = f"was takes other names, oldest first: {list(names[:-1])}"
+        raise InvalidDeclarationError(collection, reason=reason)
+    return names
+
+
+def stated_names(cls: type) -> tuple[str, ...]:
+    """Return the names that a record class states for its collection, oldest first."""
+    names: tuple[str, ...] = getattr(cls, NAMES, ())
+    return names
+
+
 def evolutions_of(cls: type, collection: str) -> tuple[Evolution, ...]:
     """Return the evolutions that a class and the former names of its fields state.
 
@@ -96,12 +126,21 @@ def evolutions_of(cls: type, collection: str) -> tuple[Evolution, ...]:
             raise InvalidDeclarationError(cls.__qualname__, reason=reason)
         found.append(Evolution(collection, one.revision, before, one.steps))
         before = (one.revision,)
+    found += _renames_of_collection(cls, collection)
     for field in attrs.fields(cls):
         found += _renames(cls, collection, field)
     names = [one.revision for one in found]
     if len(set(names)) != len(names):
         raise InvalidDeclarationError(cls.__qualname__, reason="two evolutions have one revision")
     return tuple(_checked(cls, one) for one in found)
+
+
+def _renames_of_collection(cls: type, collection: str) -> Iterable[Evolution]:
+    before: tuple[str, ...] = ()
+    for old, new in pairwise(getattr(cls, NAMES, ())):
+        revision = f"collection:{old}:{new}"
+        yield Evolution(collection, revision, before, (RenameCollection(old, new),))
+        before = (revision,)
 
 
 def _renames(cls: type, collection: str, field: attrs.Attribute[Any]) -> Iterable[Evolution]:

@@ -6,6 +6,7 @@ revision's DDL, online or with `--sql`. The store brings the row into the log wh
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +25,8 @@ from taskstore._evolution.decoding import (
     encode_evolution,
 )
 from taskstore._evolution.stating import steps_of
-from taskstore._format.names import check_collection_name
+from taskstore._evolution.steps import RenameCollection
+from taskstore._records.evolutions import names_of
 from taskstore.errors import EvolutionSkippedWarning, InvalidDeclarationError
 
 _EMITTED = "taskstore_evolutions"
@@ -41,11 +43,13 @@ class EvolveLogOp(MigrateOperation):
         collection: str,
         changes: Mapping[str, Any],
         *,
+        was: str | Sequence[str] = (),
         after: Sequence[str] | None = None,
         prefix: str = "",
         hint: str = "",
     ) -> None:
-        self.collection = check_collection_name(collection)
+        self.names = names_of(collection, was)
+        self.collection = collection
         self.changes = dict(changes)
         self.after = after
         self.prefix = prefix
@@ -53,7 +57,7 @@ class EvolveLogOp(MigrateOperation):
 
     def reverse(self) -> MigrateOperation:
         """Return the operation of the downgrade."""
-        return RevertLogOp(self.collection, prefix=self.prefix)
+        return RevertLogOp(self.collection, was=self.names[:-1], prefix=self.prefix)
 
     @classmethod
     def evolve_log(
@@ -61,6 +65,7 @@ class EvolveLogOp(MigrateOperation):
         operations: Operations,
         collection: str,
         *,
+        was: str | Sequence[str] = (),
         rename: Mapping[str, str] | None = None,
         split: Mapping[str, tuple[Sequence[str], str]] | None = None,
         join: Mapping[str, tuple[Sequence[str], str]] | None = None,
@@ -78,6 +83,8 @@ class EvolveLogOp(MigrateOperation):
         Args:
             operations: The `op` of the running revision.
             collection: The collection.
+            was: Its name before this revision; or all names before, oldest first. Its log keeps
+                the first one.
             rename: The new name of each field.
             split: Fields that become several: `{"name": (["first", "last"], " ")}`.
             join: Fields that were several: `{"name": (["first", "last"], " ")}`.
@@ -102,7 +109,7 @@ class EvolveLogOp(MigrateOperation):
             "default": default,
             "drop": drop,
         }
-        operations.invoke(cls(collection, changes, after=after, prefix=prefix))
+        operations.invoke(cls(collection, changes, was=was, after=after, prefix=prefix))
 
     @classmethod
     def batch_evolve_log(
@@ -116,7 +123,8 @@ class EvolveLogOp(MigrateOperation):
             changes: See `evolve_log`.
         """
         impl = operations.impl
-        known = {name: changes.pop(name) for name in ("after", "prefix") if name in changes}
+        own = ("was", "after", "prefix")
+        known = {name: changes.pop(name) for name in own if name in changes}
         # The batch collects what concerns the table; this does not, and must not wait for it.
         outer = Operations(operations.migration_context)
         outer.invoke(cls(collection or impl.table_name, changes, **known))
@@ -127,32 +135,46 @@ class EvolveLogOp(MigrateOperation):
 class RevertLogOp(MigrateOperation):
     """Take back what this revision stated of a collection."""
 
-    def __init__(self, collection: str, *, prefix: str = "") -> None:
-        self.collection = check_collection_name(collection)
+    def __init__(self, collection: str, *, was: str | Sequence[str] = (), prefix: str = "") -> None:
+        self.names = names_of(collection, was)
+        self.collection = collection
         self.prefix = prefix
 
     def reverse(self) -> MigrateOperation:
-        """Return an operation that states nothing."""
-        return EvolveLogOp(self.collection, {}, prefix=self.prefix)
+        """Return an operation that states nothing but the names."""
+        return EvolveLogOp(self.collection, {}, was=self.names[:-1], prefix=self.prefix)
 
     @classmethod
-    def revert_log(cls, operations: Operations, collection: str, *, prefix: str = "") -> None:
+    def revert_log(
+        cls,
+        operations: Operations,
+        collection: str,
+        *,
+        was: str | Sequence[str] = (),
+        prefix: str = "",
+    ) -> None:
         """Read lines as before this revision again, newer ones as far as that can be done.
 
         Args:
             operations: The `op` of the running revision.
             collection: The collection.
+            was: As `evolve_log` has it. Only a script of `--sql` needs it.
             prefix: The prefix of our table names.
         """
-        operations.invoke(cls(collection, prefix=prefix))
+        operations.invoke(cls(collection, was=was, prefix=prefix))
 
     @classmethod
     def batch_revert_log(
-        cls, operations: BatchOperations, collection: str | None = None, *, prefix: str = ""
+        cls,
+        operations: BatchOperations,
+        collection: str | None = None,
+        *,
+        was: str | Sequence[str] = (),
+        prefix: str = "",
     ) -> None:
         """Do the same inside `batch_alter_table`; the collection is that of the table's name."""
         outer = Operations(operations.migration_context)
-        outer.invoke(cls(collection or operations.impl.table_name, prefix=prefix))
+        outer.invoke(cls(collection or operations.impl.table_name, was=was, prefix=prefix))
 
 
 @Operations.implementation_for(EvolveLogOp)
@@ -162,27 +184,25 @@ def _evolve(operations: Operations, operation: EvolveLogOp) -> None:
         return
     revision = _running_revision()
     emitted = _emitted(operations)
+    log = _log_of(operations, table, operation.names)
     try:
-        steps = decode_steps(steps_of(operation.changes))
-        known = emitted.get((operation.collection, revision))
+        steps = decode_steps(steps_of({"collection": operation.names[-2:], **operation.changes}))
+        known = emitted.get((log, revision))
         if known is not None:
             steps = (*known.steps, *steps)
         parents = operation.after
         if parents is None:
-            parents = _parents(operations, table, operation.collection, revision)
-        evolution = Evolution(
-            operation.collection, check_revision(revision), tuple(sorted(parents)), steps
-        )
+            parents = _parents(operations, table, log, revision)
+        evolution = Evolution(log, check_revision(revision), tuple(sorted(parents)), steps)
         line = encode_evolution(evolution)
         decode_evolution(line)
     except ValueError as error:
         raise InvalidDeclarationError("evolve_log", reason=str(error)) from None
-    emitted[operation.collection, revision] = evolution
-    place = _place(operations, table, operation.collection, revision)
+    emitted[log, revision] = evolution
     state = State(revision, line.decode(), applied=True)
-    operations.execute(sa.delete(table).where(place))
+    operations.execute(sa.delete(table).where(_place(operations, table, log, revision)))
     literal = operations.inline_literal
-    values = {"collection": literal(operation.collection), "revision": literal(state.revision)}
+    values = {"collection": literal(log), "revision": literal(state.revision)}
     values |= {"line": literal(state.line), "applied": literal(True)}
     operations.execute(table.insert().values(values))
 
@@ -191,9 +211,33 @@ def _evolve(operations: Operations, operation: EvolveLogOp) -> None:
 def _revert(operations: Operations, operation: RevertLogOp) -> None:
     table = _table(operations, operation.prefix)
     if table is not None:
-        place = _place(operations, table, operation.collection, _running_revision())
-        statement = sa.update(table).where(place)
+        log = _log_of(operations, table, operation.names)
+        statement = sa.update(table).where(_place(operations, table, log, _running_revision()))
         operations.execute(statement.values(applied=operations.inline_literal(False)))
+
+
+def _log_of(operations: Operations, table: sa.Table, names: Sequence[str]) -> str:
+    """Return the name of the log of a collection: its first name, as far as that can be known.
+
+    Args:
+        operations: The `op` of the running revision.
+        table: Ours, which has the evolutions that the database has behind it.
+        names: The names of the collection that the revision states, oldest first.
+    """
+    found = list(_emitted(operations).values())
+    if not operations.get_context().as_sql:
+        lines = operations.get_bind().execute(sa.select(table.c.line)).scalars()
+        for line in lines:
+            # What cannot be read is reported by the store.
+            with contextlib.suppress(ValueError):
+                found.append(decode_evolution(line))
+    logs = {
+        step.to: one.collection
+        for one in found
+        for step in one.steps
+        if isinstance(step, RenameCollection)
+    }
+    return next((logs[name] for name in reversed(names) if name in logs), names[0])
 
 
 def _table(operations: Operations, prefix: str) -> sa.Table | None:

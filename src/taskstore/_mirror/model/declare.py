@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import attrs
 from sqlalchemy import Table
 
-from taskstore._format.names import check_collection_name, check_field_name
+from taskstore._format.names import check_field_name
 from taskstore._mirror.model.counted_keys import number_randomly
 from taskstore._records.declaration import check_merge_policy
+from taskstore._records.evolutions import names_of
 from taskstore.errors import InvalidDeclarationError
 
 _NOTE = "__taskstore_mirrored__"
@@ -22,7 +23,11 @@ Ids = Literal["local", "random"]
 
 @attrs.frozen
 class Declaration:
-    """What was declared of a model or table; see `mirrored`."""
+    """What was declared of a model or table; see `mirrored`.
+
+    Attributes:
+        collection: The name of the log: the first one that the collection had.
+    """
 
     collection: str
     key: str | None = None
@@ -56,6 +61,7 @@ def mirrored(
     exclude: Iterable[str] = (),
     local: Iterable[str] = (),
     merge: Mapping[str, str] | None = None,
+    was: str | Sequence[str] = (),
 ) -> Callable[[T], T]:
     """Declare that the rows of a declarative model live in a collection of the log.
 
@@ -79,6 +85,8 @@ def mirrored(
             are in the log, but mean something in this database only.
         merge: Merge policies by attribute, as for `indexed(merge=...)`. They reach the merge
             driver through `config.toml`.
+        was: The former name of the collection, or all of them, oldest first. Its log keeps the
+            first one. The revision that renames it states the same with `op.evolve_log`.
 
     Raises:
         InvalidNameError: The collection's or an attribute's name cannot be one.
@@ -90,7 +98,7 @@ def mirrored(
             reason = f'{option} takes a list: {option}=["notes"]'
             raise InvalidDeclarationError("mirrored", reason=reason)
     declaration = Declaration(
-        check_collection_name(collection),
+        names_of(collection, was)[0],
         key if key is None else check_field_name(key),
         ids,
         updated_at if updated_at is None else check_field_name(updated_at),

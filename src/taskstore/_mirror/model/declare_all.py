@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -18,6 +18,7 @@ from taskstore._mirror.model.counted_keys import counted_key, number_randomly
 from taskstore._mirror.model.declare import Declaration, Declared, Ids, declaration_of
 from taskstore._mirror.model.family import family_of, is_root
 from taskstore._mirror.model.values import codec_for
+from taskstore._records.evolutions import names_of
 from taskstore.errors import ColumnSkippedWarning, InvalidDeclarationError, InvalidNameError
 
 _SQLITE = sqlite_dialect()
@@ -32,6 +33,7 @@ def mirror_all(
     local: Iterable[Any] = (),
     updated_at: str | None = None,
     ids: Ids = "local",
+    was: Mapping[str, str | Sequence[str]] | None = None,
 ) -> list[Any]:
     """Declare that the rows of every model of a base live in the log.
 
@@ -50,6 +52,8 @@ def mirror_all(
             one there. Without it the versions are in the log alone, and every column keeps the
             meaning that the application gives it.
         ids: How to identify rows whose primary key the database numbers; see `mirrored`.
+        was: The former name of a renamed table, or all of them, oldest first, by its name now;
+            see `mirrored`.
 
     Returns:
         What `Store.open(mirrors=...)` takes. It is a list, to which you can add.
@@ -64,7 +68,7 @@ def mirror_all(
     """
     mappers = _mappers(base)
     out, accepted = _Wanted.of("exclude", exclude), _Wanted.of("local", local)
-    names: set[str] = set()
+    names = _Names(was or {})
     found = list(_between_declared(mappers, out, accepted, names))
     for mapper in mappers:
         if out.has_class(mapper):
@@ -72,13 +76,14 @@ def mirror_all(
         attributes = _Found.of(mapper, out, accepted)
         known = _declared(mapper)
         if known is None:
-            collection = _collection(mapper.local_table, names)
+            collection = names.log_of(mapper.local_table)
             declaration = attributes.declaration(mapper, collection, updated_at, ids)
         else:
             declaration = attributes.added_to(known)
         found.append(Declared(mapper.class_, declaration))
     out.check()
     accepted.check()
+    names.check()
     return found
 
 
@@ -158,7 +163,7 @@ def _between(mappers: Iterable[Mapper[Any]]) -> list[Table]:
 
 
 def _between_declared(
-    mappers: Iterable[Mapper[Any]], out: _Wanted, accepted: _Wanted, names: set[str]
+    mappers: Iterable[Mapper[Any]], out: _Wanted, accepted: _Wanted, names: _Names
 ) -> Iterator[Declared]:
     """Yield what the options say of tables between two models; a store finds the others itself."""
     for table in _between(mappers):
@@ -168,26 +173,55 @@ def _between_declared(
         columns = [(str(one.key), (id(one), f"{table.name}.{one.key}")) for one in table.columns]
         exclude = frozenset(key for key, forms in columns if out.has(*forms))
         local = frozenset(key for key, forms in columns if accepted.has(*forms))
-        if exclude or local:
+        if exclude or local or table.name in names.was:
             known = declaration_of(table)
             if known is None:
-                known = Declaration(_collection(table, names), updated_at=None)
+                known = Declaration(names.log_of(table), updated_at=None)
             exclude |= known.exclude
             local = (known.local | local) - exclude
             yield Declared(table, attrs.evolve(known, exclude=exclude, local=local))
 
 
-def _collection(table: Any, taken: set[str]) -> str:
-    """The name of a table's collection: the table's, as far as it can be one."""
-    name = str(getattr(table, "name", table))
-    try:
-        name = check_collection_name(name)
-    except InvalidNameError:
-        name = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:60] or "table"
-    while name.lower() in taken:
-        name += "_"
-    taken.add(name.lower())
-    return name
+@attrs.define
+class _Names:
+    """The names of the logs of tables, each another.
+
+    Attributes:
+        was: The former names of tables, by their names now.
+    """
+
+    was: Mapping[str, str | Sequence[str]]
+    _taken: set[str] = attrs.field(factory=set)
+    _met: set[str] = attrs.field(factory=set)
+
+    def log_of(self, table: Any) -> str:
+        """The name of a table's log: the first one of the table, as far as it can be one."""
+        name = str(getattr(table, "name", table))
+        if name in self.was:
+            self._met.add(name)
+            name = names_of(name, self.was[name])[0]
+        try:
+            name = check_collection_name(name)
+        except InvalidNameError:
+            name = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:60] or "table"
+        while name.lower() in self._taken:
+            name += "_"
+        self._taken.add(name.lower())
+        return name
+
+    def check(self) -> None:
+        """Refuse former names of nothing.
+
+        Raises:
+            InvalidDeclarationError: No model has a table of such a name, or it has a declaration
+                of its own.
+        """
+        for name in sorted(self.was.keys() - self._met):
+            reason = (
+                f"was names {name!r}, which is not the table of a model that mirror_all declares: "
+                'correct the name, or give was to its own mirrored("...", was="...")'
+            )
+            raise InvalidDeclarationError("mirror_all", reason=reason)
 
 
 @attrs.define
