@@ -71,7 +71,7 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls, ChangeCalls):
     def __init__(self, context: StoreContext) -> None:
         """Assemble a store; use `Store.open`."""
         self._context = context
-        self._catalog = Catalog(context.layout, context.mirrors)
+        self._catalog = Catalog(context)
         self._transactions = TransactionHook(context)
         self._refresher = Refresher(context, self._transactions)
         self._cache = CacheFile(context, self._catalog, self._refresher)
@@ -204,6 +204,7 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls, ChangeCalls):
         for codec in codecs:
             self._refresher.teach(self._catalog, codec)
         self._refresher.state_evolutions()
+        self._catalog.check_mirrors()
         self._refresher.catch_up()
         self._log_migrated()
         # A cache from another clone is rebuilt, so the store is still found.

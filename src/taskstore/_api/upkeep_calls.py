@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import attrs
 
 from taskstore._api.sessions import Sessions
-from taskstore._format.names import check_collection_name, check_id
+from taskstore._format.names import check_id
 from taskstore._format.problems import Problem
 from taskstore._log.recovery import virtual_limits
 from taskstore._query.conditions import Condition, all_of
@@ -142,7 +142,7 @@ class UpkeepCalls:
             LogWriteError: Writing failed; the old log is unchanged.
             TransactionOpenError: The caller is inside a transaction.
         """
-        collection = self._collection(type)
+        collection = self._catalog.codec(type).collection
         if self._context.read_only:
             raise self._context.read_only_error("compact a log")
         self._check_alone("compact a log")
@@ -255,11 +255,6 @@ class UpkeepCalls:
     def _retried(self, call: Callable[[], R]) -> R:
         """Call a function. If the cache turns out to be unusable, rebuild it and call again."""
         return self._sessions.run(lambda: self._cache.retried(call))
-
-    def _collection(self, type: Any) -> str:
-        if isinstance(type, str):
-            return check_collection_name(type)
-        return self._catalog.codec(type).collection
 
     def _check_alone(self, operation: str) -> None:
         self._context.check_open()

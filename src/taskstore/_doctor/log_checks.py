@@ -14,7 +14,7 @@ from taskstore._evolution.shape import NO_SHAPE, UNKNOWN
 from taskstore._format.instants import format_rfc3339
 from taskstore._format.problems import Problem
 from taskstore._log import files
-from taskstore._log.evolutions import newest_shapes, read_graphs
+from taskstore._log.evolutions import newest_shapes, read_graphs, read_names
 from taskstore._log.journal import (
     ForeignJournalError,
     JournalVersionError,
@@ -221,6 +221,7 @@ def check_logs(
     names, strays = layout.collections()
     yield from map(_problem, strays)
     yield from _clashes(layout)
+    yield from _renamed(layout, names)
     limits = virtual_limits(layout)
     newest: tuple[int, str] = (0, "")
     for name in names:
@@ -250,6 +251,18 @@ def _clashes(layout: Layout) -> Iterator[Finding]:
                 f"older lines are read by {clash.first!r} first, because of the names",
                 "add a revision that follows both and states the fields as they are meant",
             )
+
+
+def _renamed(layout: Layout, logs: list[str]) -> Iterator[Finding]:
+    for log, reason in read_names(layout).faults(logs).items():
+        what, _, remedy = reason.partition(": ")
+        yield Finding(
+            "renamed",
+            WARNING,
+            f"{layout.log_path(log)}: {what}",
+            "its records are kept, and not found under that name",
+            remedy,
+        )
 
 
 def _problem(problem: Problem) -> Finding:

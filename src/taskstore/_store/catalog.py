@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -12,12 +13,13 @@ from taskstore._cache.evolution.fingerprint_rows import NO_EVOLUTIONS, State
 from taskstore._cache.rows.rows import Rows
 from taskstore._evolution.decoding import COLLECTION, encode_evolution
 from taskstore._format.names import check_collection_name
-from taskstore._log.layout import Layout
+from taskstore._log.evolutions import read_names
 from taskstore._records.dicts import DictType
+from taskstore._records.evolutions import stated_names
 from taskstore._records.indexing import IndexField, index_rows
 from taskstore._records.interface import RecordCodec
 from taskstore._records.types import RecordType
-from taskstore._store.mirrored_models import MirroredModels
+from taskstore._store.log_context import LogContext
 from taskstore._store.settings import read_settings
 from taskstore._store.wanted_indexes import (
     INDEX_FAULTS,
@@ -35,9 +37,10 @@ class Catalog:
     used, and again after the cache was rebuilt. The same applies to the settings.
     """
 
-    def __init__(self, layout: Layout, mirrors: MirroredModels) -> None:
-        self._layout = layout
-        self._mirrors = mirrors
+    def __init__(self, context: LogContext) -> None:
+        self._context = context
+        self._layout = context.layout
+        self._mirrors = context.mirrors
         self._taught: set[type[Any]] = set()
         self._evolutions: dict[str, dict[str, str]] = {}
 
@@ -49,11 +52,56 @@ class Catalog:
             InvalidNameError: The name is not a collection name.
         """
         if isinstance(type_, str):
-            return DictType(check_collection_name(type_))
+            return DictType(self._log_of(check_collection_name(type_)))
         mirror = self._mirrors.named(type_)
         if mirror is not None:
             return DictType(mirror.collection)
-        return RecordType.of(type_)
+        return self._record_type(type_)
+
+    def check_mirrors(self) -> None:
+        """Refuse mirrored models that name a renamed collection without its former name.
+
+        Raises:
+            InvalidDeclarationError: One does.
+        """
+        for collection in self._mirrors.by_collection:
+            self._check_name(f"the mirrored model of {collection!r}", "mirrored", collection)
+
+    def _record_type(self, cls: type[Any]) -> RecordType[Any]:
+        found: RecordType[Any] = RecordType.of(cls)
+        if len(stated_names(cls)) < 2:
+            self._check_name(cls.__qualname__, "record", found.collection)
+        return found
+
+    def _log_of(self, name: str) -> str:
+        """Return the name of the log of a collection, which may have been renamed."""
+        log = self._context.shapes.names.log_of(name)
+        if log == name and not os.path.lexists(self._layout.log_name(name)):
+            # The cache may not know yet what was pulled.
+            log = read_names(self._layout).log_of(name)
+        return log
+
+    def _check_new_names(self, codec: RecordType[Any]) -> None:
+        """Refuse a new name that another collection has; once it is stated, it is reported."""
+        known = {codec.collection, *self._context.shapes.names.logs}
+        for name in stated_names(codec.cls):
+            if name not in known and os.path.lexists(self._layout.log_name(name)):
+                raise InvalidDeclarationError(
+                    codec.cls.__qualname__,
+                    reason=f"the collection {codec.collection!r} cannot be called {name!r}, which "
+                    f"is another one: choose another name, or append the lines of {name}.jsonl to "
+                    f"{codec.collection}.jsonl and delete {name}.jsonl",
+                )
+
+    def _check_name(self, what: str, call: str, collection: str) -> None:
+        names = self._context.shapes.names
+        if names.is_taken(collection):
+            was = names.log_of(collection)
+            raise InvalidDeclarationError(
+                what,
+                reason=f"{collection!r} is the new name of the collection {was!r}: declare "
+                f"{call}({collection!r}, was={was!r})",
+            )
 
     def codec_of(self, record: Any, collection: str | None) -> RecordCodec[Any]:
         """Return the codec for a record to write.
@@ -62,9 +110,10 @@ class Catalog:
             InvalidDeclarationError: Its class is not a record type, or it is a dict and no
                 collection is named.
         """
-        if collection is not None:
-            return self.codec(collection) if isinstance(record, dict) else _of(record, collection)
-        return RecordType.of(type(record))
+        if collection is None:
+            return self._record_type(type(record))
+        codec = self.codec(collection)
+        return codec if isinstance(record, dict) else _of(record, codec.collection)
 
     def is_taught(self, codec: RecordCodec[Any]) -> bool:
         """Return whether the cache indexes the fields of the type, as far as this store knows."""
@@ -79,8 +128,13 @@ class Catalog:
         return rows.evolutions().get(codec.collection) != self._states(codec)
 
     def teach(self, codec: RecordCodec[Any], rows: Rows) -> None:
-        """Make the cache index the fields of a type, in a write transaction."""
+        """Make the cache index the fields of a type, in a write transaction.
+
+        Raises:
+            InvalidDeclarationError: The type gives its collection the name of another one.
+        """
         if isinstance(codec, RecordType) and self.wants(codec, rows):
+            self._check_new_names(codec)
             rows.set_evolutions(codec.collection, self._states(codec))
             rows.set_index_fields(codec.collection, self._fields(codec, rows).values())
             rows.rebuild_index(codec.collection)

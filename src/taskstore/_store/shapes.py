@@ -7,7 +7,7 @@ recorded, all of them count.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import attrs
 
@@ -16,9 +16,11 @@ from taskstore._cache.rows.rows import Rows
 from taskstore._cache.schema.names import CREATED
 from taskstore._evolution.decoding import COLLECTION, decode_evolution
 from taskstore._evolution.graph import Graph, Position, graphs_of
+from taskstore._evolution.names import Names
 from taskstore._evolution.shape import NO_SHAPE, Shape
 from taskstore._format.fingerprint import Fingerprint
 from taskstore._format.problems import Problem
+from taskstore._log.layout import Layout
 
 
 @attrs.frozen
@@ -31,6 +33,7 @@ class Shapes:
         pending: The lines of evolutions that are in the database but not in the log, by id.
         read: The fingerprint of the log of the evolutions; None if there is none.
         is_loaded: Whether the cache was read at all.
+        names: The names of the collections.
     """
 
     by_collection: Mapping[str, Shape] = attrs.field(factory=dict)
@@ -38,6 +41,11 @@ class Shapes:
     pending: Mapping[str, bytes] = attrs.field(factory=dict)
     read: Fingerprint | None = None
     is_loaded: bool = False
+    names: Names = attrs.field(init=False, eq=False)
+
+    @names.default
+    def _names(self) -> Names:
+        return Names(self.by_collection)
 
     def of(self, collection: str) -> Shape:
         """Return the shape of a collection."""
@@ -112,9 +120,20 @@ def _shape(graph: Graph, states: list[State] | None, *, is_old: bool) -> Shape:
     return Shape(graph, position, frozenset(reverted & graph.whole))
 
 
-def evolution_problems(shapes: Shapes, path: str) -> list[Problem]:
-    """Return why evolutions of a store cannot be used."""
-    return [
+def evolution_problems(shapes: Shapes, layout: Layout, logs: Iterable[str]) -> list[Problem]:
+    """Return why evolutions of a store cannot be used, and which collections are not found.
+
+    Args:
+        shapes: The shapes of its collections.
+        layout: Where it is.
+        logs: The names of its logs.
+    """
+    path = str(layout.log_path(COLLECTION))
+    unused = [
         Problem(COLLECTION, path, None, f"no evolution: {reason}", id)
         for id, reason in sorted(shapes.faults.items())
+    ]
+    hidden = shapes.names.faults(logs)
+    return unused + [
+        Problem(log, str(layout.log_path(log)), None, reason) for log, reason in hidden.items()
     ]

@@ -121,8 +121,7 @@ class Sync:
         if any(report.action in _RECORDED for report in reports.values()):
             self._settle_names()
         strays += settings_problems(self.context.layout)
-        path = str(self.context.layout.log_path(EVOLUTIONS))
-        strays += evolution_problems(self.context.shapes, path)
+        strays += evolution_problems(self.context.shapes, self.context.layout, names)
         unfit = self.mirrored.project() if self.mirrored is not None else ()
         return SyncReport(reports, tuple(strays), tuple(self.context.recovered), unfit)
 

@@ -14,10 +14,11 @@ import attrs
 
 from taskstore._cache.engine.bridge import closing
 from taskstore._cache.rows.rows import Rows
+from taskstore._evolution.names import Names
 from taskstore._format.fingerprint import NOTHING_READ, Fingerprint
 from taskstore._log.commit import Appended
 from taskstore._store.context import StoreContext
-from taskstore.errors import UntrackedWriteError
+from taskstore.errors import InvalidRecordError, UntrackedWriteError
 
 
 @attrs.define
@@ -118,6 +119,14 @@ def check_committed(driver: Any) -> None:
         )
 
 
+def check_not_renamed(names: Names, log: str) -> None:
+    """Raise InvalidRecordError where a log would be made that no collection has."""
+    if names.is_taken(log):
+        was = names.log_of(log)
+        reason = f"the records of this collection are in {was}.jsonl: write them to {was!r}"
+        raise InvalidRecordError(collection=log, id=None, reason=reason)
+
+
 class Handover(Protocol):
     """One transaction on its way into the log.
 
@@ -175,5 +184,7 @@ class AppendBeforeCommit:
     ) -> Handover:
         """Return a transaction to append; see `LogPort`."""
         shapes = self.context.shapes
+        for name in batch:
+            check_not_renamed(shapes.names, name)
         stamped = {name: shapes.of(name).stamped_all(lines, name) for name, lines in batch.items()}
         return Append(self.context, stamped, driver, commit, fingerprints)

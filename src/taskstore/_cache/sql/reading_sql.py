@@ -118,7 +118,7 @@ def restrict(driver: sqlite3.Connection) -> None:
     driver.set_authorizer(_authorize)
 
 
-def view_sql(collection: str, fields: Sequence[str]) -> str:
+def view_sql(view: str, collection: str, fields: Sequence[str]) -> str:
     """Return the statement that makes a temporary view of a collection, a column for each field.
 
     A name that differs from an earlier one in its case alone is left out: to SQL they are the same.
@@ -130,7 +130,7 @@ def view_sql(collection: str, fields: Sequence[str]) -> str:
             columns[name.lower()] = f"json_extract(data_json, '{path}') AS \"{name}\""
     chosen = ", ".join(columns.values()) or "id"
     return (
-        f'CREATE TEMP VIEW "{collection}" AS SELECT {chosen} FROM main.records '
+        f'CREATE TEMP VIEW "{view}" AS SELECT {chosen} FROM main.records '
         f"WHERE collection = '{collection}'"
     )
 
