@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import click
@@ -15,6 +16,8 @@ from taskstore.cli._completion import (
     complete_id,
 )
 from taskstore.cli._errors import Failure, Status
+from taskstore.cli._store import locate, names_in
+from taskstore.errors import TaskstoreError
 
 if TYPE_CHECKING:
     from taskstore.cli._store import Readable
@@ -27,8 +30,22 @@ _NAMED = 3
 """How many ids a message suggests."""
 
 
-class _Collection(click.types.StringParamType):
-    """The name of a collection. If it is missing, the message lists the collections."""
+class CollectionName(click.types.StringParamType):
+    """A name of a collection, returned as the name of its log.
+
+    If it is missing, the message lists the collections.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name of the log: a collection may have been renamed."""
+        name: str = super().convert(value, param, ctx)
+        path = None if ctx is None else ctx.params.get("store_path")
+        try:
+            # click has something of its own for what was not given.
+            directory = locate(path if isinstance(path, Path) else None)
+            return names_in(directory).log_of(name)
+        except TaskstoreError:
+            return name  # the command says what is wrong
 
     def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str | None:
         known = [] if ctx is None else complete_collection(ctx, param, "")
@@ -36,7 +53,7 @@ class _Collection(click.types.StringParamType):
 
 
 collection_argument = click.argument(
-    "collection", type=_Collection(), shell_complete=complete_collection
+    "collection", type=CollectionName(), shell_complete=complete_collection
 )
 ids_argument = click.argument("ids", metavar="ID...", nargs=-1, shell_complete=complete_id)
 

@@ -12,7 +12,7 @@ from taskstore._log.layout import Layout
 from taskstore._text import visible
 from taskstore.cli._errors import Status
 from taskstore.cli._output import flush, write_fields
-from taskstore.cli._store import locate, opened_to_read
+from taskstore.cli._store import locate, names_in, opened_to_read
 from taskstore.cli._streams import abandon
 from taskstore.cli._typed import given, quietly
 from taskstore.errors import TaskstoreError
@@ -88,8 +88,10 @@ def _is_plain(value: str, incomplete: str) -> bool:
 @quietly
 def complete_collection(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return the collections whose names begin as typed."""
-    names, _ = Layout(locate(given(ctx, "store_path"))).collections()
-    return [name for name in names if name.startswith(incomplete)]
+    directory = locate(given(ctx, "store_path"))
+    logs, _ = Layout(directory).collections()
+    names = names_in(directory)
+    return sorted(name for name in map(names.name_of, logs) if name.startswith(incomplete))
 
 
 @quietly
@@ -98,9 +100,9 @@ def complete_id(ctx: click.Context, param: click.Parameter, incomplete: str) -> 
     from taskstore._survey.fields import ids_from
 
     named = given(ctx, "collection")
-    names = [named] if named else complete_collection(ctx, param, "")
     with opened_to_read(given(ctx, "store_path")) as store:
-        found = [id for name in names for id in ids_from(store, name, incomplete, _MOST)]
+        logs = [named] if named else Layout(store.path).collections()[0]
+        found = [id for name in logs for id in ids_from(store, name, incomplete, _MOST)]
     return found[:_MOST]
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     # It imports SQLAlchemy, which --help of a command does not need.
     from taskstore._api.driver_store import DriverStore
     from taskstore._api.store import Store
+    from taskstore._evolution.names import Names
     from taskstore.errors import CommitNotFoundError
 
     Readable: TypeAlias = Store | DriverStore
@@ -43,6 +44,8 @@ def store_option(command: Callable[P, R]) -> Callable[P, R]:
         type=click.Path(path_type=Path),
         envvar=ENVIRONMENT,
         show_envvar=True,
+        # The store says which names a collection has.
+        is_eager=True,
         help="The store's directory, or the directory that contains it. By default, the nearest "
         "store in the working directory or a parent directory.",
     )(command)
@@ -126,6 +129,17 @@ def locate(path: Path | None) -> Path:
         raise StoreNotFoundError(path)
     Layout(path).check_place()
     return path
+
+
+def names_in(directory: Path) -> Names:
+    """Return the names of the collections of a store."""
+    from taskstore._evolution.decoding import COLLECTION
+    from taskstore._evolution.names import Names
+    from taskstore._log.evolutions import read_names
+
+    layout = Layout(directory)
+    # Most stores have no evolutions.
+    return read_names(layout) if os.path.lexists(layout.log_name(COLLECTION)) else Names()
 
 
 def _is_safe(directory: Path) -> bool:

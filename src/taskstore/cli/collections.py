@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from taskstore.cli._output import json_option, warn, write_json, write_table
-from taskstore.cli._store import uses_store
+from taskstore.cli._store import names_in, uses_store
 
 if TYPE_CHECKING:
     from taskstore._api.store import Store
@@ -27,8 +27,9 @@ def command(store: Store, *, as_json: bool) -> None:
     from taskstore._log.layout import Layout
     from taskstore._survey.fields import field_names
 
-    names, strays = Layout(store.path).collections()
-    rows = [(name, store.count(name), field_names(store, name)) for name in names]
+    logs, strays = Layout(store.path).collections()
+    names = names_in(store.path)
+    rows = sorted((names.name_of(log), store.count(log), field_names(store, log)) for log in logs)
     if as_json:
         write_json(
             [{"collection": name, "records": n, "fields": fields} for name, n, fields in rows]

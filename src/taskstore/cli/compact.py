@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
+from taskstore.cli._arguments import CollectionName
 from taskstore.cli._completion import complete_collection
 from taskstore.cli._errors import reporting
 from taskstore.cli._output import json_option, size, to_terminal, write_json, write_table
@@ -22,7 +23,7 @@ _DAY_MS = 24 * 60 * 60 * 1000
 
 
 @click.command("compact")
-@click.argument("collections", nargs=-1, shell_complete=complete_collection)
+@click.argument("collections", type=CollectionName(), nargs=-1, shell_complete=complete_collection)
 @click.option("--all", "all_", is_flag=True, help="Compact every collection.")
 @click.option(
     "--keep-tombstones",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
+from taskstore.cli._arguments import CollectionName
 from taskstore.cli._completion import complete_collection
 from taskstore.cli._errors import Failure, Status, hint
 from taskstore.cli._output import json_option, note, write, write_json, write_table
@@ -20,7 +21,9 @@ _COLUMNS = ("collection", "revision", "lines", "records", "known")
 
 
 @click.command("evolve")
-@click.argument("collection", required=False, shell_complete=complete_collection)
+@click.argument(
+    "collection", type=CollectionName(), required=False, shell_complete=complete_collection
+)
 @click.option(
     "--step",
     metavar="JSON",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
-from taskstore.cli._arguments import collection_argument
+from taskstore.cli._arguments import CollectionName, collection_argument
 from taskstore.cli._completion import complete_collection, complete_field
 from taskstore.cli._errors import Failure, hint
 from taskstore.cli._output import json_option, note, write_json, write_table
@@ -44,7 +44,9 @@ def command() -> None:
 
 
 @command.command("show")
-@click.argument("collection", required=False, shell_complete=complete_collection)
+@click.argument(
+    "collection", type=CollectionName(), required=False, shell_complete=complete_collection
+)
 @json_option
 @uses_store()
 def show(store: Store, collection: str | None, *, as_json: bool) -> None:

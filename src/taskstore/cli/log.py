@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from taskstore.cli._arguments import ids_hint
+from taskstore.cli._arguments import CollectionName, ids_hint
 from taskstore.cli._completion import complete_collection, complete_id
 from taskstore.cli._errors import Failure, hint
 from taskstore.cli._output import Styled, json_option, note, write, write_json
 from taskstore.cli._paging import paged
-from taskstore.cli._store import check_is_file, locate, opened, store_option
+from taskstore.cli._store import check_is_file, locate, names_in, opened, store_option
 
 if TYPE_CHECKING:
     from taskstore._diff.changes import RecordChange
@@ -30,6 +30,7 @@ Told = list[tuple["Version", "RecordChange | None", "dict[str, Any]"]]
 @click.option(
     "--collection",
     metavar="NAME",
+    type=CollectionName(),
     shell_complete=complete_collection,
     help="The same as COLLECTION.",
 )
@@ -55,7 +56,9 @@ def command(
     if len(named) + (collection is not None) > 1:
         raise click.UsageError("Give one COLLECTION at most, and one ID.")
     directory = locate(store_path)
-    found = find_versions(directory, id, named[0] if named else collection)
+    if named:
+        collection = names_in(directory).log_of(named[0])
+    found = find_versions(directory, id, collection)
     if as_json:
         write_json([_as_json(name, told) for name, told in found.items()])
         return

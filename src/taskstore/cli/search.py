@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
+from taskstore.cli._arguments import CollectionName
 from taskstore.cli._completion import complete_collection
 from taskstore.cli._errors import Status
 from taskstore.cli._formats import format_option, is_json, write_items, write_rows
@@ -23,7 +24,7 @@ _COLUMNS = ("collection", "id", "field", "text")
 
 @click.command("search")
 @click.argument("words")
-@click.argument("collections", nargs=-1, shell_complete=complete_collection)
+@click.argument("collections", type=CollectionName(), nargs=-1, shell_complete=complete_collection)
 @click.option("-n", "--limit", type=click.IntRange(min=1), help="At most this many places.")
 @format_option
 @reads_store

@@ -15,7 +15,7 @@ from taskstore.cli._arguments import standard_input
 from taskstore.cli._errors import Failure, Status, hint
 from taskstore.cli._formats import format_option, is_json, write_items, write_rows
 from taskstore.cli._progress import waiting
-from taskstore.cli._store import uses_store
+from taskstore.cli._store import names_in, uses_store
 
 if TYPE_CHECKING:
     from taskstore._api.store import Store
@@ -95,32 +95,38 @@ def _print(
 def _views(store: Store, query: str) -> Iterator[str]:
     """Yield the statements that create views for the collections in a query."""
     from taskstore._cache.sql.reading_sql import view_sql
-    from taskstore._log.layout import Layout
     from taskstore._survey.fields import field_names
 
     tables = {*store.models.table_names, store.models.version_table}
-    names, _ = Layout(store.path).collections()
+    logs = _logs(store)
     # SQL ignores case in names. If two names differ only in case, the exact spelling counts.
-    names.sort(key=lambda name: not _is_named(name, query))
-    for name in names:
+    for name in sorted(logs, key=lambda name: not _is_named(name, query)):
         folded = name.lower()
         if folded in tables or folded.startswith(_RESERVED):
             continue
         if _is_named(name, query, re.IGNORECASE):
             tables.add(folded)
-            yield view_sql(name, field_names(store, name))
+            yield view_sql(name, logs[name], field_names(store, logs[name]))
+
+
+def _logs(store: Store) -> dict[str, str]:
+    """Return the name of the log, by each name of a collection that can be queried."""
+    from taskstore._log.layout import Layout
+
+    logs, _ = Layout(store.path).collections()
+    names = names_in(store.path)
+    return {log: log for log in logs} | {names.name_of(log): log for log in logs}
 
 
 @contextlib.contextmanager
 def _history(store: Store, query: str) -> Iterator[list[str]]:
     """Yield the statements that create views for the histories in a query."""
-    from taskstore._log.layout import Layout
     from taskstore._survey.fields import field_names
 
-    names, _ = Layout(store.path).collections()
+    names = _logs(store)
     wanted = {
-        f"{name}_{kind}": name
-        for name in names
+        f"{name}_{kind}": log
+        for name, log in names.items()
         for kind in ("history", "diff", "blame")
         if _is_named(f"{name}_{kind}", query, re.IGNORECASE) and f"{name}_{kind}" not in names
     }

@@ -19,7 +19,7 @@ from taskstore.cli._output import (
     write_table,
 )
 from taskstore.cli._progress import progress
-from taskstore.cli._store import opened_to_read, store_option
+from taskstore.cli._store import names_in, opened_to_read, store_option
 
 _COLUMNS = (
     "collection",
@@ -54,7 +54,11 @@ def command(store_path: Path | None, *, as_json: bool) -> None:
         opened_to_read(store_path, refresh=False, warns=False) as store,
     ):
         report = store.sync(on_progress=lambda _, done, total: update(done, total))
-        found = summaries(store, report)
+        names = names_in(store.path)
+        found = [
+            attrs.evolve(item, collection=names.name_of(item.collection))
+            for item in summaries(store, report)
+        ]
         path = str(store.path)
         cache_size = _size_of(store.path / "taskstore.db")
     problems = [str(problem) for problem in (*report.strays, *report.recovered)]

@@ -13,6 +13,7 @@ import click
 
 from taskstore._format.names import check_collection_name
 from taskstore._log.layout import Layout
+from taskstore.cli._arguments import CollectionName
 from taskstore.cli._completion import complete_collection
 from taskstore.cli._errors import hint
 from taskstore.cli._output import (
@@ -34,7 +35,7 @@ _LONG = 200
 
 
 @click.command("watch")
-@click.argument("collections", nargs=-1, shell_complete=complete_collection)
+@click.argument("collections", type=CollectionName(), nargs=-1, shell_complete=complete_collection)
 @click.option(
     "--since",
     metavar="CURSOR",
