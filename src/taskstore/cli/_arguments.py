@@ -41,7 +41,7 @@ class CollectionName(click.types.StringParamType):
         name: str = super().convert(value, param, ctx)
         path = None if ctx is None else ctx.params.get("store_path")
         try:
-            # click has something of its own for what was not given.
+            # click has a mark of its own for an option that was not given.
             directory = locate(path if isinstance(path, Path) else None)
             return names_in(directory).log_of(name)
         except TaskstoreError:

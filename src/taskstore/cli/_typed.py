@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -17,8 +18,11 @@ def given(ctx: click.Context, name: str) -> Any:
     click parses nothing if the last word is an option without a value.
     """
     words: list[str] = ctx.obj or []
-    if ctx.params.get(name) is not None or not words or not words[-1].startswith("-"):
-        return ctx.params.get(name)
+    value = ctx.params.get(name)
+    if isinstance(value, enum.Enum):
+        value = None  # click's own mark of an option that was not given
+    if value is not None or not words or not words[-1].startswith("-"):
+        return value
     depth, parent = 0, ctx.parent
     while parent is not None:
         depth, parent = depth + 1, parent.parent
