@@ -40,10 +40,10 @@ def imported(name: str) -> Any:
 
 
 def needed(package: str, extra: str) -> None:
-    """See to it that a package of an extra is installed.
+    """Make sure that a package of an extra is installed.
 
     Raises:
-        Failure: It is not.
+        Failure: It is not installed.
     """
     if find_spec(package) is None:
         message = f"{package} is not installed: pip install 'taskstore[{extra}]'"
