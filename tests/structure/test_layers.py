@@ -74,7 +74,7 @@ CONFINED = {
         "cli",
     },
     "alembic": {"_api", "_cache", "migrations", "_sync", "cli"},
-    "sqlite3": {"_cache", "_store", "_unit", "_sync", "_mirror", "_api"},
+    "sqlite3": {"_cache", "_store", "_unit", "_sync", "_mirror", "_api", "_browse"},
     "filelock": {"_log"},
     "fcntl": {"_log"},
     "cattrs": {"_records"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -21,6 +22,10 @@ from taskstore._browse.guard import App, Guard, Message, Receive, Send
 from taskstore._browse.pages import Pages
 from taskstore._browse.source import Source
 from taskstore.errors import TaskstoreError
+
+# Datasette's import turns this on for the whole process: what a signal handler raises in one of our
+# SQL functions would be printed, and then raised by the query as well.
+sqlite3.enable_callback_tracebacks(False)
 
 _THREADS = 4
 _PRINTING = "datasette.handle_exception"
