@@ -408,7 +408,7 @@ def test_a_rewritten_log_is_an_event(store: Path) -> None:
 def test_a_refusal_is_what_the_command_says(
     store: Path, tool: str, arguments: dict[str, Any], command: list[str]
 ) -> None:
-    """What the command line refuses is refused with the same message, and nothing is written."""
+    """A tool refuses what the command line refuses, with the same message, and writes nothing."""
     before = (store / "plans.jsonl").read_bytes()
     run = on_pipe(*command, cwd=store.parent)
     assert run.status != 0

@@ -41,7 +41,7 @@ async def nothing(*_: object) -> None:
 
 
 def is_ours(bound: str, host: str) -> bool:
-    """Whether a server on an address answers to a Host header."""
+    """Return whether a server on an address accepts a Host header."""
     return Guard(nothing, bound).is_ours(host)
 
 

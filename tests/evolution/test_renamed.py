@@ -327,7 +327,7 @@ def test_a_kill_leaves_the_one_name_or_the_other(clone: Clone, point: str) -> No
 
 
 def test_the_newest_name_counts() -> None:
-    """A name in use wins over one of the past, and a name given back is no other name."""
+    """A present name wins over a former one. After a rename back, both names find the log."""
     assert {"tasks": "plans"} == names_of(("plans", "1", ["plans", "tasks"])).logs
     swapped = names_of(("plans", "1", ["plans", "tasks"]), ("tasks", "1", ["tasks", "done"]))
     assert ("plans", "tasks") == (swapped.log_of("tasks"), swapped.log_of("done"))

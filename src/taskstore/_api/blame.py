@@ -59,7 +59,7 @@ def blame(layout: Layout, collection: str, id: str, *, keep: bool = True) -> lis
         layout: The store.
         collection: The collection.
         id: The record.
-        keep: Whether to keep the answer beside the mark of the clone, for the next call.
+        keep: Whether to save the answer next to the mark of the clone, for the next call.
 
     Raises:
         GitError: Git refused.

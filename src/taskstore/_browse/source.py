@@ -109,7 +109,7 @@ class FieldFacts:
 
 @attrs.frozen
 class Change:
-    """What a version changed in a record: "created", "changed" or "deleted", and the lines."""
+    """The changes of one version: "created", "changed" or "deleted", and the lines to show."""
 
     collection: str
     id: str

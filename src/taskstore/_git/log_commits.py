@@ -197,7 +197,7 @@ class LogCommits:
 
         Args:
             commit: The commit.
-            before: The one that it names; None where there is no branch yet.
+            before: The commit that it names now; None if the branch does not exist yet.
             reason: For the reflog.
 
         Raises:

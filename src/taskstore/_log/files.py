@@ -29,7 +29,7 @@ def exchange_names(first: Path, second: Path) -> bool:
     """Give each of two files the other's name.
 
     Returns:
-        Whether that was done; False if the system or the file system does not support it.
+        True if it was done; False if the system or the file system does not support it.
 
     Raises:
         OSError: One of them is missing, or the system refused.

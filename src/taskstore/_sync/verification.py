@@ -72,7 +72,7 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether the cache equals the logs. Problem lines do not count, because it has none."""
+        """Whether the cache equals the logs. Problem lines are ignored: they are in no cache."""
         return not self.differences
 
     @property

@@ -24,7 +24,7 @@ from taskstore.errors import MigrationRequiredError, SchemaVersionError
 _upgrading = threading.Lock()
 
 _statements: dict[str, list[str]] = {}
-"""What makes our tables in SQLite, by their prefix: to put it into words takes long."""
+"""The statements that create our tables in SQLite, by prefix. Compiling them is slow."""
 
 
 def current_revision(connection: Connection, models: Models = DEFAULT) -> str | None:

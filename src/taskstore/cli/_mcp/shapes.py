@@ -57,7 +57,7 @@ class NoArguments(Arguments):
 
 
 class ListArguments(Arguments):
-    """What `list` takes."""
+    """The arguments of `list`."""
 
     collection: Collection
     where: Filters = []
@@ -77,7 +77,7 @@ class ListArguments(Arguments):
 
 
 class GetArguments(Arguments):
-    """What `get` takes."""
+    """The arguments of `get`."""
 
     collection: Collection
     ids: Annotated[
@@ -89,7 +89,7 @@ class GetArguments(Arguments):
 
 
 class AddArguments(Arguments):
-    """What `add` takes."""
+    """The arguments of `add`."""
 
     collection: Collection
     fields: Fields
@@ -97,7 +97,7 @@ class AddArguments(Arguments):
 
 
 class SetArguments(Arguments):
-    """What `set` takes."""
+    """The arguments of `set`."""
 
     collection: Collection
     id: Id
@@ -115,7 +115,7 @@ class SetArguments(Arguments):
 
 
 class HistoryArguments(Arguments):
-    """What `history` takes."""
+    """The arguments of `history`."""
 
     collection: Collection
     id: Id
@@ -127,7 +127,7 @@ class HistoryArguments(Arguments):
 
 
 class ChangesArguments(Arguments):
-    """What `changes` takes."""
+    """The arguments of `changes`."""
 
     since: Annotated[
         str,
