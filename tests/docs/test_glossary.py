@@ -15,7 +15,7 @@ ORDINARY = set(
         """
     access action after all as asc async at attach author before blocking boundary branch bytes
     changed changes close closed column commit config conflict contains converter count create data
-    delete deleted depth desc descending detach dict dropped encode engine eq error exists
+    delete deleted depth desc descending detach dict dropped elsewhere encode engine eq error exists
     failed failing find first flush follow format found ge get git gt in into invalid is items
     iterate join kind le lines list lock lt make many map max migration min missing models ms
     name ne new next none not now object of ok one only op open order owner patch path pending

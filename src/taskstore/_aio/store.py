@@ -54,7 +54,7 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls, AsyncChangeC
     @classmethod
     def open(
         cls,
-        path: str | os.PathLike[str] = Layout.NAME,
+        path: str | os.PathLike[str] | None = Layout.NAME,
         *,
         types: Iterable[type[Any]] = (),
         engine: Engine | AsyncEngine | None = None,

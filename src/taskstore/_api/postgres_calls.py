@@ -8,21 +8,17 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import attrs
 
-from taskstore._api.opening import check_bind
-from taskstore._cache.schema.schema import ensure_schema
+from taskstore._api.postgres_base import PostgresBase, kind_with
 from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
 from taskstore._mirror.model.registry import registry
-from taskstore._postgres.checks import check_mirrors, check_tables
 from taskstore._postgres.context import PostgresContext, own_engine
 from taskstore._postgres.flush import FlushHook
-from taskstore._postgres.names import outbox_of
+from taskstore._postgres.preparing import prepare_database
 from taskstore._postgres.scribe import CommitHook, Scribe
-from taskstore._postgres.triggers import check_triggers, ensure_triggers, triggers_of
 from taskstore._postgres.work import Work
 from taskstore._store.context import StoreContext
 from taskstore._sync.freshness import stat_log
@@ -70,7 +66,7 @@ REFUSED = {
 """The calls that such a store does not support, and what to do instead."""
 
 
-class PostgresCalls:
+class PostgresCalls(PostgresBase):
     """The calls that a store on PostgreSQL supports."""
 
     _context: StoreContext
@@ -80,7 +76,6 @@ class PostgresCalls:
         self._context = context
         self._attached: list[Any] = []
         self._is_closed = False
-        check_mirrors(registry(context))
         _check_evolutions(context)
         self._own = own_engine(context.engine)
         try:
@@ -95,15 +90,9 @@ class PostgresCalls:
 
     def _prepared(self) -> PostgresContext:
         context = self._context
-        mirrors = list(registry(context))
-        ensure_schema(context.engine, context.models, migrate=context.migrate)
-        with self._own.begin() as connection:
-            check_tables(connection, mirrors)
-            outbox = outbox_of(connection, context.models)
-            triggers = triggers_of(connection, outbox, mirrors)
-            if context.migrate:
-                ensure_triggers(connection, outbox, triggers)
-            check_triggers(connection, triggers)
+        outbox = prepare_database(
+            self._own, context.models, registry(context), migrate=context.migrate
+        )
         place = f"{socket.gethostname()}:{context.path}"
         return PostgresContext(context, self._own, outbox, place)
 
@@ -137,38 +126,6 @@ class PostgresCalls:
             self._own.dispose()
             self._context.log_lock.close()
             self._context.gate.close()
-
-    def __enter__(self) -> Self:
-        """Return the store."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the store."""
-        self.close()
-
-    def attach(self, target: Any) -> None:
-        """Attach sessions: they refuse stale rows, and their instances get the database's stamps.
-
-        Writes are captured in any case, also by sessions that are not attached.
-
-        Raises:
-            UntrackedWriteError: It is bound to another engine, or it is for asyncio.
-        """
-        self._context.check_open()
-        check_bind(target, self._context.engine)
-        self._flush.attach(target)
-        if not any(target is known for known in self._attached):
-            self._attached.append(target)
-
-    def detach(self, target: Any) -> None:
-        """Detach what was attached."""
-        self._flush.detach(target)
-        self._attached = [known for known in self._attached if known is not target]
 
     def is_stale(self) -> bool:
         """Return whether any log has lines that the database does not have."""
@@ -230,15 +187,7 @@ class PostgresCalls:
 
 def kind_on_postgres(kind: type[Any]) -> type[Any]:
     """Return a class of stores with the calls for PostgreSQL. It refuses all other calls."""
-    refused = {
-        name: _refused(name, _LATER)
-        for name in dir(kind)
-        if not name.startswith("_")
-        and name not in ("open", "find")
-        and name not in vars(PostgresCalls)
-        and callable(getattr(kind, name))
-    }
-    return type(kind.__name__, (PostgresCalls, kind), {**refused, "__module__": kind.__module__})
+    return kind_with(PostgresCalls, kind, lambda name: _refused(name, _LATER))
 
 
 def failure_of(store: Any) -> BaseException | None:

@@ -61,6 +61,14 @@ def _on_postgres(kind: type[T], context: StoreContext, ack: str) -> T:
     return store
 
 
+def _without_directory(kind: type[T], *arguments: Any, **options: Any) -> T:
+    """Return a store on PostgreSQL that has no directory."""
+    from taskstore._api.postgres_server import open_server  # as above
+
+    store: T = open_server(kind, *arguments, **options)
+    return store
+
+
 class Store(UndoCalls, UpkeepCalls, MirrorCalls, ChangeCalls):
     """A directory of JSON Lines logs, one per collection, with a SQLite cache for queries.
 
@@ -86,7 +94,7 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls, ChangeCalls):
     @classmethod
     def open(
         cls,
-        path: str | os.PathLike[str] = Layout.NAME,
+        path: str | os.PathLike[str] | None = Layout.NAME,
         *,
         types: Iterable[type[Any]] = (),
         engine: Engine | None = None,
@@ -104,7 +112,9 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls, ChangeCalls):
         """Open a store: upgrade its cache, recover from a crash, and sync stale collections.
 
         Args:
-            path: The store directory.
+            path: The store directory. None, with an `engine` for PostgreSQL, for a server that has
+                no directory because `taskstore scribe` writes the log elsewhere: all calls that
+                need the log then raise LogElsewhereError.
             types: Record classes to index in the cache. Others are added when they are first used.
             engine: An engine of the application, for SQLite or for PostgreSQL with psycopg. Its
                 database holds the cache; by default the cache is a file in the directory. While
@@ -142,9 +152,20 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls, ChangeCalls):
             OutboxOwnerError: Another clone writes the logs of that database.
             RecoveryError: A crash left something that cannot be recovered.
         """
+        models = mapped_again(models)
+        if path is None:
+            return _without_directory(
+                cls,
+                engine,
+                mirrors,
+                models,
+                migrate=migrate,
+                lock_timeout=lock_timeout,
+                ack=ack,
+                read_only=read_only,
+            )
         if engine is not None:
             check_engine(engine, types=types, read_only=read_only)
-        models = mapped_again(models)
         mirrored = mirrors_of(mirrors, None if read_only else engine, models)
         layout = layout_of(path)
         prepare(layout, create=create and not read_only, read_only=read_only)

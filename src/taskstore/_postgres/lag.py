@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import attrs
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.sql import text
 
 from taskstore._cache.schema.models import DEFAULT, Models, build_models
 from taskstore._postgres.names import Outbox, outbox_of
-from taskstore.errors import MigrationRequiredError
+from taskstore._postgres.preparing import check_outbox
 
 
 @attrs.frozen
@@ -58,8 +57,5 @@ def lag_on(connection: Connection, outbox: Outbox) -> Lag:
 def _outbox(connection: Connection, prefix: str) -> Outbox:
     models: Models = DEFAULT if not prefix else build_models(prefix=prefix)
     outbox = outbox_of(connection, models)
-    name = {"name": outbox.table}
-    found = connection.execute(text("SELECT pg_catalog.to_regclass(:name) IS NOT NULL"), name)
-    if not found.scalar_one():
-        raise MigrationRequiredError(found=None, expected="outbox", prefix=prefix)
+    check_outbox(connection, outbox)
     return outbox

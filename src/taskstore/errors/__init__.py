@@ -6,6 +6,7 @@ do next.
 
 from taskstore.errors._base import TaskstoreError
 from taskstore.errors._databases import (
+    LogElsewhereError,
     LogPendingError,
     OutboxOwnerError,
     TriggersRequiredError,
@@ -78,6 +79,7 @@ __all__ = [
     "InvalidNameError",
     "InvalidRecordError",
     "LockTimeoutError",
+    "LogElsewhereError",
     "LogPendingError",
     "LogWriteError",
     "MergeConflictError",

@@ -48,6 +48,22 @@ class OutboxOwnerError(TaskstoreError):
         )
 
 
+class LogElsewhereError(TaskstoreError):
+    """A call that needs the log, on a store that was opened without a directory."""
+
+    operation: str
+    place: str | None
+
+    def __init__(self, *, operation: str, place: str | None) -> None:
+        where = "nobody has written it yet" if place is None else f"it is in {place}"
+        super().__init__(
+            f"{operation} needs the log, and this store has no directory ({where}): call it on a "
+            "store in the directory where `taskstore scribe` runs",
+            operation=operation,
+            place=place,
+        )
+
+
 class LogPendingError(TaskstoreError):
     """A transaction is committed in the database, but its lines are not in the log yet.
 

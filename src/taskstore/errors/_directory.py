@@ -193,10 +193,11 @@ class MigrationRequiredError(TaskstoreError):
 
     def __init__(self, *, found: str | None, expected: str, prefix: str = "") -> None:
         prefixed = f', prefix="{prefix}"' if prefix else ""
+        call = "capture(op, mirrors" if expected == "outbox" else f'upgrade(op, "{expected}"'
         super().__init__(
             f"the database has Taskstore schema {found!r} and needs {expected!r}: run your "
             "application's `alembic upgrade head` with a revision that calls "
-            f'taskstore.migrations.upgrade(op, "{expected}"{prefixed}), or open with migrate=True',
+            f"taskstore.migrations.{call}{prefixed}), or open with migrate=True",
             found=found,
             expected=expected,
             prefix=prefix,
