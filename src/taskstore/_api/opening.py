@@ -14,10 +14,14 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from taskstore._cache.engine.sqlite import create_cache_engine, create_memory_engine
 from taskstore._cache.schema.models import Models
+from taskstore._log.commit import LogWriter
+from taskstore._log.gate import Gate, LocalGate
 from taskstore._log.layout import Layout
+from taskstore._log.locks import directory_lock
 from taskstore._mirror.mirrors import Mirrors
 from taskstore._records.interface import RecordCodec
 from taskstore._store.catalog import Catalog
+from taskstore._store.context import StoreContext
 from taskstore._store.seal import CacheSeal
 from taskstore.errors import (
     InvalidDeclarationError,
@@ -81,6 +85,55 @@ def own_engine_of(
     # SQLite takes whole milliseconds, 0 to 2**31 - 1.
     timeout = int(min(max(lock_timeout, 0.0) * 1000, 2**31 - 1))
     return create_cache_engine(layout.cache_path, models, busy_timeout_ms=timeout, seal=seal)
+
+
+def open_context(
+    layout: Layout,
+    engine: Engine | None,
+    mirrors: Any,
+    models: Models,
+    *,
+    read_only: bool,
+    create: bool,
+    lock_timeout: float,
+    migrate: bool,
+    **facts: Any,
+) -> StoreContext:
+    """Return the context of a store, whose directory is prepared.
+
+    Args:
+        layout: The directory.
+        engine: The application's; None for a cache of the store's own.
+        mirrors: The models that it mirrors.
+        models: The models of the store's tables.
+        read_only: Whether nothing is written.
+        create: Whether the directory may be created.
+        lock_timeout: How long to wait for another writer, in seconds.
+        migrate: Whether the schema of `engine` may be upgraded.
+        facts: More attributes of the context.
+    """
+    mirrored = mirrors_of(mirrors, None if read_only else engine, models)
+    prepare(layout, create=create and not read_only, read_only=read_only)
+    seal = CacheSeal(layout) if engine is None and not read_only else None
+    is_own = engine is None
+    if engine is None:
+        engine = own_engine_of(layout, models, seal=seal, lock_timeout=lock_timeout)
+    return StoreContext(
+        layout=layout,
+        engine=engine,
+        models=models,
+        gate=LocalGate(layout.directory) if read_only else Gate(layout),
+        log_lock=directory_lock(layout),
+        writer=LogWriter(layout, lock_timeout=lock_timeout),
+        lock_timeout=lock_timeout,
+        read_only=read_only,
+        own_engine=is_own,
+        migrate=is_own or migrate,
+        create=create and not read_only,
+        mirrors=mirrored,
+        seal=seal,
+        **facts,
+    )
 
 
 def prepare(layout: Layout, *, create: bool, read_only: bool) -> None:

@@ -49,9 +49,8 @@ def open_server(
     engine: Engine | None,
     mirrors: Iterable[Any],
     models: Models,
-    *,
     migrate: bool | None,
-    lock_timeout: float,
+    timeout: float,
     ack: str,
     read_only: bool,
 ) -> Any:
@@ -75,7 +74,7 @@ def open_server(
     found = mirrors_of(mirrors, engine, models)
     outbox = prepare_database(engine, models, found, migrate=bool(migrate))
     context = ServerContext(
-        engine=engine, models=models, mirrors=found, outbox=outbox, lock_timeout=lock_timeout
+        engine=engine, models=models, mirrors=found, outbox=outbox, lock_timeout=timeout
     )
     return kind_with(ServerCalls, kind, _refused)(context)
 

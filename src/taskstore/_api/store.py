@@ -19,25 +19,19 @@ from taskstore._api.opening import (
     check_engine,
     codecs_of,
     layout_of,
-    mirrors_of,
-    own_engine_of,
-    prepare,
+    open_context,
 )
 from taskstore._api.reading import Reader
 from taskstore._api.sessions import Sessions
 from taskstore._api.undo_calls import UndoCalls
 from taskstore._api.upkeep_calls import UpkeepCalls
 from taskstore._cache.schema.models import DEFAULT, Models, mapped_again
-from taskstore._log.commit import LogWriter
-from taskstore._log.gate import Gate, LocalGate
 from taskstore._log.layout import Layout
-from taskstore._log.locks import directory_lock
 from taskstore._records.ids import now_ms
 from taskstore._records.interface import RecordCodec
 from taskstore._store.catalog import Catalog, rebuild_indexes
 from taskstore._store.context import StoreContext
 from taskstore._store.log_context import LOCK_TIMEOUT
-from taskstore._store.seal import CacheSeal
 from taskstore._sync.cache_file import CacheFile
 from taskstore._sync.refresh import Refresher
 from taskstore._sync.sync import Progress
@@ -61,11 +55,11 @@ def _on_postgres(kind: type[T], context: StoreContext, ack: str) -> T:
     return store
 
 
-def _without_directory(kind: type[T], *arguments: Any, **options: Any) -> T:
+def _without_directory(kind: type[T], *arguments: Any) -> T:
     """Return a store on PostgreSQL that has no directory."""
     from taskstore._api.postgres_server import open_server  # as above
 
-    store: T = open_server(kind, *arguments, **options)
+    store: T = open_server(kind, *arguments)
     return store
 
 
@@ -155,42 +149,24 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls, ChangeCalls):
         models = mapped_again(models)
         if path is None:
             return _without_directory(
-                cls,
-                engine,
-                mirrors,
-                models,
-                migrate=migrate,
-                lock_timeout=lock_timeout,
-                ack=ack,
-                read_only=read_only,
+                cls, engine, mirrors, models, migrate, lock_timeout, ack, read_only
             )
         if engine is not None:
             check_engine(engine, types=types, read_only=read_only)
-        mirrored = mirrors_of(mirrors, None if read_only else engine, models)
-        layout = layout_of(path)
-        prepare(layout, create=create and not read_only, read_only=read_only)
-        seal = CacheSeal(layout) if (own_engine := engine is None) and not read_only else None
-        if engine is None:
-            engine = own_engine_of(layout, models, seal=seal, lock_timeout=lock_timeout)
-        context = StoreContext(
-            layout=layout,
-            engine=engine,
-            models=models,
-            gate=LocalGate(layout.directory) if read_only else Gate(layout),
-            log_lock=directory_lock(layout),
-            writer=LogWriter(layout, lock_timeout=lock_timeout),
-            clock=clock,
-            lock_timeout=lock_timeout,
+        context = open_context(
+            layout_of(path),
+            engine,
+            mirrors,
+            models,
             read_only=read_only,
-            own_engine=own_engine,
+            create=create,
+            lock_timeout=lock_timeout,
+            migrate=bool(migrate),
+            clock=clock,
             refresh=refresh,
-            migrate=own_engine or bool(migrate),
-            create=create and not read_only,
             on_progress=on_progress,
-            mirrors=mirrored,
-            seal=seal,
         )
-        if engine.dialect.name == "postgresql":
+        if context.engine.dialect.name == "postgresql":
             return _on_postgres(cls, context, ack)
         store = cls(context)
         store._start(types)
