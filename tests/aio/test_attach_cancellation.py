@@ -87,8 +87,8 @@ async def opened_and_run(folder: Path, work: Callable[[Application], Awaitable[A
             # The end of `sessions.begin()` is a task of its own, which SQLAlchemy shields.
             if others := asyncio.all_tasks() - {asyncio.current_task()}:
                 await asyncio.wait(others)
-            assert store._hooks is not None
-            assert [] == list(store._hooks._transactions._open)
+            hooks: Any = store._hooks
+            assert [] == list(hooks._transactions._open)
             pool: Any = engine.sync_engine.pool
             assert 0 == pool.checkedout()
             check_released(store.blocking)

@@ -1,13 +1,13 @@
 """An application's asyncio engine, and a second engine for the store's calls.
 
 The store's calls run in threads, where an asyncio engine cannot be used. They have a synchronous
-engine on the same file. Hooks capture what the application's sessions write; they share the store's
-locks, log writer and state.
+engine on the same database. Hooks follow what the application's sessions write; on SQLite they
+share the store's locks, log writer and state.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 from sqlalchemy import URL, create_engine, event
@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
 )
 
+from taskstore._api.store import Store
 from taskstore._cache.engine.bridge import away
-from taskstore._store.context import StoreContext
 from taskstore._unit.session_hook import SessionHook
 from taskstore._unit.transaction import TransactionHook
 from taskstore.errors import UntrackedWriteError
@@ -35,12 +35,17 @@ async def engine_beside(engine: AsyncEngine) -> Engine:
     """Return a synchronous engine on the database of an asyncio one.
 
     Raises:
-        UntrackedWriteError: Its driver is not aiosqlite, or its database is in memory.
+        UntrackedWriteError: Its driver is not supported, its database is in memory, or a
+            synchronous driver cannot reach it.
     """
+    if engine.dialect.name == "postgresql":
+        from taskstore._postgres.beside import postgres_beside  # most databases are SQLite's
+
+        return await postgres_beside(engine)
     if engine.dialect.name != "sqlite" or engine.dialect.driver != "aiosqlite":
         raise UntrackedWriteError(
             statement=f"a store on {engine!r}",
-            remedy="give it an engine for sqlite+aiosqlite, or none",
+            remedy="give it an engine for sqlite+aiosqlite or postgresql+asyncpg, or none",
         )
     async with engine.connect() as connection:
         path, pragmas = await connection.run_sync(_look)
@@ -95,29 +100,56 @@ class _Attached:
     hooked: Any
 
 
+class _Transactions(Protocol):
+    def install(self) -> None: ...
+
+    def remove(self) -> None: ...
+
+
+class _Hook(Protocol):
+    def attach(self, target: Any, /) -> None: ...
+
+    def detach(self, target: Any, /) -> None: ...
+
+
+def hooks_for(store: Store, engine: AsyncEngine) -> AsyncEngineHooks:
+    """Return the hooks of a store on the asyncio engine of its application."""
+    if engine.dialect.name == "postgresql":
+        from taskstore._api.postgres_calls import hooks_on  # as above
+
+        return AsyncEngineHooks(engine, *hooks_on(store, engine.sync_engine))
+    transactions = TransactionHook(store._context, engine.sync_engine)
+    return AsyncEngineHooks(engine, transactions, SessionHook(store._context, transactions))
+
+
 class AsyncEngineHooks:
     """The hooks of one store on an asyncio engine and its sessions.
 
     Args:
-        context: The store.
         engine: The application's.
+        transactions: Follows its transactions; None if nothing has to.
+        hook: Follows the sessions that are attached.
     """
 
-    def __init__(self, context: StoreContext, engine: AsyncEngine) -> None:
+    def __init__(
+        self, engine: AsyncEngine, transactions: _Transactions | None, hook: _Hook
+    ) -> None:
         self._engine = engine
-        self._transactions = TransactionHook(context, engine.sync_engine)
-        self._hook = SessionHook(context, self._transactions)
+        self._transactions = transactions
+        self._hook = hook
         self._attached: list[_Attached] = []
 
     def install(self) -> None:
         """Follow the engine's transactions."""
-        self._transactions.install()
+        if self._transactions is not None:
+            self._transactions.install()
 
     def remove(self) -> None:
         """Remove all hooks."""
         for known in list(self._attached):
             self.detach(known.target)
-        self._transactions.remove()
+        if self._transactions is not None:
+            self._transactions.remove()
 
     def attach(self, target: Any) -> None:
         """Hook an asyncio session or a factory of such sessions. You may call it twice.

@@ -74,14 +74,18 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls, AsyncChangeC
         The arguments and the errors are those of `Store.open`. Errors are raised when you await
         it. `clock` is called in threads, and `on_progress` in the event loop.
 
-        `engine` can come from `create_async_engine`, for `sqlite+aiosqlite` and a file. Then the
-        store's own calls use a second, synchronous engine on that file. It copies the pragmas for
-        foreign keys, recursive triggers, synchronous and the time to wait for locks. It does not
-        have the SQL functions and collations of your application.
+        `engine` can come from `create_async_engine`. Then the store's own calls use a second,
+        synchronous engine on the same database:
+
+        - For `sqlite+aiosqlite` and a file, it copies the pragmas for foreign keys, recursive
+          triggers, synchronous and the time to wait for locks. It does not have the SQL functions
+          and collations of your application.
+        - For `postgresql+asyncpg` and `postgresql+psycopg`, it uses psycopg, and connects with the
+          URL and the `connect_args` of yours.
 
         Raises:
             UntrackedWriteError: As for `Store.open`, and if the asyncio engine is for another
-                driver or for a database in memory.
+                driver or for a database in memory, or if psycopg cannot reach the same database.
         """
         options: dict[str, Any] = {
             "types": types,
@@ -236,7 +240,7 @@ class Opening:
         engine: Any = self._options.get("engine")
         if not hasattr(engine, "sync_engine"):
             return await self._opened_on(engine)
-        from taskstore._aio.engines import AsyncEngineHooks, engine_beside  # few have one
+        from taskstore._aio.engines import engine_beside, hooks_for  # few have one
 
         second = await engine_beside(engine)
         try:
@@ -244,8 +248,8 @@ class Opening:
         except BaseException:
             second.dispose()
             raise
-        hooks = AsyncEngineHooks(opened._store._context, engine)
         try:
+            hooks = hooks_for(opened._store, engine)
             hooks.install()
         except BaseException:
             await opened.close()

@@ -16,6 +16,7 @@ class PostgresBase:
     _context: Any
     _flush: FlushHook
     _attached: list[Any]
+    _ack: str = "database"
 
     def close(self) -> None:
         """Close the store. You may close it twice."""

@@ -26,6 +26,8 @@ from taskstore._sync.report import SyncReport
 from taskstore.errors import InvalidDeclarationError, UnsupportedError
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
     from taskstore._mirror.model.shape import Mirror
     from taskstore._sync.verification import VerifyReport
 
@@ -104,6 +106,7 @@ class PostgresCalls(PostgresBase):
                 # next.
                 self._work.sync(strict=False)
         self._scribe.start()
+        self._ack = ack
         if ack == "log":
             self._hook.install()
 
@@ -188,6 +191,22 @@ class PostgresCalls(PostgresBase):
 def kind_on_postgres(kind: type[Any]) -> type[Any]:
     """Return a class of stores with the calls for PostgreSQL. It refuses all other calls."""
     return kind_with(PostgresCalls, kind, lambda name: _refused(name, _LATER))
+
+
+def hooks_on(store: Any, engine: Engine) -> tuple[CommitHook | None, FlushHook]:
+    """Return the hooks of a store on PostgreSQL for another engine on its database.
+
+    The first has commits wait for the log; None if they do not.
+
+    Args:
+        store: The store.
+        engine: The synchronous side of the application's asyncio engine.
+    """
+    context: Any = store._context
+    flush = FlushHook(context.mirrors, engine)
+    if store._ack != "log":
+        return None, flush
+    return CommitHook(engine, store._scribe, context.lock_timeout), flush
 
 
 def failure_of(store: Any) -> BaseException | None:

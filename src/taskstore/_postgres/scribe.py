@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from concurrent.futures import Future
 from typing import Any
 
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import AdaptedConnection, Engine
 
 from taskstore._postgres.work import Work
 from taskstore.errors import LogPendingError
@@ -28,8 +30,7 @@ class Scribe:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._wakeup = threading.Condition()
-        self._asked = 0
-        self._answered = 0
+        self._waiting: list[Future[None]] = []
         self._failed: BaseException | None = None
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -44,6 +45,20 @@ class Scribe:
         self._thread = threading.Thread(target=self._run, name="taskstore-scribe", daemon=True)
         self._thread.start()
 
+    def ask(self) -> Future[None]:
+        """Return a future that is done when everything that is committed now is in the log.
+
+        It raises what a drain raises.
+        """
+        answer: Future[None] = Future()
+        with self._wakeup:
+            if self._thread is None:
+                answer.set_exception(RuntimeError("the store is closed"))
+            else:
+                self._waiting.append(answer)
+                self._wakeup.notify_all()
+        return answer
+
     def wait(self, timeout: float) -> None:
         """Return when everything that is committed now is in the log.
 
@@ -53,18 +68,33 @@ class Scribe:
         Raises:
             LogPendingError: It is not, and why.
         """
-        with self._wakeup:
-            self._asked += 1
-            mine = self._asked
-            self._wakeup.notify_all()
-            done = self._wakeup.wait_for(
-                lambda: self._answered >= mine or self._stopping, timeout=timeout
-            )
-            failed = self._failed
-            if done and self._answered >= mine and failed is None:
-                return
-        reason = str(failed) if failed is not None else f"none was written in {timeout:g} s"
-        raise LogPendingError(reason=reason) from failed
+        try:
+            self.ask().result(timeout)
+        except TimeoutError:
+            raise _late(timeout) from None
+        except Exception as error:
+            raise LogPendingError(reason=str(error)) from error
+
+    async def waited(self, timeout: float) -> None:
+        """Do the same in an event loop. A task that is cancelled waits as well."""
+        answer = asyncio.wrap_future(self.ask())
+        deadline = asyncio.get_running_loop().time() + timeout
+        cancelled: BaseException | None = None
+        while not answer.done():
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                answer.cancel()
+                raise cancelled or _late(timeout)
+            try:
+                await asyncio.wait([answer], timeout=left)
+            except asyncio.CancelledError as error:
+                # The transaction is committed: the cancellation is raised when its lines are there.
+                cancelled = cancelled or error
+        failed = answer.exception()
+        if cancelled is not None:
+            raise cancelled
+        if failed is not None:
+            raise LogPendingError(reason=str(failed)) from failed
 
     def stop(self) -> None:
         """Drain what is there, and end the thread.
@@ -79,22 +109,31 @@ class Scribe:
             self._stopping = True
             self._wakeup.notify_all()
         thread.join()
-        self._thread = None
-        self._work.drain()
+        with self._wakeup:
+            self._thread = None
+            waiting = self._taken()
+        try:
+            self._work.drain()
+        except BaseException as error:
+            _answer(waiting, error)
+            raise
+        _answer(waiting, None)
+
+    def _taken(self) -> list[Future[None]]:
+        waiting, self._waiting = self._waiting, []
+        return waiting
 
     def _run(self) -> None:
         pause = _SHORTEST_PAUSE
         while True:
             with self._wakeup:
-                if self._asked == self._answered and not self._stopping:
+                if not self._waiting and not self._stopping:
                     self._wakeup.wait(pause)
                 if self._stopping:
                     return
-                asked = self._asked
+                waiting = self._taken()
             lines = self._drained()
-            with self._wakeup:
-                self._answered = asked
-                self._wakeup.notify_all()
+            _answer(waiting, self._failed)
             if self._failed is not None:
                 pause = _PAUSE_AFTER_ERROR
             else:
@@ -111,11 +150,24 @@ class Scribe:
         return lines
 
 
+def _answer(waiting: list[Future[None]], failed: BaseException | None) -> None:
+    for answer in waiting:
+        if answer.set_running_or_notify_cancel():
+            if failed is None:
+                answer.set_result(None)
+            else:
+                answer.set_exception(failed)
+
+
+def _late(timeout: float) -> LogPendingError:
+    return LogPendingError(reason=f"none was written in {timeout:g} s")
+
+
 class CommitHook:
     """Waits after each COMMIT of an engine that has written, until the log has it.
 
     Args:
-        engine: The application's.
+        engine: The application's; the synchronous side of it if it is for asyncio.
         scribe: Which drains the outbox.
         timeout: How long to wait, in seconds.
     """
@@ -138,22 +190,38 @@ class CommitHook:
         self._dialect.do_commit_twophase = self._commit_twophase
 
     def _committed(self, connection: Any) -> None:
-        has_written = _has_written(connection)
+        has_written = self._has_written(connection)
         self._commit(connection)
         if has_written:
-            self._scribe.wait(self._timeout)
+            self._wait(connection)
 
     def _committed_twophase(self, connection: Any, *arguments: Any, **options: Any) -> None:
         self._commit_twophase(connection, *arguments, **options)
-        self._scribe.wait(self._timeout)
+        self._wait(connection.connection)
 
+    def _wait(self, connection: Any) -> None:
+        adapted = getattr(connection, "dbapi_connection", connection)
+        if isinstance(adapted, AdaptedConnection):
+            # The event loop goes on meanwhile.
+            adapted.run_async(lambda _: self._scribe.waited(self._timeout))
+        else:
+            self._scribe.wait(self._timeout)
 
-def _has_written(connection: Any) -> bool:
-    """Whether a driver's connection has written in its transaction."""
-    driver = getattr(connection, "driver_connection", connection)
-    if driver.info.transaction_status.name != "INTRANS":
-        # Nothing has begun, or it has failed and ends with a rollback.
-        return False
-    with driver.cursor() as cursor:
-        cursor.execute("SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL")
-        return bool(cursor.fetchone()[0])
+    def _has_written(self, connection: Any) -> bool:
+        """Whether a driver's connection has written in its transaction."""
+        driver = getattr(connection, "driver_connection", connection)
+        if self._dialect.driver == "asyncpg":
+            if not driver.is_in_transaction():
+                return False
+        elif driver.info.transaction_status.name != "INTRANS":
+            # Nothing has begun, or it has failed and ends with a rollback.
+            return False
+        cursor = connection.cursor()
+        try:
+            cursor.execute("SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL")
+            return bool(cursor.fetchone()[0])
+        except self._dialect.loaded_dbapi.Error:
+            # asyncpg does not tell beforehand that a transaction has failed.
+            return False
+        finally:
+            cursor.close()
