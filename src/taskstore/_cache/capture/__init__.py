@@ -1,1 +1,1 @@
-"""What a database notes of the rows that were changed."""
+"""The notes that a database takes of changed rows."""

@@ -1,4 +1,4 @@
-"""What one connection notes of the rows that were changed on it."""
+"""The notes of the rows that were changed on one connection."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ class Notes:
         self.start("noting")
 
     def start(self, state: State) -> None:
-        """Have the triggers note rows, let them pass, or refuse, whatever was before."""
+        """Make the triggers note rows, ignore them, or refuse writes, whatever they did before."""
         self._pauses = 0
         self._records_state[:] = [None] * _STATES[state]
         self.turn(state)
 
     @property
     def state(self) -> State:
-        """What the triggers of other tables than those of the store do."""
+        """What the triggers of tables that are not the store's do."""
         return next(state for state, length in _STATES.items() if length == len(self._state))
 
     def turn(self, state: State) -> None:
-        """Have the triggers of other tables note rows, let them pass, or refuse the statement."""
+        """Make the triggers of other tables note rows, ignore them, or refuse the statement."""
         self._state[:] = [None] * _STATES[state]
 
     def pause(self) -> None:
@@ -76,7 +76,7 @@ class Notes:
                 self._records_state[:] = self._paused
 
     def renew(self, cursor: Any) -> bool:
-        """Make the triggers that are not there, where the schema has changed; return whether.
+        """Create missing triggers if the schema has changed, and return whether it has.
 
         Not in a transaction, except the first time: it would fix what that can see of the
         database.
@@ -97,7 +97,7 @@ class Notes:
         if records is not None and isinstance(cursor.connection, GuardedConnection):
             names = (records.records.lower(), records.indexes.lower())
             cursor.connection.noted = names if self._had_records else None
-        # A transaction that is rolled back takes them along.
+        # A rollback of the transaction removes them.
         self._known = () if cursor.connection.in_transaction else schemas
         return True
 
@@ -130,7 +130,7 @@ class Notes:
         return wanted in self._triggers(cursor)
 
     def lost_records(self, cursor: Any) -> bool:
-        """Whether the triggers of the table of records are gone, as where it was rebuilt."""
+        """Whether the triggers of the table of records are gone, for example after a rebuild."""
         return self._had_records and not self.has_records(cursor)
 
     def records(self, cursor: Any) -> dict[tuple[str, str], NotedRecord]:
@@ -141,11 +141,11 @@ class Notes:
         return noted_records(cursor, tables, self.capture.records_name)
 
     def clear_records(self, cursor: Any) -> None:
-        """Forget what was noted of records, and all marks; a rollback brings it back."""
+        """Delete the notes of records, and all marks. A rollback restores them."""
         cursor.execute(f"DELETE FROM {self.capture.records_name}")
 
     def clear_marks(self, cursor: Any) -> int:
-        """Forget all marks, and return how many there were; a rollback brings them back."""
+        """Delete all marks, and return how many there were. A rollback restores them."""
         cursor.execute(f"DELETE FROM {self.capture.records_name} WHERE collection IS NULL")
         return int(cursor.rowcount)
 
@@ -223,7 +223,7 @@ class Notes:
             touched.add(key, op, is_first=is_first[place])
 
     def last(self, cursor: Any) -> int:
-        """Return the number of the last note, 0 where there is none."""
+        """Return the number of the last note, or 0 if there is none."""
         found = cursor.execute(f"SELECT max(seq) FROM {self.capture.name}").fetchone()[0]
         return found or 0
 
@@ -252,7 +252,7 @@ class Notes:
         return found is not None
 
     def clear(self, cursor: Any, since: int = 0) -> None:
-        """Forget what was noted; a rollback of the transaction brings it back.
+        """Delete the notes. A rollback of the transaction restores them.
 
         Args:
             cursor: Of the driver.

@@ -15,7 +15,7 @@ from taskstore._cache.capture.unique_keys import quoted
 from taskstore._cache.rows.records import Stored
 
 DERIVED = "taskstore: this table is derived from the log"
-"""What the database says where a table is written that the store alone may write."""
+"""The database's message about a write to a table that only the store may write."""
 
 _COLUMNS = frozenset({"collection", "id", "data_json", "updated_at", "updated_at_us"})
 

@@ -1,8 +1,8 @@
-"""Has a database note which rows of some tables were changed, whoever changes them.
+"""Triggers with which a database notes changed rows of some tables, whatever changes them.
 
 TEMP triggers on one connection write the key of each inserted, updated or deleted row into a TEMP
-table. They leave no trace in the schema, see what cascades, other triggers and a bare cursor do,
-and what they wrote is undone with the savepoint it was written in.
+table. They leave no trace in the schema. They see what cascades, other triggers and a bare cursor
+do. When a savepoint is rolled back, what they wrote in it is undone, too.
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ class Touched:
 
 
 REFUSAL = "taskstore: this write would bypass the log"
-"""What the database says where a write is refused."""
+"""The database's message about a refused write."""
 
 UNNUMBERED = "taskstore: the row has no key, and the database must not number it"
-"""What the database says where a new row would get a number that another clone gives as well."""
+"""The database's message about a new row whose number another clone could give, too."""
 
 _captures = count(1)
 
@@ -233,7 +233,7 @@ class Capture:
 
     def _trigger(self, head: str, statements: Sequence[str]) -> str:
         body = " ".join(f"{statement};" for statement in statements)
-        # RAISE here counts also where the statement says OR IGNORE.
+        # RAISE takes effect here even if the statement has OR IGNORE.
         return (
             f"CREATE TEMP TRIGGER IF NOT EXISTS {self.name}_{head} "
             f"WHEN CASE {self.name}() WHEN 1 THEN 1 WHEN 0 THEN 0 "

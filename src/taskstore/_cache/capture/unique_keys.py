@@ -48,7 +48,7 @@ class UniqueKey:
         )
 
     def changes(self, columns: Sequence[str]) -> str:
-        """Return SQL that is true in an UPDATE trigger where the key gets another value."""
+        """Return SQL that is true in an UPDATE trigger if the key gets another value."""
         return " OR ".join(
             f"{_of_row(part, columns, 'NEW')} COLLATE BINARY IS NOT {_of_row(part, columns, 'OLD')}"
             for part, _ in self.parts

@@ -65,7 +65,7 @@ class closing:  # noqa: N801 - used like a function
 
 
 def away(connection: Connection, call: Callable[[Any], T]) -> T:
-    """Call a function that uses files with the driver's connection, away from the event loop.
+    """Call a function that uses files with the driver's connection, outside the event loop.
 
     Where there is no event loop it is called here.
     """
@@ -139,7 +139,7 @@ class BridgedConnection:
 
     @property
     def in_transaction(self) -> bool:
-        """Whether a transaction is open; not in a connection that is closed."""
+        """Whether a transaction is open. In a closed connection none is."""
         try:
             return bool(self._adapted.driver_connection.in_transaction)
         except ValueError:
@@ -194,7 +194,7 @@ class BridgedCursor:
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> BridgedCursor:
         """Execute one statement for each set of parameters."""
-        # What makes them may need the greenlet.
+        # Creating them may need the greenlet.
         given = list(parameters)
         return self._run(lambda cursor: cursor.executemany(sql, given))
 

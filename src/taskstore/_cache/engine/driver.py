@@ -17,11 +17,11 @@ CONNECT_ARGUMENTS: Final[dict[str, Any]] = {
     "check_same_thread": False,
     "cached_statements": 256,
 }
-"""What every connection is made with."""
+"""The arguments of every new connection."""
 
-# A file that is damaged, or made to do harm, is to fail and not to be believed. The log is the
-# truth: what a power cut takes from the cache is replayed. Pages that many transactions write are
-# brought into the file once: 32 MiB are gathered first.
+# A damaged or malicious file must fail, and not be trusted. The log is the
+# truth: what the cache loses in a power cut is replayed. Pages that many transactions write are
+# written to the file once: 32 MiB are collected first.
 _SETTINGS = """
 PRAGMA foreign_keys = ON;
 PRAGMA trusted_schema = OFF;

@@ -1,9 +1,9 @@
-"""Keeps a forked child away from the SQLite connections of its parent.
+"""Keep a forked child from using the SQLite connections of its parent.
 
 SQLite must not be carried across a fork: a child that used, or only closed, a connection of its
-parent could take the parent's locks away, and even a connection of its own would believe in locks
+parent could release the parent's locks, and even its own connection would rely on locks
 that only the parent holds. So the idle connections of our engines are closed just before a fork.
-Where one was in use, the child cannot have that file any more, and is told so.
+If one was in use, the child cannot open that file, and gets an error that says so.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def watch_forks(engine: Engine, path: str) -> None:
 
 
 def release_at_forks(keeper: Releasable) -> None:
-    """Have the idle connections that somebody keeps closed before each fork of this process."""
+    """Close the idle connections of a keeper before each fork of this process."""
     _keepers.add(keeper)
 
 
@@ -72,7 +72,7 @@ def _before_fork() -> None:
     for keeper in list(_keepers):
         keeper.release()
     for engine in list(_engines):
-        # The pool stays: what is in use must come back to it, or the next fork would find it open.
+        # The pool stays: connections in use must return to it, or the next fork finds them open.
         engine.pool.dispose()
     if any(_is_open(driver) for driver in list(_connections)):
         # It may belong to a pool that was given up while it was in use.

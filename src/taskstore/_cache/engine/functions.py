@@ -78,7 +78,7 @@ FUNCTIONS: tuple[tuple[str, int, Callable[..., Any]], ...] = (
 TAUGHT = "taskstore-functions"
 """The key in the `info` of a connection that knows them."""
 
-# What the functions themselves raise, for a line that is none or an operand that is unknown.
+# The functions themselves raise these, for an invalid line or an unknown operand.
 _OWN_ERRORS = (ValueError, TypeError, LookupError, RecursionError)
 
 

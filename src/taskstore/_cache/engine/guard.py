@@ -59,7 +59,7 @@ _TABLE_SECOND = frozenset(
 
 
 def _steers_transaction(sql: str) -> bool:
-    """Whether a statement begins, ends or nests a transaction, other than SQLAlchemy itself."""
+    """Whether a statement, not SQLAlchemy itself, begins, ends or nests a transaction."""
     return _TRANSACTION.match(sql) is not None and not _OWN_SAVEPOINT.fullmatch(sql.strip())
 
 
@@ -187,7 +187,7 @@ class GuardedConnection(sqlite3.Connection):
             # In front, because text after a CREATE INDEX would be kept in the schema.
             sql = f"{_MARK} {sql}"
         else:
-            # Taking one mark away may leave another, made of what stood on both sides of it.
+            # Removing one mark may form another from the text on both sides of it.
             while _MARK in sql:
                 sql = sql.replace(_MARK, "")
         if self.pending and _steers_transaction(sql.removeprefix(_MARK)):
@@ -250,7 +250,7 @@ class GuardedConnection(sqlite3.Connection):
         return sqlite3.SQLITE_OK
 
     def _may_note(self, action: int, table: str | None, database: str | None) -> bool:
-        """Whether a statement writes rows that triggers note, or what goes with such rows.
+        """Whether a statement writes rows that triggers note, or data that belongs to such rows.
 
         To SQLite a cascade looks like a DELETE that follows in the same statement.
         """
@@ -269,7 +269,7 @@ class GuardedConnection(sqlite3.Connection):
 
 
 class GuardedCursor(sqlite3.Cursor):
-    """A cursor that says UntrackedWriteError where the authorizer said no."""
+    """A cursor that raises UntrackedWriteError if the authorizer refused a statement."""
 
     connection: GuardedConnection
 

@@ -9,7 +9,7 @@ from taskstore._cache.engine.guard import GuardedConnection
 
 
 class Pausable(Protocol):
-    """What notes the writes of others, and is to pass over the store's own."""
+    """An object that notes writes, and can skip those of the store itself."""
 
     def pause(self) -> None:
         """Note nothing until as many calls of `resume` have followed."""
@@ -22,14 +22,14 @@ _followed: WeakValueDictionary[tuple[int, str], Any] = WeakValueDictionary()
 
 
 def follow_writes(driver: Any, records: str, notes: Pausable) -> None:
-    """Have `permitted` pause the notes of a connection.
+    """Let `permitted` pause the notes of a connection.
 
     Args:
         driver: The driver's own connection.
-        records: The name of the table of records, for two stores may share a connection.
+        records: The name of the table of records, because two stores may share a connection.
         notes: They are not kept alive by this.
     """
-    # The driver's connections know no weak references. A number that comes again belongs to a
+    # The driver's connections do not allow weak references. A reused number belongs to a
     # connection that enters its own notes here, or has none.
     _followed[id(driver), records] = notes
 

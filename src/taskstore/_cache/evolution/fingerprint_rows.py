@@ -1,4 +1,4 @@
-"""What was read of the logs, and which evolutions the database has behind it."""
+"""What was read of the logs, and which evolutions the database has gone through."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class FingerprintRows(IndexRows):
         return bool(self._read("SELECT 1 FROM pragma_table_info(?) LIMIT 1", (self._metadata,)))
 
     def forget_fingerprints(self) -> None:
-        """Have nothing relied on that was recorded of the logs."""
+        """Mark everything that was recorded of the logs as unreliable."""
         self._write(f"DELETE FROM {self._metadata}")
 
     def put_fingerprint(self, collection: str, fingerprint: Fingerprint, now_ms: int) -> None:

@@ -1,4 +1,4 @@
-"""What an application's migrations have done to mirrored tables, noted in their own transaction.
+"""Notes of what an application's migrations did to mirrored tables, in their transaction.
 
 The notes are states of mirrored tables. The next store that mirrors the tables logs the rows, so
 an end of the process between the COMMIT of the migrations and their log loses nothing.
@@ -38,7 +38,7 @@ class ChangeWatch:
         return (changes - self._versions, schema) != self._before
 
     def end(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         sa.event.remove(self._connection, "after_cursor_execute", self._count)
 
     def _counted(self) -> tuple[int, int]:

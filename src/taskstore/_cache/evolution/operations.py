@@ -1,4 +1,4 @@
-"""The Alembic operations that take a log along: `op.evolve_log` and `op.revert_log`.
+"""The Alembic operations that evolve a log: `op.evolve_log` and `op.revert_log`.
 
 They write one row into our table beside the application's own, in the same transaction as the
 revision's DDL, online or with `--sql`. The store brings the row into the log when it is opened.
@@ -30,7 +30,7 @@ from taskstore._records.evolutions import names_of
 from taskstore.errors import EvolutionSkippedWarning, InvalidDeclarationError
 
 _EMITTED = "taskstore_evolutions"
-"""What the running script has stated so far, in the options of the migration."""
+"""The key under which a migration's options hold what the running script has stated."""
 
 
 @Operations.register_operation("evolve_log")
@@ -228,7 +228,7 @@ def _log_of(operations: Operations, table: sa.Table, names: Sequence[str]) -> st
     if not operations.get_context().as_sql:
         lines = operations.get_bind().execute(sa.select(table.c.line)).scalars()
         for line in lines:
-            # What cannot be read is reported by the store.
+            # The store reports it if this cannot be read.
             with contextlib.suppress(ValueError):
                 found.append(decode_evolution(line))
     logs = {
@@ -241,7 +241,7 @@ def _log_of(operations: Operations, table: sa.Table, names: Sequence[str]) -> st
 
 
 def _table(operations: Operations, prefix: str) -> sa.Table | None:
-    """Return our table; None, with a warning, where the database has none."""
+    """Return our table. If the database has none, warn and return None."""
     models: Models = DEFAULT if not prefix else build_models(prefix=prefix)
     table: Any = models.LogEvolution.__table__
     context = operations.get_context()
@@ -315,5 +315,5 @@ def _parents(operations: Operations, table: sa.Table, collection: str, revision:
 
 def _before(directory: Any, revision: str) -> list[str]:
     script = directory.get_revision(revision)
-    # What a revision depends on lies before it as well.
+    # A revision's dependencies come before it, too.
     return [name for name in script._all_down_revisions if name is not None]

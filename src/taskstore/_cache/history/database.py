@@ -167,7 +167,7 @@ def put_rows(
 
 
 def attach_sql(path: Path, *, from_memory: bool = False) -> list[str]:
-    """Return the statements that give a connection the tables, for reading.
+    """Return the statements that attach the tables to a connection, for reading.
 
     Args:
         path: The database.
@@ -183,7 +183,7 @@ def attach_sql(path: Path, *, from_memory: bool = False) -> list[str]:
 
 
 def detach_sql() -> list[str]:
-    """Return the statements that take them away again."""
+    """Return the statements that detach them."""
     return [*(f"DROP VIEW IF EXISTS temp.{table}" for table in TABLES), f"DETACH DATABASE {SCHEMA}"]
 
 

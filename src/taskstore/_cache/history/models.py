@@ -111,7 +111,7 @@ class RecordChange(CommitColumns, HistoryBase):
 
 
 class RecordBlame(CommitColumns, HistoryBase):
-    """Who gave a field of a live record the value that it has.
+    """The commit that gave a field of a live record its present value.
 
     Attributes:
         collection: The collection.

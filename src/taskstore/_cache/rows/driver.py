@@ -1,4 +1,4 @@
-"""SQL for the driver's own cursor, below SQLAlchemy: where a million rows pass."""
+"""SQL for the driver's own cursor, below SQLAlchemy, for work on a million rows."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ class Statements:
 
 
 NOTING = "taskstore_notes_"
-"""What the names of the triggers begin with that note changed rows."""
+"""The prefix of the names of triggers that note changed rows."""
 
 
 def peeked(rows: Iterator[Row], line: int) -> tuple[list[Row], bool]:

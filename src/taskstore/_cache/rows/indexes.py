@@ -69,7 +69,7 @@ class IndexRows(Statements):
         )
         if wanted:
             known[collection] = {name: wanted[name] for name in sorted(wanted)}
-        # Reading them again would cost, for many collections, the square of their number.
+        # Reading them again would cost the square of the number of collections.
         self._known_fields = known
         return True
 
@@ -180,7 +180,7 @@ class IndexRows(Statements):
         return int(count)
 
     def _is_most(self, collection: str, count: int) -> bool:
-        """Whether so many records are so much of a collection that all are done sooner in SQL."""
+        """Whether this is so much of a collection that indexing all of it in SQL is faster."""
         if count < _MANY:
             return False
         [(all,)] = self._read(
@@ -296,7 +296,7 @@ class IndexRows(Statements):
 
 
 def _irregular(fields: Iterable[IndexField]) -> str:
-    r"""Return the condition for lines that SQLite's JSON functions may read otherwise.
+    r"""Return the condition for lines that SQLite's JSON functions may read differently.
 
     They take the first of duplicate keys, cut strings at `\u0000`, and do not find a key that is
     written with escapes, all of which are `\u00..` in a valid name.

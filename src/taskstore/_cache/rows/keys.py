@@ -58,7 +58,7 @@ class KeyRows(Statements):
         return [Pair(id, n, bool(gone), bool(awaited)) for id, n, gone, awaited in found]
 
     def span(self, collection: str) -> tuple[int, int]:
-        """Return the least and the greatest number that was ever given, 0 where there is none."""
+        """Return the smallest and the greatest number ever given, or 0 if there is none."""
         source = f"FROM {self._mirror_keys} WHERE collection = ?1"
         [(least, greatest)] = self._read(
             f"SELECT (SELECT min(number) {source}), (SELECT max(number) {source})", [collection]

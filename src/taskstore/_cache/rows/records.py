@@ -17,7 +17,7 @@ _FEW = 200
 
 
 class _Versioned(msgspec.Struct):
-    """What a line says of its version; the rest of it is passed over."""
+    """What a line says about its version. The rest of the line is skipped."""
 
     updated_at: int | str | None = None
 
@@ -44,7 +44,7 @@ class Stored(NamedTuple):
 
     @property
     def deleted(self) -> bool:
-        """Whether the record is dead, or not served."""
+        """Whether the record is deleted, or not served."""
         return self.line is None
 
     @property
@@ -108,7 +108,7 @@ class RecordRows(FingerprintRows):
         }
 
     def _may_have(self, table: str, collection: str, ids: Sequence[str]) -> bool:
-        """Whether any of the ids may be in a table: not, if they lie outside of all it has."""
+        """Whether any of the ids may be in a table. None is if all lie outside its range."""
         if len(ids) <= _FEW:
             return True
         [(first, last)] = self._read(
@@ -205,7 +205,7 @@ class RecordRows(FingerprintRows):
 
     def hide(self, collection: str, tombstones: Iterable[Hidden]) -> None:
         """Remove live records that are deleted, or whose newest line is not known here."""
-        # In the order of the key, as in `replace`: others make SQLite look for each place anew.
+        # In the order of the key, as in `replace`: otherwise SQLite searches for each place again.
         tombstones = sorted(tombstones, key=itemgetter(0))
         self._remove(collection, [tombstone[0] for tombstone in tombstones])
         self._write_many(

@@ -220,7 +220,7 @@ class Rows(RecordRows):
 
 
 def _note(batch: _Batch, known: Stored | None, winner: Winner) -> None:
-    """Note a winner in the batch if the cache has it otherwise."""
+    """Note a winner in the batch if the cache holds something else."""
     id, order_us, deleted, line = winner
     if not deleted:
         if known is None or known.line != line or known.order_us != order_us:

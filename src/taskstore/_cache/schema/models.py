@@ -142,7 +142,7 @@ class RecordIndexField(_Mapped):
 
 
 class SyncMetadata(_Mapped):
-    """What was read of a collection's log. The fingerprint's columns are empty when not known.
+    """What was read of a collection's log. Unknown columns of the fingerprint are empty.
 
     Attributes:
         last_sync_time: When it was read, in milliseconds since the epoch.

@@ -31,10 +31,10 @@ MIGRATED = "migrated"
 """The state of a mirrored table that migrations may have written, and that nothing has logged."""
 
 BEHIND = "migrated, behind"
-"""The same, where the table lacked what its log said before the migrations."""
+"""The same, but before the migrations the table lacked rows that its log had."""
 
 CREATED = "migrated, created"
-"""The same, where the table had no rows before the migrations."""
+"""The same, but before the migrations the table had no rows."""
 
 WRITTEN = (MIGRATED, BEHIND, CREATED)
 

@@ -1,4 +1,4 @@
-"""What a row of `records` is to a program: a record class's instance, or read-only data."""
+"""A row of `records` as a program sees it: an instance of a record class, or read-only data."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class RecordFace:
 
     @classmethod
     def value(cls, field: str) -> ColumnElement[Any]:
-        """Return an SQL expression for a field of the record, for queries of one's own.
+        """Return an SQL expression for a field of the record, for your own queries.
 
         Raises:
             InvalidNameError: `field` is no valid field name.

@@ -1,4 +1,4 @@
-"""Brings a database to the current schema, once, whoever asks at the same time.
+"""Upgrade a database to the current schema, once, even if several callers ask at a time.
 
 An empty SQLite database, as a new cache is, gets the tables of the models at once, which takes a
 fifth of the time of all revisions, and no Alembic. That both make the same is tested.
@@ -33,7 +33,7 @@ def current_revision(connection: Connection, models: Models = DEFAULT) -> str | 
 
 
 def ensure_schema(engine: Engine, models: Models = DEFAULT, *, migrate: bool = True) -> bool:
-    """Bring the database to the current schema; one SELECT where it has that already.
+    """Upgrade the database to the current schema. If it is current, this takes one SELECT.
 
     Tables from before there were revisions are adopted with their data. Threads take turns here;
     between processes the caller holds a lock, and the database's own write lock is the last word.
@@ -115,7 +115,7 @@ def _make(connection: Connection, models: Models) -> None:
 
 def _worded(prefix: str, dialect: Dialect) -> list[str]:
     """Return the statements that make the tables and their indexes."""
-    # Not the models that were given: an application's MetaData may have conventions of its own.
+    # Not the given models: an application's MetaData may have its own naming conventions.
     models = build_models(prefix=prefix) if prefix else DEFAULT
     tables = [version_table_of(models.version_table), *models.metadata.sorted_tables]
     found = []
@@ -127,6 +127,6 @@ def _worded(prefix: str, dialect: Dialect) -> list[str]:
 
 
 def _lock(connection: Connection) -> None:
-    """Take the write lock, also where the engine, an application's, has not begun as a writer."""
+    """Take the write lock, even if an application's engine did not begin as a writer."""
     if connection.dialect.name == "sqlite":
         begin_as_writer(connection.connection.driver_connection)

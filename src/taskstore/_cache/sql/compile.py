@@ -151,7 +151,7 @@ def _leaf(leaf: Leaf, models: Models, operand: ColumnElement[Any]) -> ColumnElem
     by_index = index_test(leaf, models, operand)
     if leaf.form == "index":
         return by_index
-    # CASE, for AND promises no order and the line is the slower to read.
+    # CASE, because AND guarantees no order, and reading the line is slower.
     by_json = case((json_test(leaf, data, operand), literal(1)), else_=literal(0))
     return case((by_index, by_json), else_=literal(0)) == literal(1)
 
@@ -176,7 +176,7 @@ def candidates(tree: Tree) -> dict[int, Leaf]:
 
 
 def best_driver(tree: Tree) -> int | None:
-    """Return the test to begin with where all hits are wanted and nothing else is known."""
+    """Return the test to begin with if all hits are wanted and nothing else is known."""
     numbers = candidates(tree)
     exact = (number for number, leaf in numbers.items() if leaf.op in _EXACT)
     return next(exact, next(iter(numbers), None))

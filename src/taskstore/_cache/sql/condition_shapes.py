@@ -123,7 +123,7 @@ def _list_operand(values: tuple[Any, ...]) -> tuple[str, str]:
 
 
 def _form(test: Test, operand: str, field: IndexField | None, default_holds: bool) -> str:
-    """Return where a test finds its value: in an index where that says the same as the JSON."""
+    """Return where a test finds its value: in an index if it agrees with the JSON."""
     if test.kind in ("id", "version"):
         return "column"
     # Members of lists have no index rows.

@@ -138,7 +138,7 @@ def index_seek(
         )
     if len(selects) == 1:
         return selects[0]
-    # Wrapped, for SQLite does not seek by the pairs of a compound SELECT.
+    # Wrapped, because SQLite does not seek by the pairs of a compound SELECT.
     any_of = union_all(*selects).subquery()
     return select(any_of.c.collection, any_of.c.id)
 
@@ -154,7 +154,7 @@ def _columns(leaf: Leaf) -> tuple[str, ...]:
 
 
 def column_test(leaf: Leaf, models: Models, operand: Value) -> Bool:
-    """Return the test of a field that has a column of its own: the id, or the version."""
+    """Return the test of a field that has its own column: the id, or the version."""
     record = record_columns(models)
     value: Value = record.id if leaf.kind == "id" else record.updated_at_us
     if leaf.op is FilterOp.CONTAINS:

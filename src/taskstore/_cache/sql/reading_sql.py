@@ -89,7 +89,7 @@ def answered(
             try:
                 yield names, rows
             finally:
-                # Whoever stops early leaves them open, and later there is no database any more.
+                # If iteration stops early, cursors stay open. Later the database is closed.
                 rows.close()
                 cursor.close()
         except (sqlite3.Error, sqlite3.Warning) as error:
@@ -111,7 +111,7 @@ def own_connection(engine: Engine) -> Iterator[Any]:
 
 
 def restrict(driver: sqlite3.Connection) -> None:
-    """Let a connection of the driver only read, for good."""
+    """Make a driver's connection read-only permanently."""
     driver.execute("PRAGMA query_only = ON")
     if isinstance(driver, GuardedConnection):
         driver.protected = frozenset()

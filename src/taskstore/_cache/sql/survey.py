@@ -1,4 +1,4 @@
-"""What the tables of a store's own cache say of its collections, for those who look at them."""
+"""Counts and field names of collections, read from the tables of a store's own cache."""
 
 from __future__ import annotations
 
