@@ -76,7 +76,7 @@ class Appended:
         return True
 
     def close(self) -> None:
-        """Unlock the logs, where an exception has kept `retire` or `take_back` from its end."""
+        """Unlock the logs if an exception has interrupted `retire` or `take_back`."""
         for target in self._targets:
             target.close()
 
@@ -155,7 +155,7 @@ class _Attempt:
         self._at = str(self._layout.directory)
 
     def run(self, problems: list[Problem]) -> Appended | None:
-        """Append; None when the ground was pulled away, and all was undone."""
+        """Append. Return None if a log was replaced meanwhile, and all was undone."""
         try:
             if self._place():
                 return self._appended(problems)
@@ -230,7 +230,7 @@ class _Attempt:
 
 @attrs.frozen
 class _Undo:
-    """Takes a transaction's bytes out of the logs, or sees to it that recovery can."""
+    """Removes a transaction's bytes from the logs, or leaves what recovery needs to do so."""
 
     layout: Layout
     targets: list[Target]

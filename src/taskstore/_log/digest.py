@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _KEY_BYTES = 32
 _BLOCK = 64 * 1024
 _SPAN = 4 * _BLOCK
-"""What is read at once: small enough to stay in the processor's cache until it is hashed."""
+"""How many bytes to read at once. They stay in the processor's cache until they are hashed."""
 
 _LONG = 1024 * 1024
 """From this length on a second thread saves more time than it takes to start."""
@@ -121,7 +121,7 @@ class Digester:
         odd: list[list[bytes]] = []
 
         def help_along() -> None:
-            # What fails here fails below again, where it can be raised.
+            # A failure here repeats below, where it can be raised.
             with suppress(OSError, EOFError):
                 odd.extend(self._hash(fd, spans[1::2], stop))
 

@@ -321,7 +321,7 @@ def pwrite(fd: int, data: bytes | memoryview, offset: int) -> int:
 
 
 def read_at(fd: int, size: int, offset: int) -> bytes:
-    """Return the `size` bytes from `offset`, or fewer where the file ends before."""
+    """Return the `size` bytes from `offset`, or fewer if the file ends before."""
     data = os.pread(fd, size, offset)
     if len(data) in (size, 0):
         return data

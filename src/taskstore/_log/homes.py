@@ -69,7 +69,7 @@ class Home:
 
 
 def homes_of(directory: Path, *, own: bool = False) -> Iterator[Home]:
-    """Yield the places where the secret of a store may be, best first. A moved clone keeps them.
+    """Yield where the secret of a store may be, the best place first. A moved clone keeps them.
 
     There is none if the store is not in a repository and no state directory is known.
 
@@ -120,9 +120,9 @@ def _git_directory(directory: Path) -> tuple[Path | None, Path | None]:
 
 
 def _is_ours(git: Path, directory: Path) -> bool:
-    """Whether this is a git directory, and of the user who runs us or whose store it is.
+    """Whether this is a git directory that belongs to this user or to the owner of the store.
 
-    Whoever uses the store of another user has been asked, and root works for its owner.
+    A user of somebody else's store has confirmed that, and root acts for its owner.
     """
     try:
         found = os.lstat(git)

@@ -236,7 +236,7 @@ def _checked(fact: Any) -> tuple[JournalEntry, int]:
 
 
 def retire_journal(path: Path) -> None:
-    """Retire the journal. When this returns, no power cut brings it back.
+    """Retire the journal. When this returns, it stays gone even after a power cut.
 
     Raises:
         OSError: It may still be there.

@@ -303,7 +303,7 @@ class Lock(Exclusive):
             os.close(fd)
 
     def _forget_parent(self) -> None:
-        """Give a forked child a lock of its own: the open file is still the parent's."""
+        """Give a forked child its own lock: the open file still belongs to the parent."""
         self._mutex = Mutex()
         self._waiter = None
         self._close()
@@ -342,7 +342,7 @@ def directory_lock(layout: Layout) -> Lock:
 
 
 def file_lock(path: Path, *, name: str, store: Path, queue: Lock | None = None) -> Lock:
-    """Return a lock on a file of its own, remade when it was removed; see `Lock`."""
+    """Return a lock on a separate file, which is created again if it is removed; see `Lock`."""
     return Lock(path, name=name, opener=_open_or_make, store=store, queue=queue)
 
 

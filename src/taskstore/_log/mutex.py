@@ -153,6 +153,6 @@ class Exclusive(ABC):
             self.release(claim)
             return result
         except BaseException:
-            # Also where the release was interrupted.
+            # Even if the release was interrupted.
             self.release(claim)
             raise

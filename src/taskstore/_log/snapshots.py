@@ -47,7 +47,7 @@ Fill = Callable[[Path], None]
 
 @attrs.frozen
 class SnapshotLayout(Layout):
-    """The paths of a copy. What shows that its cache is ours is kept inside of it.
+    """The paths of a copy. It contains the proof that its cache is ours.
 
     Attributes:
         secret: What its mark follows from.
@@ -135,7 +135,7 @@ def snapshot(store: Layout, key: str, fill: Fill, *, keep: bool) -> Snapshot:
 
 
 def private_folder(mark: Mark) -> Path:
-    """Return the directory for what was made of old logs, made where there is none.
+    """Return the directory for copies of old logs. Create it if there is none.
 
     Its name follows from the secret of the clone: an archive can bring a git directory, and the
     copies in it would be believed. Those of another secret are removed.
@@ -246,7 +246,7 @@ def _remove(folder: Path) -> None:
 
 
 def _lock(fd: int, *, exclusive: bool) -> bool:
-    """Lock a file, shared or alone; whoever shares it waits for one who removes it."""
+    """Lock a file, shared or exclusively. A shared lock waits for a removal of the file."""
     try:
         import fcntl
     except ImportError:

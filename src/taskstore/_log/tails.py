@@ -1,4 +1,4 @@
-"""What stands at the end of a log, compared with what we wrote or meant to write there."""
+"""Compare the end of a log with what we wrote or planned to write there."""
 
 from __future__ import annotations
 

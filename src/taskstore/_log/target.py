@@ -20,14 +20,14 @@ from taskstore.errors import LockTimeoutError
 
 
 class StuckError(Exception):
-    """Our bytes are in the log, and cannot be taken out without taking others' along."""
+    """Our bytes are in the log, and removing them would remove those of others."""
 
 
 @attrs.define(eq=False)
 class Target:
     """A log that a transaction appends to.
 
-    Whoever holds the log lock opens it, and closes it when the transaction's fate is known.
+    The holder of the log lock opens it, and closes it when the transaction is over.
 
     Attributes:
         collection: The collection.
@@ -77,7 +77,7 @@ class Target:
         self._measure()
 
     def create(self, lock_timeout: float) -> bool:
-        """Make the log where there is none; False when somebody else just did."""
+        """Create the log if there is none. Return False if another program just did."""
         if self._fd is not None:
             return True
         # Ahead, so that the file goes again if an exception comes between the two.
@@ -151,7 +151,7 @@ class Target:
         return self._digest
 
     def write(self, now_ns: int) -> None:
-        """Append, in one write where the system takes it whole.
+        """Append, in one write if the system accepts all bytes at once.
 
         The time that the file is given at once tells later whether anybody wrote to it after us.
         """
@@ -267,7 +267,7 @@ class Target:
         # A child forked meanwhile shares the open file, so closing alone would not unlock.
         with contextlib.suppress(OSError):
             release_descriptor(fd)
-        # Forgotten before it is closed, for its number may be another file's afterwards.
+        # Forgotten before it is closed, because another file may get its number afterwards.
         self._fd = None
         os.close(fd)
 

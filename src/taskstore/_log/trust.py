@@ -70,12 +70,12 @@ class Mark:
 
     @classmethod
     def transient(cls) -> Self:
-        """Return a mark that nothing was ever made with, for one who writes nothing."""
+        """Return a mark that nothing was made with, for a reader that writes nothing."""
         return cls(None, secrets.token_bytes(_SECRET_BYTES))
 
     @classmethod
     def of_reader(cls, directory: Path, *, own: bool = False) -> Self:
-        """Return the mark of a clone without making one: a transient one where there is none."""
+        """Return the mark of a clone, or a transient one if it has none. Create nothing."""
         secret, known = None, None
         for home in homes_of(directory, own=own):
             with contextlib.suppress(OSError):

@@ -56,7 +56,7 @@ class Waiter:
         return True
 
     def ask(self) -> _thread.LockType | None:
-        """Return what `wait` waits for; None where the thread has ended, and another is needed."""
+        """Return what `wait` waits for; None if the thread has ended, and another is needed."""
         ticket = _thread.allocate_lock()
         ticket.acquire()
         self._wanted.append(ticket)
@@ -117,7 +117,7 @@ class Waiter:
 
     def _close_last(self) -> None:
         with contextlib.suppress(IndexError):
-            # Forgotten before it is closed, for its number may be another file's afterwards.
+            # Forgotten before it is closed, because another file may get its number afterwards.
             fd = self._open.pop()
             # A child forked meanwhile shares the open file, so closing alone would not unlock.
             with contextlib.suppress(OSError):
