@@ -1,4 +1,4 @@
-"""How far mirrored tables were brought along, and which rows of theirs were never logged."""
+"""Record how far mirrored tables are synced, and which of their rows were never logged."""
 
 from __future__ import annotations
 

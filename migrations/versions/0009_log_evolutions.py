@@ -25,7 +25,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # What is not served for its revision alone is not dead: the older layout reads the log anew.
+    # Records hidden only for their revision are not deleted: the older layout reads the log again.
     op.execute(f"DELETE FROM {_name('tombstones')} WHERE revision IS NOT NULL")
     op.execute(f"UPDATE {_name('sync_metadata')} SET digest = NULL WHERE shape <> ''")
     op.drop_column(_name("tombstones"), "revision")

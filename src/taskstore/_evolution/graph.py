@@ -111,7 +111,7 @@ def graphs_of(lines: Iterable[tuple[str, bytes | str]]) -> tuple[dict[str, Graph
 class Clash:
     """Two evolutions on different branches that touch the same fields.
 
-    What becomes of such a field depends on the order of the two: that of their names.
+    The value of such a field depends on the order of the two, which is that of their names.
 
     Attributes:
         first, second: The revisions, in the order in which they are applied.
@@ -128,9 +128,9 @@ class Clash:
 
 
 def clashes(graph: Graph) -> list[Clash]:
-    """Return the clashes that no later evolution has settled.
+    """Return the clashes that no later evolution resolves.
 
-    One that follows both, and touches the fields as well, says what is meant.
+    An evolution that follows both and changes the same fields resolves a clash.
     """
     before: dict[str, Position] = {}
     for name, one in graph.evolutions.items():

@@ -1,6 +1,6 @@
 """The names that collections have had.
 
-A log keeps the name that it was made with, whatever its collection is called later. So all branches
+A log keeps its first name, whatever its collection is called later. So all branches
 and clones write to one file, and git merges it as ever.
 """
 

@@ -52,14 +52,14 @@ class Shape:
 
     @cached_property
     def stamp(self) -> str:
-        """What lines say that are written in this shape; empty before the first evolution."""
+        """The revision in lines of this shape; empty before the first evolution."""
         return self.graph.name_of(self.position)
 
     @cached_property
     def signature(self) -> str:
-        """A text that differs where lines would be read otherwise; empty without evolutions.
+        """A text that changes when lines would be read differently; empty without evolutions.
 
-        It ends with the stamp, so that what was read by it can be brought to another shape.
+        It ends with the stamp, so that records of this shape can be converted to another one.
         """
         if not self.position and not self.reverted:
             return ""
@@ -187,7 +187,7 @@ class Shape:
             winners: The winners.
             marked: Whether any line that was read has the reserved key.
         """
-        # What has never evolved is not to pay for it.
+        # Collections that have never evolved pay nothing.
         return self._read_all(winners) if marked or self._base else winners
 
     def _read_all(

@@ -61,7 +61,7 @@ class Rename(msgspec.Struct, frozen=True):
 
     def apply(self, fields: Fields) -> Fields:
         """Return the fields under their new names, in their order."""
-        # Half a million records go through this: no set is made where a list will do.
+        # This runs for half a million records, so it makes no set if a list is enough.
         names = self.names
         taken = [names[old] for old in names if old in fields]
         if not taken:
@@ -318,7 +318,7 @@ class RenameCollection(msgspec.Struct, frozen=True):
 
     @property
     def touched(self) -> frozenset[str]:
-        """What stands for the name, so that two new names on different branches are a clash."""
+        """A pseudo-field for the name, so that two new names on different branches clash."""
         return frozenset({"the name of the collection"})
 
     def apply(self, fields: Fields) -> Fields:

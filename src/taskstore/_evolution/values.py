@@ -61,4 +61,4 @@ def _to_bool(value: Any) -> Any:
 CONVERTERS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
     {"int": _to_int, "float": _to_float, "str": _to_str, "bool": _to_bool}
 )
-"""What brings a decoded value to a type. What cannot be brought to it stays what it is."""
+"""Functions that convert a decoded value to a type. A value that does not fit stays as it is."""

@@ -21,7 +21,7 @@ Kind: TypeAlias = Literal["plain", "datetime", "uuid", "version", "id"]
 """How a field's JSON is read before it is compared: instants as microseconds, UUIDs in one form."""
 
 Scalar: TypeAlias = int | float | str
-"""What can be put in an order."""
+"""A value that can be ordered."""
 
 MIN_INT = -(2**63)
 MAX_INT = 2**63 - 1

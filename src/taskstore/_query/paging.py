@@ -1,4 +1,4 @@
-"""Tokens that say where a page ended, so that the next page begins there."""
+"""Tokens that mark the end of a page, so that the next page begins there."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _decoded(token: object) -> tuple[Any, list[Any]]:
 
 
 def _fits(sort: Sort, value: object) -> bool:
-    """Whether a value could have come from `Sort.key`; a checksum alone proves no origin."""
+    """Whether a value could come from `Sort.key`. A checksum alone does not prove that."""
     if sort.kind == "id":
         return isinstance(value, str) and _is_text(value)
     if sort.kind == "version":
@@ -78,7 +78,7 @@ def _fits_integer(value: int) -> bool:
 
 
 def _is_text(value: str) -> bool:
-    """Whether no surrogate stands alone, which JSON can spell and no database takes."""
+    """Whether a text has no lone surrogate, which JSON allows and databases refuse."""
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -191,7 +191,7 @@ def _list_hook(hint: Any, converter: cattrs.Converter) -> Hook:
 
 
 def _list_unstructure_hook(hint: Any, converter: cattrs.Converter) -> Callable[[Any], Any]:
-    """Refuse text where a list is declared: cattrs would take it apart into characters."""
+    """Refuse text for a declared list: cattrs would split it into characters."""
     is_set = issubclass(_LISTS[origin_of(hint) or hint], set | frozenset)
     hook = converter.get_unstructure_hook(next(iter(typing.get_args(hint)), Any))
 

@@ -1,4 +1,4 @@
-"""What may be declared as a record class, and what is read from the declaration."""
+"""Check the declaration of a record class, and read it."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ WAS = "taskstore.was"
 
 @attrs.frozen
 class DeclaredEvolution:
-    """A change of a record class, under a revision name of its own.
+    """A change of a record class, with its own revision name.
 
     Attributes:
         revision: The name.

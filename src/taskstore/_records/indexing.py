@@ -22,7 +22,7 @@ from taskstore._format.lines import decode_object
 from taskstore._records.hints import Hint, alternatives, describe, origin_of
 
 INDEX_TYPES = ("string", "int", "float", "bool", "datetime", "date", "uuid", "any")
-"""What `record_index_fields.field_type` may say; "any" where settings name a field, and no type."""
+"""Values of `record_index_fields.field_type`; "any" if settings name a field without a type."""
 
 _INDEX_TYPES: dict[Any, str] = {
     str: "string",
@@ -58,7 +58,7 @@ class IndexField:
 
 
 class IndexValue(NamedTuple):
-    """What an index row holds; exactly one of the four is not None."""
+    """The value of an index row. Exactly one of the four is not None."""
 
     str: builtins.str | None = None
     int: builtins.int | None = None
@@ -132,7 +132,7 @@ def index_rows(fields: Iterable[IndexField], line: str | bytes) -> list[tuple[st
     for field in fields:
         name = field.name
         value = record.get(name)
-        # The usual values are settled here; index_value says what becomes of all others.
+        # Usual values take this short way; index_value handles all others.
         if value.__class__ is str and field.type not in _LOOKED_INTO:
             found: IndexValue | None = IndexValue(value)
         elif value.__class__ is int and -_SMALL < value < _SMALL and field.type != "datetime":

@@ -188,7 +188,7 @@ def _converted(field: attrs.Attribute[Any], factory: Callable[[], Any]) -> Calla
 
 
 def _needs_more(converter: Any) -> bool:
-    """Whether a converter may ask for the instance or the field, which a default alone lacks."""
+    """Whether a converter may need the instance or the field, which a default does not have."""
     return isinstance(converter, attrs.Converter)
 
 

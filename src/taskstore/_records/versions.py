@@ -86,7 +86,7 @@ class VersionForm:
 
     @property
     def is_native(self) -> bool:
-        """Whether msgspec reads such a version as the log does; it rounds times, we cut them."""
+        """Whether msgspec reads such a version as the log does: it rounds times, we cut them."""
         return datetime.datetime not in self.kinds
 
     def decode(self, value: Any) -> Any:
