@@ -95,6 +95,6 @@ def test_the_message_of_an_error_steers_nothing(kind: type[TaskstoreError]) -> N
 
 def test_what_a_report_says_steers_nothing() -> None:
     """A problem and a difference are said on one line, with escapes."""
-    problem = Problem(None, HOSTILE, 1, HOSTILE)
+    problems = [Problem(None, HOSTILE, 1, HOSTILE), Problem(None, HOSTILE, None, "?", HOSTILE)]
     difference = Difference(HOSTILE, HOSTILE, "different", HOSTILE, HOSTILE)
-    assert [] == steers(f"{problem}{difference}")
+    assert [] == steers("".join(map(str, [*problems, difference])))

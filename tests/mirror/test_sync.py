@@ -234,6 +234,7 @@ def test_another_class_and_what_refers_to_it(tmp_path: Path) -> None:
         for _ in range(2):
             [problem] = one.store.sync().problems
             assert "rows of 'marks' refer to it" in problem.reason
+            assert "shapes.jsonl: a: not applied to the table 'figures'" in str(problem)
             assert ["circle"] == [row.kind for row in one.rows(Figure)]
         with one.engine.begin() as connection:
             connection.exec_driver_sql("DELETE FROM marks")

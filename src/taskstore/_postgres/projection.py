@@ -285,9 +285,15 @@ def _is_refusal(error: DBAPIError) -> bool:
 def refusals_of(
     context: PostgresContext, tables: CacheTables, mirrors: Mapping[str, Mirror]
 ) -> tuple[Problem, ...]:
-    """Return the records that tables do not hold as the log has them."""
+    """Return the records that could not be applied to their tables, as problems of the logs."""
     return tuple(
-        Problem(name, str(context.store.layout.log_path(name)), None, reason, id)
+        Problem(
+            name,
+            str(context.store.layout.log_path(name)),
+            None,
+            f"not applied to the table {mirrors[name].table.name!r}: {reason}",
+            id,
+        )
         for name in mirrors
         for id, reason in sorted(tables.refusals(name).items())
     )

@@ -374,12 +374,11 @@ def late_mirrors(
 def problems_of(
     context: StoreContext, mirror: Mirror, reasons: Mapping[str, str]
 ) -> Iterator[Problem]:
-    """What a table does not take, as problems of its log."""
+    """Yield the records that could not be applied to a table, as problems of its log."""
     path = str(context.layout.log_path(mirror.collection))
     for id, reason in sorted(reasons.items()):
-        yield Problem(
-            mirror.collection, path, None, f"the table {mirror.table.name!r} lacks it: {reason}", id
-        )
+        told = f"not applied to the table {mirror.table.name!r}: {reason}"
+        yield Problem(mirror.collection, path, None, told, id)
 
 
 def check_synced(context: StoreContext, connection: Connection, report: SyncReport) -> None:
