@@ -152,13 +152,15 @@ class Other(DeclarativeBase):
     """Models that cannot be mirrored on PostgreSQL."""
 
 
-@mirrored("counted", updated_at=None)
-class Counted(Other):
-    """Its key is counted."""
+@mirrored("keyed", key="uid", updated_at=None)
+class Keyed(Other):
+    """Rows refer to its number, and another column identifies it."""
 
-    __tablename__ = "counted"
+    __tablename__ = "keyed"
 
     id: Mapped[int] = mapped_column(primary_key=True)
+    uid: Mapped[str] = mapped_column(unique=True)
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("keyed.id"))
 
 
 @mirrored("drawn", ids="random", updated_at=None)
@@ -223,7 +225,7 @@ class Ranges(Other):
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (Counted, "numbers"),
+        (Keyed, "key="),
         (Drawn, "BigInteger"),
         (Narrow, "BigInteger"),
         (Worded, "version"),

@@ -10,12 +10,13 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.sql import text
 
 from taskstore._mirror.model.shape import Mirror
+from taskstore._postgres.allocation import sequence_of
 from taskstore._postgres.names import quoted_table
 from taskstore.errors import InvalidDeclarationError
 
 _LOCAL = (
-    'on PostgreSQL a key that the database numbers cannot have ids="local" yet: use ids="random" '
-    "with a BigInteger key, or key= with a unique column"
+    "on PostgreSQL rows that key= identifies cannot have numbers that others refer to yet: leave "
+    "out key=, or let them refer to its column"
 )
 
 
@@ -36,10 +37,8 @@ def check_mirrors(mirrors: Iterable[Mirror]) -> None:
 
 
 def _check_keys(mirror: Mirror) -> None:
-    for shape in mirror.shapes:
-        for field in (*shape.fields.values(), *([mirror.number] if mirror.number else [])):
-            if field.translated is not None:
-                raise _error(mirror, _LOCAL, field.name)
+    if mirror.number is not None:
+        raise _error(mirror, _LOCAL, mirror.number.name)
     for field in mirror.key_fields:
         column = field.column
         is_small = isinstance(column.type, Integer) and not isinstance(column.type, BigInteger)
@@ -89,6 +88,13 @@ def check_tables(connection: Connection, mirrors: Iterable[Mirror]) -> None:
                 mirror,
                 f"{name} is partitioned, inherited or no table, whose writes PostgreSQL does not "
                 "report in one place: it cannot be mirrored",
+            )
+        if mirror.is_counted and not sequence_of(connection, mirror):
+            raise _error(
+                mirror,
+                f"no sequence counts the key of {name}: make it an identity column, or use "
+                'ids="random"',
+                mirror.key[0],
             )
 
 

@@ -24,6 +24,7 @@ from taskstore._mirror.model.shape import Mirror
 from taskstore._postgres.cache import CacheTables
 from taskstore._postgres.context import PostgresContext, projecting
 from taskstore._postgres.lines import LineMaker
+from taskstore._postgres.numbers import Naming
 from taskstore._postgres.outbox import (
     ChangeReader,
     delete_batch,
@@ -76,10 +77,12 @@ class Drain:
         found = next_batch(self.connection, outbox)
         if found is None:
             return Drained(0, more=False)
-        makers = []
-        for collection in sorted(found.collections):
-            mirror = mirror_of(self.context.mirrors, collection)
-            makers.append(self._made(mirror, found.end))
+        mirrors = [mirror_of(self.context.mirrors, name) for name in sorted(found.collections)]
+        naming = Naming(
+            self.connection, self.context.store.models, outbox, self.context.store.mark.id
+        )
+        naming.load(mirrors, found.end)
+        makers = [self._made(mirror, naming, found.end) for mirror in mirrors]
         batch = {maker.mirror.collection: list(maker.lines.values()) for maker in makers}
         written = self._append({name: lines for name, lines in batch.items() if lines})
         for maker in makers:
@@ -87,6 +90,7 @@ class Drain:
             changed = {id: maker.stored[id] for id in maker.touched if id in maker.stored}
             self.tables.put(collection, changed, maker.before)
             self._restamp(maker)
+        naming.save()
         refused = [change for maker in makers for change in maker.refused]
         touched = {maker.mirror.collection: maker.touched for maker in makers if maker.touched}
         solved = touched if refused or found.has_problems else {}
@@ -94,8 +98,8 @@ class Drain:
         delete_batch(self.connection, outbox, found.end)
         return Drained(written, more=not found.is_last)
 
-    def _made(self, mirror: Mirror, end: int) -> LineMaker:
-        changes = ChangeReader(self.connection, self.context.outbox, mirror).read(end)
+    def _made(self, mirror: Mirror, naming: Naming, end: int) -> LineMaker:
+        changes = ChangeReader(self.connection, self.context.outbox, mirror, naming).read(end)
         ids = list({change.id for change in changes if change.id})
         maker = LineMaker(mirror, self.tables.stored(mirror.collection, ids))
         maker.add(changes)
@@ -154,7 +158,10 @@ class Drain:
         projecting(self.connection, mirror)
         version = mirror.version.column
         for one in maker.restamps.values():
-            keys = [field.column == one.row.values[field.name] for field in mirror.key_fields]
+            keys = [
+                field.typed(field.column) == one.row.values[field.name]
+                for field in mirror.key_fields
+            ]
             self.connection.execute(
                 update(mirror.table)
                 .where(*keys, version.is_not_distinct_from(one.row.version))

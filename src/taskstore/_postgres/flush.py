@@ -112,7 +112,8 @@ def _check(connection: Connection, mirror: Mirror, carried: Mapping[_Key, Any]) 
             if stored is not None and known is not None and known < stored:
                 raise StaleRowError(
                     collection=mirror.collection,
-                    id=mirror.id_of(key),
+                    # Of rows that the database counts, the application knows the numbers.
+                    id=str(key[0]) if mirror.is_counted else mirror.id_of(key),
                     carried=_shown(loaded),
                     stored=_shown(found),
                 )

@@ -15,6 +15,7 @@ from sqlalchemy.types import JSON, BigInteger, Boolean, DateTime, Text
 
 from taskstore._mirror.model.shape import Mirror, Row
 from taskstore._postgres.names import Outbox, quoted_table
+from taskstore._postgres.numbers import Naming
 from taskstore.errors import InvalidDeclarationError, InvalidIdError
 
 BATCH = 20_000
@@ -147,6 +148,7 @@ class ChangeReader:
     connection: Connection
     outbox: Outbox
     mirror: Mirror
+    naming: Naming
     source: Any = attrs.field(init=False)
 
     @source.default
@@ -236,8 +238,12 @@ class ChangeReader:
             .order_by(source.c.seq)
         )
         for seq, xid, written, deleted, *values in self.connection.execute(statement):
-            named = dict(zip((one.name for one in columns), values, strict=True))
-            yield self._change(seq, xid, written, named, is_deleted=deleted or only_key)
+            raw = dict(zip((one.name for one in columns), values, strict=True))
+            named = self.naming.named(self.mirror, seq, raw)
+            change = self._change(seq, xid, written, named, is_deleted=deleted or only_key)
+            if change.row is not None and self.mirror.is_counted:
+                change.row.number = raw[self.mirror.key_fields[0].column.name]
+            yield change
 
     def _change(
         self, seq: int, xid: str, written: datetime, named: dict[str, Any], *, is_deleted: bool

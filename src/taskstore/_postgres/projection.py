@@ -22,6 +22,7 @@ from taskstore._mirror.capture.missing_logs import count_rows
 from taskstore._mirror.model.shape import Mirror, Row
 from taskstore._mirror.projection.wanted_rows import equals
 from taskstore._mirror.tables.reading import read_rows
+from taskstore._postgres.allocation import Allocation, Numbers
 from taskstore._postgres.cache import CacheTables
 from taskstore._postgres.context import PostgresContext
 from taskstore._postgres.incoming import Incoming, LogRead
@@ -83,6 +84,7 @@ class Projection:
     prune: bool = False
     missing: list[tuple[Mirror, int]] = attrs.field(factory=list)
     _plans: list[Plan] = attrs.field(factory=list)
+    _numbers: Numbers = attrs.field(factory=dict)
 
     def run(self) -> dict[str, CollectionReport]:
         """Bring the tables to what the logs say; return what was read of each log."""
@@ -91,13 +93,15 @@ class Projection:
         reports = {}
         for name, mirror in self.context.mirrors.items():
             is_fresh = looks_fresh(known.get(name), stat_log(self.context.store, name))
-            if is_fresh and not self.force and (name in known or not self._has_rows(mirror)):
+            is_known = name in known or not self._has_rows(mirror)
+            # What a refused row refers to may come with another log.
+            if is_fresh and is_known and not self.force and not tables.refusals(name):
                 reports[name] = CollectionReport(name, "fresh", 0, *tables.count(name))
                 continue
             incoming = Incoming(self.context.store, self.connection, name)
             with incoming.loaded() as read:
                 reports[name] = self._collection(mirror, incoming, read, tables)
-        self._apply(self._plans)
+        self._apply_all()
         for plan in self._plans:
             tables.put_refusals(plan.mirror.collection, plan.refused)
         return reports
@@ -132,7 +136,7 @@ class Projection:
         if self.prune or incoming.has_own_log():
             return 0
         has_any = read.replay is not None and len(read.replay) > 0
-        if has_any and not tables.count(mirror.collection)[0]:
+        if has_any and not tables.count(mirror.collection)[0] and not mirror.is_counted:
             return 0
         return count_rows(self.connection, mirror)
 
@@ -176,11 +180,45 @@ class Projection:
     def _prune(self, plan: Plan, incoming: Incoming) -> None:
         mirror = plan.mirror
         live = incoming.live()
-        columns = [field.column for field in mirror.key_fields]
+        columns = [field.typed(field.column) for field in mirror.key_fields]
         for key in self.connection.execute(select(*columns)):
             id = mirror.id_of(key)
             if id not in live:
                 plan.gone[id] = tuple(key)
+
+    def _apply_all(self) -> None:
+        """Apply the plans, with numbers for the records in tables that the database counts."""
+        numbers = Allocation(self.connection, self.context.store.models, self.context.mirrors)
+        plans = {plan.mirror.collection: plan for plan in self._plans}
+        rows = {name: plan.rows for name, plan in plans.items()}
+        numbers.give(rows, {name: plan.gone for name, plan in plans.items()})
+        for plan in self._plans:
+            self._resolve(plan, numbers)
+        self._numbers = numbers.numbers
+        self._apply(self._plans)
+        numbers.end(
+            {name: plan.gone.keys() - plan.refused.keys() for name, plan in plans.items()},
+            {name: plan.refused for name, plan in plans.items()},
+        )
+
+    def _resolve(self, plan: Plan, numbers: Allocation) -> None:
+        """Leave out what refers to records that are not there."""
+        mirror = plan.mirror
+        numbers.load(mirror, plan.rows.values(), plan.gone.values())
+        for id, row in list(plan.rows.items()):
+            reason = numbers.missing(mirror, row)
+            if reason:
+                plan.refused[id] = reason
+                del plan.rows[id]
+        for id, key in list(plan.gone.items()):
+            parts = zip(mirror.key_fields, key, strict=True)
+            if any(
+                field.translated is not None
+                and one not in numbers.numbers[field.translated.collection]
+                for field, one in parts
+            ):
+                # There is no such row.
+                del plan.gone[id]
 
     def _apply(self, plans: Sequence[Plan]) -> None:
         """Write and delete, all at once if the constraints let it pass, else row by row."""
@@ -199,10 +237,10 @@ class Projection:
         self, steps: Callable[[Sequence[Plan]], Iterator[_Step]], plans: Sequence[Plan]
     ) -> None:
         for step in steps(plans):
-            step.run(self.connection)
+            step.run(self.connection, self._numbers)
 
     def _one(self, step: _Step) -> bool:
-        reason = self._attempt(partial(step.run, self.connection))
+        reason = self._attempt(partial(step.run, self.connection, self._numbers))
         refused = step.plan.refused
         for id in step.ids:
             if reason is None:
@@ -236,8 +274,8 @@ class _Step:
     ids: tuple[str, ...]
     deletes: bool
 
-    def run(self, connection: Connection) -> None:
-        writer = TableWriter(connection, self.plan.mirror)
+    def run(self, connection: Connection, numbers: Numbers) -> None:
+        writer = TableWriter(connection, self.plan.mirror, numbers)
         if self.deletes:
             writer.delete([self.plan.gone[id] for id in self.ids])
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -10,7 +10,8 @@ import attrs
 from sqlalchemy import Column
 from sqlalchemy.engine import Connection, Dialect
 
-from taskstore._mirror.model.shape import Mirror, Row, Shape
+from taskstore._mirror.model.shape import Field, Mirror, Row, Shape
+from taskstore._postgres.allocation import Numbers
 from taskstore._postgres.context import projecting
 from taskstore._postgres.names import quoted, quoted_columns, quoted_table
 
@@ -24,6 +25,7 @@ class _Place:
     Attributes:
         column: The column.
         name: The attribute whose value it takes; "" for the version.
+        numbers: The numbers of the records whose ids it takes; None if it takes no ids.
         bind: Makes what the driver takes of a value; None where it takes the value.
         given: Whether lines say the value, rather than the default of the column.
     """
@@ -32,6 +34,7 @@ class _Place:
     name: str
     bind: Callable[[Any], Any] | None
     given: bool = True
+    numbers: Mapping[str, int] | None = None
 
 
 @attrs.frozen
@@ -40,6 +43,7 @@ class TableWriter:
 
     connection: Connection
     mirror: Mirror
+    numbers: Numbers
 
     @property
     def _dialect(self) -> Dialect:
@@ -79,13 +83,18 @@ class TableWriter:
         places = []
         for name, field in shape.fields.items():
             if name in row.values:
-                places.append(_Place(field.column, name, self._bind(field.column)))
+                bind, numbers = self._bind(field.column), self._numbers(field)
+                places.append(_Place(field.column, name, bind, numbers=numbers))
             elif field.column.default is not None and not field.column.default.is_sequence:
                 places.append(_Place(field.column, name, self._bind(field.column), given=False))
         if self.mirror.version is not None:
             column = self.mirror.version.column
             places.append(_Place(column, "", self._bind(column)))
         return places
+
+    def _numbers(self, field: Field) -> Mapping[str, int] | None:
+        translated = field.translated
+        return None if translated is None else self.numbers[translated.collection]
 
     def _bind(self, column: Column[Any]) -> Callable[[Any], Any] | None:
         return column.type.dialect_impl(self._dialect).bind_processor(self._dialect)
@@ -96,20 +105,19 @@ class TableWriter:
             value = default.arg if default.is_scalar else default.arg(None)
         else:
             value = row.values[place.name] if place.name else row.version
-        if value is None:
-            return None
-        return value if place.bind is None else place.bind(value)
+        return _bound(place, value)
 
     def delete(self, keys: Sequence[Sequence[Any]]) -> None:
         """Delete the rows of some keys."""
-        columns = [field.column for field in self.mirror.key_fields]
-        binds = [self._bind(column) for column in columns]
+        fields = self.mirror.key_fields
+        columns = [field.column for field in fields]
+        places = [
+            _Place(field.column, field.name, self._bind(field.column), numbers=self._numbers(field))
+            for field in fields
+        ]
         self._copy(
             columns,
-            [
-                [one if bind is None else bind(one) for bind, one in zip(binds, key, strict=True)]
-                for key in keys
-            ],
+            [[_bound(place, one) for place, one in zip(places, key, strict=True)] for key in keys],
         )
         projecting(self.connection, self.mirror)
         same = " AND ".join(f"t.{quoted(c.name)} = k.{quoted(c.name)}" for c in columns)
@@ -126,3 +134,12 @@ class TableWriter:
         with cursor, cursor.copy(f"COPY {_TEMP} ({names}) FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
+
+
+def _bound(place: _Place, value: Any) -> Any:
+    """Return what the driver takes of a value."""
+    if value is None:
+        return None
+    if place.numbers is not None:
+        return place.numbers[value]
+    return value if place.bind is None else place.bind(value)

@@ -13,7 +13,10 @@ from sqlalchemy import (
     ColumnDefault,
     ColumnElement,
     Table,
+    Text,
+    cast,
     column,
+    false,
     func,
     inspect,
     literal_column,
@@ -93,14 +96,17 @@ class Translated(UserDefinedType[Any]):
         keys: The name of the table that has the pairs.
         own: Whether the number is the key of the row itself, so that only rows that are there
             count.
+        strict: Whether an expression has one type in the database. Then a number without an id is
+            read as text.
     """
 
     cache_ok = True
 
-    def __init__(self, collection: str, keys: str, own: bool = False) -> None:
+    def __init__(self, collection: str, keys: str, own: bool = False, strict: bool = False) -> None:
         self.collection = collection
         self.keys = keys
         self.own = own
+        self.strict = strict
 
     def get_col_spec(self, **_: Any) -> str:
         """Return the type that such a column has."""
@@ -112,7 +118,8 @@ class Translated(UserDefinedType[Any]):
 
     def column_expression(self, colexpr: ColumnElement[Any]) -> ColumnElement[Any]:
         """Find the id of a number."""
-        return func.coalesce(self._found("id", "number", colexpr), colexpr)
+        as_it_is = cast(colexpr, Text) if self.strict else colexpr
+        return func.coalesce(self._found("id", "number", colexpr), as_it_is)
 
     def among(self, element: ColumnElement[Any], ids: Sequence[str]) -> ColumnElement[bool]:
         """Return the condition that a column has the number of one of some ids."""
@@ -134,7 +141,7 @@ class Translated(UserDefinedType[Any]):
         found = select(keys.c[wanted]).where(
             keys.c.collection == literal_column(f"'{self.collection}'")
         )
-        return found.where(keys.c.gone == literal_column("0")) if self.own else found
+        return found.where(keys.c.gone == false()) if self.own else found
 
 
 @attrs.frozen
@@ -143,10 +150,12 @@ class Numbers:
 
     Attributes:
         keys: The name of the table that has ids and numbers.
+        strict: As of `Translated`.
         referred: The collections whose numbers are in columns that were asked for.
     """
 
     keys: str
+    strict: bool = False
     referred: set[str] = attrs.field(factory=set)
     _collections: dict[Column[Any], str] = attrs.field(factory=dict)
 
@@ -158,12 +167,12 @@ class Numbers:
         """Return how the numbers in the columns of an attribute become ids; None for others."""
         for each in columns:
             if each in self._collections:
-                return Translated(self._collections[each], self.keys, own=True)
+                return Translated(self._collections[each], self.keys, own=True, strict=self.strict)
         for each in columns:
             collection = self._referred(each, set())
             if collection is not None:
                 self.referred.add(collection)
-                return Translated(collection, self.keys)
+                return Translated(collection, self.keys, strict=self.strict)
         return None
 
     def own(self, column: Column[Any]) -> Translated | None:
@@ -171,7 +180,7 @@ class Numbers:
         collection = self._collections.get(column)
         if collection not in self.referred:
             return None
-        return Translated(collection, self.keys, own=True)
+        return Translated(collection, self.keys, own=True, strict=self.strict)
 
     def _referred(self, column: Column[Any], seen: set[Column[Any]]) -> str | None:
         """The collection whose key a column has, be it by way of other columns."""

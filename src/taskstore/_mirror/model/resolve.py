@@ -47,7 +47,7 @@ def resolve(
     configure_mappers()
     known = [one if isinstance(one, Declared) else Declared(one, _declared(one)) for one in targets]
     skipped = [one.target for one in known if one.declaration is None]
-    numbers = Numbers(keys)
+    numbers = Numbers(keys, strict=dialect.name == "postgresql")
     given = [
         _Resolver(one.target, one.declaration, dialect, numbers)
         for one in known

@@ -1,0 +1,247 @@
+"""The ids of rows whose keys the database counts.
+
+A number is known in its own database only: lines have an id for it. The scribe gives a row its id
+when it makes the row's first line; a sync draws a number from the table's sequence for a record
+that has none here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import attrs
+from sqlalchemy import BigInteger, Text, cast, delete, func, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.engine import Connection
+from sqlalchemy.sql import text
+
+from taskstore._cache.schema.models import Models
+from taskstore._mirror.model.shape import Field, Mirror
+from taskstore._postgres.names import Outbox
+
+
+class Pair(NamedTuple):
+    """A record and its number here; `gone` if there is no such row now."""
+
+    id: str
+    number: int
+    gone: bool = False
+
+
+@attrs.frozen
+class Pairs:
+    """Reads and writes the pairs of ids and numbers, in the connection's transaction."""
+
+    connection: Connection
+    models: Models
+
+    @property
+    def _table(self) -> Any:
+        return self.models.MirrorKey.__table__
+
+    def by_number(self, collection: str, numbers: Iterable[int]) -> dict[int, Pair]:
+        """Return the pairs of some numbers."""
+        wanted = cast(list(numbers), ARRAY(BigInteger))
+        return {pair.number: pair for pair in self._read(collection, "number", wanted)}
+
+    def by_id(self, collection: str, ids: Iterable[str]) -> dict[str, Pair]:
+        """Return the pairs of some ids."""
+        return {
+            pair.id: pair for pair in self._read(collection, "id", cast(list(ids), ARRAY(Text)))
+        }
+
+    def _read(self, collection: str, column: str, wanted: Any) -> list[Pair]:
+        table = self._table
+        rows = self.connection.execute(
+            select(table.c.id, table.c.number, table.c.gone).where(
+                table.c.collection == collection, table.c[column] == func.any(wanted)
+            )
+        )
+        return [Pair(*row) for row in rows]
+
+    def put(self, collection: str, pairs: Sequence[Pair]) -> None:
+        """Write pairs; others of the same ids or numbers make way."""
+        if not pairs:
+            return
+        table = self._table
+        ids = cast([pair.id for pair in pairs], ARRAY(Text))
+        numbers = cast([pair.number for pair in pairs], ARRAY(BigInteger))
+        self.connection.execute(
+            delete(table).where(
+                table.c.collection == collection,
+                or_(table.c.id == func.any(ids), table.c.number == func.any(numbers)),
+            )
+        )
+        rows = [{"collection": collection, "awaited": False, **pair._asdict()} for pair in pairs]
+        self.connection.execute(insert(table), rows)
+
+    def leave(self, collection: str, ids: Iterable[str]) -> None:
+        """Note that the rows of some ids are gone."""
+        table = self._table
+        wanted = cast(list(ids), ARRAY(Text))
+        self.connection.execute(
+            update(table)
+            .where(table.c.collection == collection, table.c.id == func.any(wanted))
+            .values(gone=True)
+        )
+
+
+@attrs.define
+class _Timeline:
+    """Whose number it was, and since when.
+
+    Attributes:
+        seqs, ids: The first rows of the outbox that meant the number, and the records.
+        gone: Whether the last one is deleted.
+        changed: Whether the database does not know it so yet.
+    """
+
+    seqs: list[int] = attrs.field(factory=list)
+    ids: list[str] = attrs.field(factory=list)
+    gone: bool = True
+    changed: bool = False
+
+    def begin(self, seq: int, id: str) -> None:
+        """Note that another record has the number from a row of the outbox on."""
+        self.seqs.append(seq)
+        self.ids.append(id)
+        self.changed = True
+
+
+@attrs.define
+class Naming:
+    """Finds the ids that are meant by the numbers in one batch of the outbox.
+
+    A row that comes under a number is a new record if there was none, or if it was deleted. The
+    id follows from the row of the outbox alone, so that it is the same when a batch is drained
+    once more.
+
+    Args:
+        connection: In the transaction of the batch.
+        models: The models of our tables.
+        outbox: Where the batch is.
+        clone: Says which clone this is: a copy of the database has the same outbox.
+    """
+
+    connection: Connection
+    models: Models
+    outbox: Outbox
+    clone: str
+    _known: dict[str, dict[int, _Timeline]] = attrs.field(factory=dict)
+
+    def load(self, mirrors: Iterable[Mirror], end: int) -> None:
+        """Read all numbers in the rows of some models up to a row of the outbox."""
+        some = list(mirrors)
+        for mirror in some:
+            if mirror.is_counted:
+                self._load_own(mirror, end)
+        for mirror in some:
+            for field in referring(mirror):
+                self._load_referred(mirror, field, end)
+
+    def id_of(self, collection: str, number: int, seq: int) -> str:
+        """Return which record a number means in a row of the outbox."""
+        line = self._known[collection][number]
+        # A row may refer to one that comes later in its transaction.
+        place = bisect_right(line.seqs, seq)
+        return line.ids[max(place - 1, 0)]
+
+    def named(self, mirror: Mirror, seq: int, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of a row's columns, with ids in place of numbers."""
+        found = dict(values)
+        for field in translated_fields(mirror):
+            name = field.column.name
+            if type(found.get(name)) is int:
+                assert field.translated is not None
+                found[name] = self.id_of(field.translated.collection, found[name], seq)
+        return found
+
+    def save(self) -> None:
+        """Write what is new."""
+        pairs = Pairs(self.connection, self.models)
+        for collection, lines in self._known.items():
+            changed = [
+                Pair(line.ids[-1], number, line.gone)
+                for number, line in lines.items()
+                if line.changed
+            ]
+            pairs.put(collection, changed)
+
+    def _load_own(self, mirror: Mirror, end: int) -> None:
+        [field] = mirror.key_fields
+        rows = self._numbers(mirror, field, end)
+        known = self._timelines(mirror.collection, {number for _, number, *_ in rows})
+        for seq, number, deleted, written in rows:
+            line = known[number]
+            # One without an id that goes was there before anything was captured.
+            if not line.ids or (line.gone and not deleted):
+                line.begin(seq, self._new_id(mirror.collection, number, seq, written))
+            if line.gone != deleted:
+                line.gone, line.changed = deleted, True
+
+    def _load_referred(self, mirror: Mirror, field: Field, end: int) -> None:
+        assert field.translated is not None
+        collection = field.translated.collection
+        rows = self._numbers(mirror, field, end)
+        known = self._timelines(collection, {number for _, number, *_ in rows})
+        for seq, number, _, written in rows:
+            line = known[number]
+            if not line.ids:
+                # A row that was there before anything was captured: an export will find its id.
+                line.begin(seq, self._new_id(collection, number, seq, written))
+                line.gone = False
+
+    def _numbers(
+        self, mirror: Mirror, field: Field, end: int
+    ) -> Sequence[tuple[int, int, bool, datetime]]:
+        rows: Any = self.connection.execute(
+            text(
+                "SELECT seq, number, deleted, written FROM (SELECT seq, deleted, written, "
+                f"CAST(content->>CAST(:name AS text) AS bigint) AS number FROM {self.outbox.table} "
+                "WHERE collection = :collection AND problem IS NULL AND seq <= :end) found "
+                "WHERE number IS NOT NULL ORDER BY seq"
+            ),
+            {"name": field.column.name, "collection": mirror.collection, "end": end},
+        ).all()
+        return rows  # type: ignore[no-any-return]
+
+    def _timelines(self, collection: str, numbers: set[int]) -> dict[int, _Timeline]:
+        known = self._known.setdefault(collection, {})
+        missing = numbers - known.keys()
+        if missing:
+            pairs = Pairs(self.connection, self.models).by_number(collection, missing)
+            for number in missing:
+                pair = pairs.get(number)
+                known[number] = (
+                    _Timeline() if pair is None else _Timeline([0], [pair.id], pair.gone)
+                )
+        return known
+
+    def _new_id(self, collection: str, number: int, seq: int, written: datetime) -> str:
+        """Return an id in the form of those that `new_id` makes: they sort by time."""
+        told = repr((self.clone, collection, number, seq, written.timestamp()))
+        random = int.from_bytes(hashlib.sha256(told.encode()).digest()[:10], "big")
+        ms = int(written.timestamp() * 1000) & (2**48 - 1)
+        high = ms << 80 | 7 << 76 | (random >> 62 & 0xFFF) << 64
+        return str(uuid.UUID(int=high | 2 << 62 | random & (2**62 - 1)))
+
+
+def translated_fields(mirror: Mirror) -> list[Field]:
+    """Return the fields of a model whose columns have numbers, one for each column."""
+    found = {
+        field.column.name: field
+        for shape in mirror.shapes
+        for field in shape.fields.values()
+        if field.translated is not None
+    }
+    return list(found.values())
+
+
+def referring(mirror: Mirror) -> list[Field]:
+    """Return those that refer to rows with counted keys."""
+    return [field for field in translated_fields(mirror) if not field.is_own]
