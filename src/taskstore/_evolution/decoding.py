@@ -25,13 +25,13 @@ from taskstore._evolution.steps import (
 )
 from taskstore._evolution.values import CONVERTERS
 from taskstore._format.lines import REVISION_KEY, encode_value
-from taskstore._format.names import check_collection_name
+from taskstore._format.names import EVOLUTIONS, check_collection_name
 from taskstore.errors import InvalidNameError
 from taskstore.errors._base import shown
 
 T = TypeVar("T")
 
-COLLECTION = "evolutions"
+COLLECTION = EVOLUTIONS
 """The collection that the evolutions are in."""
 
 MAX_BYTES = 1024 * 1024

@@ -42,6 +42,7 @@ _SMALL = 10**18
 _DIGITS_AS_ZERO = bytes(48 if 48 <= byte <= 57 else 120 for byte in range(256))
 _LONG_DIGITS = b"0" * (_LONGEST_DOUBLE + 1)
 _LONG_INTEGER = re.compile(rb"(?<![0-9.eE+-])-?([0-9]{309,}+)(?![.eE])")
+_ESCAPED_SHORTLY = re.compile(r'["\\/\x08\f\n\r\t]')
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 _decode = msgspec.json.Decoder().decode
@@ -92,6 +93,16 @@ def decode_envelope(raw: bytes) -> Envelope:
     """
     id, order_us, deleted, updated_at, _ = decode_key(raw)
     return Envelope(id, order_us, deleted, updated_at)
+
+
+def may_be_of(raw: bytes, id: str) -> bool:
+    """Return whether a line can be one of a record. It only searches, which is quick.
+
+    JSON can spell any character by its number, and a few with a backslash alone.
+    """
+    if id.encode() in raw or b"\\u" in raw:
+        return True
+    return b"\\" in raw and _ESCAPED_SHORTLY.search(id) is not None
 
 
 def decode_key(raw: bytes) -> tuple[str, int, bool, int | str | None, Any]:

@@ -11,6 +11,11 @@ MAX_ID_LENGTH = 256
 
 _COLLECTION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FIELD = re.compile(r"[A-Za-z0-9_]{1,64}")
+_SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_TAKEN_SCHEMAS = ("main", "temp", "taskstore_history")
+
+EVOLUTIONS = "evolutions"
+"""The collection that says how older lines are read."""
 
 CONSUMERS = "taskstore-consumers"
 """The collection that keeps how far each named consumer of changes has come. Git ignores it."""
@@ -32,6 +37,19 @@ def check_field_name(name: object) -> str:
         InvalidNameError: It cannot name a field.
     """
     return _check_name("field", name, _FIELD, "ASCII letters, digits or '_'")
+
+
+def check_schema_name(name: object) -> str:
+    """Return `name` if the tables of a revision can have it as their schema in SQL.
+
+    Raises:
+        InvalidNameError: It cannot name a schema.
+    """
+    allowed = "ASCII letters, digits or '_', and no digit first"
+    found = _check_name("schema", name, _SCHEMA, allowed)
+    if found.lower() in _TAKEN_SCHEMAS or found.lower().startswith("sqlite_"):
+        raise InvalidNameError(kind="schema", name=name, reason="has another meaning in SQLite")
+    return found
 
 
 def _check_name(kind: str, name: object, pattern: re.Pattern[str], allowed: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import attrs
 
-from taskstore._format.lines import LineError, decode_key
+from taskstore._format.lines import LineError, decode_key, may_be_of
 from taskstore._git import files as git_files
 from taskstore._git.growth import growth_of
 from taskstore._git.repository import Repository
@@ -140,7 +140,7 @@ def _read_past(repository: Repository, name: str, id: str) -> _Past:
     for commit, parents, raw in added_lines(repository, name):
         if raw is None:
             past.begin(commit.id, parents)
-        elif _may_be(raw, id):
+        elif may_be_of(raw, id):
             past.bring(commit, raw.removesuffix(b"\r"))
     return past
 
@@ -213,13 +213,9 @@ def _before(version: Version, earlier: list[Version], past: _Past) -> bytes | No
     return None
 
 
-def _may_be(raw: bytes, id: str) -> bool:
-    return id.encode() in raw or b"\\" in raw
-
-
 def _is_of(raw: bytes, id: str) -> bool:
     try:
-        return _may_be(raw, id) and decode_key(raw)[0] == id
+        return may_be_of(raw, id) and decode_key(raw)[0] == id
     except LineError:
         return False
 

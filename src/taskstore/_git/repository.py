@@ -106,18 +106,21 @@ class Repository:
 
     @classmethod
     def _read(cls, git: Git) -> Repository | None:
-        call = ("rev-parse", "--show-toplevel")
+        places = ("--show-toplevel", "--absolute-git-dir", "--git-common-dir")
+        call = ("rev-parse", *places)
         answer = git.ask(*call, timeout=_PATIENCE)
         if answer.status != 0:
             if any(text in answer.message for text in _NO_WORK_TREE):
                 return None
             raise refused(call, answer)
-        top = Path(answer.text).resolve()
-        git_dir = Path(git.run("rev-parse", "--absolute-git-dir").text)
+        found = answer.text.split("\n")
+        if len(found) != len(places):  # the name of a directory has a newline
+            found = [git.run("rev-parse", place).text for place in places]
+        top, git_dir = Path(found[0]).resolve(), Path(found[1])
         is_named = "GIT_DIR" in os.environ and "GIT_DIR" not in git.environment
         if not (is_named or git_dir.name == _GIT or os.path.lexists(top / _GIT)):
             return None  # embedded in the work tree of another, and not refused by an older git
-        common = git.directory / git.run("rev-parse", "--git-common-dir").text
+        common = git.directory / found[2]
         return cls(attrs.evolve(git, directory=top), top, git_dir, common.resolve())
 
     def name_of(self, path: Path) -> str:

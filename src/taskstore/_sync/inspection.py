@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from taskstore._evolution.shape import Shape, mark_of
-from taskstore._format.lines import LineError, decode_envelope, decode_object
+from taskstore._format.lines import LineError, decode_envelope, decode_object, may_be_of
 from taskstore._format.problems import Problem
 from taskstore._log import files
 from taskstore._log.files import access
@@ -66,7 +66,7 @@ class Inspector:
             versions = [
                 self._version(codec, number, raw)
                 for number, raw in _lines(fd, limit)
-                if _may_be(raw, id) and _id_of(raw) == id
+                if may_be_of(raw, id) and _id_of(raw) == id
             ]
         return sorted(versions, key=lambda version: (version.order_us, version.line))
 
@@ -188,11 +188,6 @@ def _in_shape(raw: bytes, shape: Shape) -> tuple[bytes | str, str | None]:
     """A line in today's shape, and why it has none; then it is as it stands."""
     mark = "" if decode_envelope(raw).deleted else mark_of(raw)
     return shape.shown(raw), shape.lacks(mark) if mark else None
-
-
-def _may_be(raw: bytes, id: str) -> bool:
-    """Whether a line can be of a record: its id as it stands, or something escaped."""
-    return id.encode() in raw or b"\\" in raw
 
 
 def _id_of(raw: bytes) -> str | None:

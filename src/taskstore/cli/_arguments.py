@@ -16,7 +16,7 @@ from taskstore.cli._completion import (
     complete_id,
 )
 from taskstore.cli._errors import Failure, Status
-from taskstore.cli._store import locate, names_in
+from taskstore.cli._store import locate, log_of
 from taskstore.errors import TaskstoreError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class CollectionName(click.types.StringParamType):
         try:
             # click has a mark of its own for an option that was not given.
             directory = locate(path if isinstance(path, Path) else None)
-            return names_in(directory).log_of(name)
+            return log_of(directory, name)
         except TaskstoreError:
             return name  # the command says what is wrong
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVa
 
 import click
 
+from taskstore._format.names import EVOLUTIONS
 from taskstore._log.layout import Layout
 from taskstore.cli._errors import Failure, Status, hint
 from taskstore.cli._output import note, warn
@@ -133,13 +134,21 @@ def locate(path: Path | None) -> Path:
 
 def names_in(directory: Path) -> Names:
     """Return the names of the collections of a store."""
-    from taskstore._evolution.decoding import COLLECTION
     from taskstore._evolution.names import Names
     from taskstore._log.evolutions import read_names
 
-    layout = Layout(directory)
-    # Most stores have no evolutions.
-    return read_names(layout) if os.path.lexists(layout.log_name(COLLECTION)) else Names()
+    return read_names(Layout(directory)) if has_evolutions(directory) else Names()
+
+
+def log_of(directory: Path, collection: str) -> str:
+    """Return the name of the log of a collection, which may have been renamed."""
+    # The imports for names take longer than the rest of a short command.
+    return names_in(directory).log_of(collection) if has_evolutions(directory) else collection
+
+
+def has_evolutions(directory: Path) -> bool:
+    """Return whether records of a store may have older shapes. Most stores have no evolutions."""
+    return os.path.lexists(Layout(directory).log_name(EVOLUTIONS))
 
 
 def _is_safe(directory: Path) -> bool:

@@ -12,7 +12,7 @@ from taskstore.cli._completion import complete_collection, complete_id
 from taskstore.cli._errors import Failure, hint
 from taskstore.cli._output import Styled, json_option, note, write, write_json
 from taskstore.cli._paging import paged
-from taskstore.cli._store import check_is_file, locate, names_in, opened, store_option
+from taskstore.cli._store import check_is_file, locate, log_of, opened, store_option
 
 if TYPE_CHECKING:
     from taskstore._diff.changes import RecordChange
@@ -57,7 +57,7 @@ def command(
         raise click.UsageError("Give one COLLECTION at most, and one ID.")
     directory = locate(store_path)
     if named:
-        collection = names_in(directory).log_of(named[0])
+        collection = log_of(directory, named[0])
     found = find_versions(directory, id, collection)
     if as_json:
         write_json([_as_json(name, told) for name, told in found.items()])
