@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from taskstore._api.blame import FieldBlame
     from taskstore._api.changes import Consumer
     from taskstore._api.read_calls import Page
+    from taskstore._api.revisions import RevisionSession
     from taskstore._api.store import Store
     from taskstore._api.upkeep_calls import CompactReport
     from taskstore._format.problems import Problem
@@ -125,6 +126,7 @@ __all__ = [
     "RecordSkippedWarning",
     "RecoveryError",
     "RevertConflictError",
+    "RevisionSession",
     "SchemaVersionError",
     "StaleRecordError",
     "Store",
@@ -173,6 +175,7 @@ _HOMES = {
     "Order": "taskstore._query.conditions",
     "Page": "taskstore._api.read_calls",
     "Problem": "taskstore._format.problems",
+    "RevisionSession": "taskstore._api.revisions",
     "Store": "taskstore._api.store",
     "SyncReport": "taskstore._sync.report",
     "VerifyReport": "taskstore._sync.verification",

@@ -6,6 +6,8 @@ import inspect
 import re
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 import taskstore
 
 # Words with their everyday meaning, of Python or of SQLAlchemy.
@@ -17,7 +19,7 @@ ORDINARY = set(
     changed changes close closed column commit config conflict contains converter count create data
     delete deleted depth desc descending detach dict dropped elsewhere encode engine eq error exists
     failed failing find first flush follow format found ge get git gt in into invalid is items
-    iterate join kind le lines list lock lt make many map max migration min missing models ms
+    iterate join kind le lines list lock lt make many map max migration min missing model ms
     name ne new next none not now object of ok one only op open order owner patch path pending
     read ready reason rebuild repaired report required restore rollback run save schema select
     session size skipped split subject taskstore time timeout to tolerant trigger uncertain
@@ -40,7 +42,9 @@ def public_words() -> dict[str, str]:
         found = getattr(taskstore, name)
         names = [name]
         if inspect.isclass(found) and not issubclass(found, BaseException | str):
-            names += [f"{name}.{one}" for one in dir(found) if not one.startswith("_")]
+            theirs = dir(Session) if issubclass(found, Session) else ()
+            own = [one for one in dir(found) if one not in theirs and not one.startswith("_")]
+            names += [f"{name}.{one}" for one in own]
         for one in names:
             for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", one.rpartition(".")[2]):
                 words.setdefault(word.lower(), one)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -182,6 +182,21 @@ class AsyncStore(AsyncReadCalls, AsyncWriteCalls, AsyncUpkeepCalls, AsyncChangeC
         See `Store.history_session`. The block yields an `AsyncTransaction`.
         """
         return Block(self._blocks, partial(self._store.history_session, *types), "open the history")
+
+    def revisions(
+        self,
+        named: Mapping[str, str | int | datetime],
+        /,
+        *,
+        mirrors: Iterable[Any] = (),
+        on_progress: Progress | None = None,
+    ) -> Block:
+        """Use a session that sees the store at several revisions, in an `async with` block.
+
+        See `Store.revisions`. The block yields an `AsyncTransaction`.
+        """
+        make = partial(self._store.revisions, named, mirrors=mirrors, on_progress=on_progress)
+        return Block(self._blocks, make, "open revisions")
 
     def as_of(
         self,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import URL, MetaData, create_engine
 from sqlalchemy.engine import Engine
@@ -37,6 +37,9 @@ from taskstore._sync.cache_file import CacheFile
 from taskstore._sync.refresh import Refresher
 from taskstore._sync.sync import Progress
 from taskstore.errors import ConfigError, GitError, StoreAccessError, TransactionOpenError
+
+if TYPE_CHECKING:
+    from taskstore._api.revisions import RevisionSession
 
 _ATTEMPTS = 10
 _VERSION = "1"
@@ -122,17 +125,60 @@ class TimeCalls:
         """
         from taskstore._api.history_session import history_session
 
+        self._see_present("open the history")
+        names = [self._catalog.codec(each).collection for each in types] or None
+        with history_session(self._context, names) as session:
+            yield session
+
+    @contextmanager
+    def revisions(
+        self,
+        named: Mapping[str, str | int | datetime],
+        /,
+        *,
+        mirrors: Iterable[Any] = (),
+        on_progress: Progress | None = None,
+    ) -> Iterator[RevisionSession]:
+        """Yield one session that sees the store now and as it was at some revisions.
+
+        In SQL, the tables of a revision have its name before theirs, as in `old.records`. The
+        session cannot write. See `RevisionSession.model` for queries with the ORM.
+
+        Args:
+            named: For each revision a name, and what `as_of` takes: at most 8. Names have ASCII
+                letters, digits and `_`.
+            mirrors: Models of the application to see as they were, as in `as_of`.
+            on_progress: Called while logs are read, as in `Store.open`.
+
+        Raises:
+            InvalidNameError: A name is not allowed.
+            CommitNotFoundError, GitObjectMissingError, GitError: As for `as_of`.
+            TransactionOpenError: The caller is inside a transaction.
+            UnsupportedError: The store is on PostgreSQL.
+            ValueError: There are no revisions, or too many.
+        """
+        from taskstore._api.revisions import check_names, revisions_session
+
+        check_names(named)
+        self._see_present("open revisions")
+        mirrors = mirrors if isinstance(mirrors, list | tuple | set | frozenset) else list(mirrors)
+        with ExitStack() as stack:
+            past: dict[str, StoreContext] = {}
+            for name, when in named.items():
+                opened: Any = self.as_of(when, mirrors=mirrors, on_progress=on_progress)
+                past[name] = stack.enter_context(opened)._context
+            yield stack.enter_context(revisions_session(self._context, past))
+
+    def _see_present(self, operation: str) -> None:
+        """Make sure that the cache has what the logs have, for a session that joins the past."""
         self._check_present()
         if self._sessions.current() is not None:
-            raise TransactionOpenError(operation="open the history")
+            raise TransactionOpenError(operation=operation)
         self._cache.check()
         if self._context.refresh:
             self._sessions.run(
                 lambda: self._cache.retried(lambda: self._refresher.before_read(None))
             )
-        names = [self._catalog.codec(each).collection for each in types] or None
-        with history_session(self._context, names) as session:
-            yield session
 
     def _check_present(self) -> None:
         self._context.check_open()
@@ -169,7 +215,7 @@ class TimeCalls:
         now, layout = self._context, copy.layout
         engine = _engine_for(mirrors, copy)
         mirrored = mirrors_of(mirrors, engine, now.models)
-        seal = CacheSeal(layout) if engine is None and copy.is_kept else None
+        seal = CacheSeal(layout) if engine is None else None
         own = engine is None
         if engine is None:
             engine = own_engine_of(layout, now.models, seal=seal, lock_timeout=now.lock_timeout)

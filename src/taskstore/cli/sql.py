@@ -134,14 +134,14 @@ def _history(store: Store, query: str) -> Iterator[list[str]]:
         yield []
         return
     from taskstore._api.history_session import history_database
-    from taskstore._cache.history.database import attach_sql, view_sql
+    from taskstore._cache.history.database import history_sql, view_sql
 
     with waiting("Reading the history"):
         opening = history_database(store._context, sorted({*wanted.values()}))
         path = opening.__enter__()
     try:
         views = [view_sql(view, name, field_names(store, name)) for view, name in wanted.items()]
-        yield [*attach_sql(path, from_memory=store.read_only)[:1], *views]
+        yield [*history_sql(path, from_memory=store.read_only)[:1], *views]
     finally:
         opening.__exit__(None, None, None)
 

@@ -81,8 +81,8 @@ class Notes:
         Not in a transaction, except the first time: it would fix what that can see of the
         database.
         """
-        if self.is_current(cursor):
-            return False
+        if self.is_current(cursor) or cursor.execute("PRAGMA query_only").fetchone()[0]:
+            return False  # a connection that cannot write has nothing to note
         schemas = _schemas(cursor)
         records = self.capture.records
         for statement in self.capture.tables_sql():

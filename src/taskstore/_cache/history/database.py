@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.engine import URL
 
 from taskstore._cache.history.models import TABLES, HistoryBase
-from taskstore._cache.sql.reading_sql import restrict
+from taskstore._cache.sql.reading_sql import attach_sql, restrict
 
 SCHEMA = "taskstore_history"
 """The name under which a connection has the database."""
@@ -166,23 +165,16 @@ def put_rows(
         connection.execute(statements[table], values)
 
 
-def attach_sql(path: Path, *, from_memory: bool = False) -> list[str]:
+def history_sql(path: Path, *, from_memory: bool = False) -> list[str]:
     """Return the statements that attach the tables to a connection, for reading.
 
-    Args:
-        path: The database.
-        from_memory: Whether the connection is to a database in memory, as those of a store for
-            reading: SQLite would look for this one there, too.
+    The arguments are those of `attach_sql`.
     """
-    name = str(path)
-    if from_memory:
-        name = f"{path.as_uri()}?vfs={'win32' if os.name == 'nt' else 'unix'}"
-    name = name.replace("'", "''")
     views = [f"CREATE TEMP VIEW {table} AS SELECT * FROM {SCHEMA}.{table}" for table in TABLES]
-    return [f"ATTACH DATABASE '{name}' AS {SCHEMA}", *views]
+    return [attach_sql(path, SCHEMA, from_memory=from_memory), *views]
 
 
-def detach_sql() -> list[str]:
+def detach_history_sql() -> list[str]:
     """Return the statements that detach them."""
     return [*(f"DROP VIEW IF EXISTS temp.{table}" for table in TABLES), f"DETACH DATABASE {SCHEMA}"]
 

@@ -302,19 +302,6 @@ class Models(TableNames):
     LogEvolution: type[LogEvolution]
     metadata: MetaData
 
-    def _classes(self) -> tuple[Any, ...]:
-        return (
-            self.StoredRecord,
-            self.RecordIndex,
-            self.RecordIndexField,
-            self.SyncMetadata,
-            self.Tombstone,
-            self.MirrorProblem,
-            self.MirrorState,
-            self.MirrorKey,
-            self.LogEvolution,
-        )
-
 
 def build_models(
     *, mapper_registry: registry | None = None, prefix: str = "", metadata: MetaData | None = None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.engine import Engine
@@ -116,6 +118,22 @@ def restrict(driver: sqlite3.Connection) -> None:
     if isinstance(driver, GuardedConnection):
         driver.protected = frozenset()
     driver.set_authorizer(_authorize)
+
+
+def attach_sql(path: Path, schema: str, *, from_memory: bool = False) -> str:
+    """Return the statement that gives a connection another database.
+
+    Args:
+        path: The database.
+        schema: The name that its tables have before theirs.
+        from_memory: Whether the connection is to a database in memory, as those of a store for
+            reading: SQLite would look for this one there, too.
+    """
+    name = str(path)
+    if from_memory:
+        name = f"{path.as_uri()}?vfs={'win32' if os.name == 'nt' else 'unix'}"
+    name = name.replace("'", "''")
+    return f"ATTACH DATABASE '{name}' AS \"{schema}\""
 
 
 def view_sql(view: str, collection: str, fields: Sequence[str]) -> str:
