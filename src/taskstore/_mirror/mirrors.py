@@ -32,7 +32,7 @@ class Mirrors(Registry):
     def projection(
         self, context: StoreContext, connection: Connection, rows: Rows, unit: Unit, prune: bool
     ) -> MirrorSync:
-        """Return what brings mirrored tables along in one sync."""
+        """Return what updates mirrored tables in one sync."""
         from taskstore._mirror.projection.sync import MirrorSync
 
         return MirrorSync(context, connection, rows, unit, prune)

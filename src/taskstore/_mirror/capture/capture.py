@@ -116,7 +116,7 @@ class MirrorCapture:
         return found
 
     def _add_all(self, cursor: Any, table: StoredRows, touched: dict[StoredRows, Touched]) -> None:
-        """Have all rows of a table looked at that was rebuilt in this transaction."""
+        """Make all rows of a table be read that was rebuilt in this transaction."""
         rows = Rows(cursor, self._context.models)
         collection = table.mirror.collection
         left_out = rows.problems(collection).keys()

@@ -30,7 +30,7 @@ def carried_claim(
     id: str,
     stored: Stored | None,
 ) -> Claim | None:
-    """What a row claims with the version that it carries; None for nothing.
+    """Return what a row claims with the version that it carries, or None.
 
     A row that could not be brought to what the log says has the version that it had before. Who
     carries that has read all there is to read, and writes as if it were the stored one.
@@ -108,6 +108,6 @@ def _tell(state: InstanceState[Any], stamped: Stamped) -> None:
     for name, value in {**stamped.row.values, version.name: stamped.version}.items():
         if name in translated:
             continue
-        # What is not loaded, or was changed since, is the session's.
+        # A value that is not loaded, or was changed since, belongs to the session.
         if name in state.dict and name not in state.committed_state and state.dict[name] != value:
             attributes.set_committed_value(row, name, value)

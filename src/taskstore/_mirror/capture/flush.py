@@ -105,7 +105,7 @@ class MirrorFlush:
         unit: Unit,
         found: Sequence[InstanceState[Any]],
     ) -> None:
-        """Stamp what the flush will write, where a column has the version.
+        """Stamp the rows that the flush will write, if a column has the version.
 
         Raises:
             StaleRecordError: A row was changed since it was loaded.
@@ -214,7 +214,7 @@ class MirrorFlush:
         if row.new_id != row.old_id:
             before = stored.get((mirror.collection, row.new_id or ""))
             if row.old_id is not None:
-                # What a moved row carries is the version that it had under its old key.
+                # A moved row carries the version that it had under its old key.
                 carried = stamp_for(mirror, row.old_id, old, claim, now_ms)
                 claim = claim if carried.kept else None
         version = stamp_for(mirror, row.new_id or "", before, claim, now_ms)
@@ -390,7 +390,7 @@ def _refers(state: InstanceState[Any], name: str) -> bool:
 def _undo_later(
     changes: Changes, undone: Sequence[tuple[InstanceState[Any], str, bool, Any]]
 ) -> None:
-    """Have new rows lose their stamps with the transaction, or they would claim them ever after.
+    """Remove the stamps of new rows at a rollback, so that they do not claim them later.
 
     Rows that were there are expired by the rollback, and say again what the database has.
     """

@@ -1,4 +1,4 @@
-"""What mirrored rows have become, for the log: read back, encoded, stamped, and collected."""
+"""Read changed mirrored rows back, and encode, stamp and collect their lines for the log."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Stamped(NamedTuple):
 
 @attrs.define
 class _Batch:
-    """What was decided for some rows."""
+    """The decisions for some rows."""
 
     lines: dict[Key, bytes] = attrs.field(factory=dict)
     deleted: dict[Key, Version] = attrs.field(factory=dict)
@@ -90,7 +90,7 @@ class _Batch:
 
 @attrs.define
 class Reconciler:
-    """Brings `records` and the transaction's lines to what mirrored tables hold.
+    """Updates `records` and the transaction's lines from mirrored tables.
 
     Attributes:
         context: The store.
@@ -256,7 +256,7 @@ class Reconciler:
         before: Stored | None,
         origin: Stored | None,
     ) -> tuple[bytes, int] | None:
-        """The next line of a row with its version in microseconds; None where it needs none."""
+        """The next line of a row with its version in microseconds, or None if it needs none."""
         if origin is None or origin.line is None:
             version = self._version(batch, mirror, raw, row, before, form_of(before))
             return encoded_row(row, version.value), version.order_us

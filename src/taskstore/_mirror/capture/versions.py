@@ -57,7 +57,7 @@ def form_of(stored: Stored | None) -> type | None:
 
 
 def form_in(version: Any) -> type | None:
-    """Return the type of a line's version, given as it is or as JSON; None for none."""
+    """Return the type of a line's version, given as it is or as JSON; None without a version."""
     if isinstance(version, bytes):
         return int if version.isdigit() else str if version.startswith(b'"') else None
     return type(version) if version is not None else None
@@ -69,7 +69,7 @@ def is_form(plain: type | None, form: type | None) -> bool:
 
 
 NOT_PLAIN = -1
-"""What is no such version; `Mirror.claim` knows what it is."""
+"""Values that are not such a version. `Mirror.claim` knows what they are."""
 
 _SECONDS = len("2000-01-01T00:00:00")
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - as SQLite gives them

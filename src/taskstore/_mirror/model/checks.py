@@ -75,7 +75,7 @@ def check_conflicts(name: str, table: Table) -> None:
 
 
 def check_references(mirrors: Sequence[Mirror]) -> None:
-    """See whether every foreign key in the log leads to something that is in the log as well.
+    """Check that every foreign key in the log refers to something in the log.
 
     Raises:
         InvalidDeclarationError: One does not, and was not accepted; names the remedies.
@@ -147,7 +147,7 @@ def _is_key(mirror: Mirror, field: Field) -> bool:
 
 
 def check_together(mirrors: Sequence[Mirror], taken: frozenset[str]) -> None:
-    """See whether collections and tables are told apart, and references can be followed.
+    """Check that collections and tables are distinct, and that references can be followed.
 
     Args:
         mirrors: All of the store.

@@ -86,7 +86,7 @@ def _is_identity(column: Column[Any]) -> bool:
 
 
 class Translated(UserDefinedType[Any]):
-    """A column whose values are ids for whoever reads and binds them.
+    """A column whose values are ids for code that reads and binds them.
 
     A number that has no id is read as the number that it is; an id that has no number is bound as
     NULL.

@@ -40,7 +40,7 @@ class Declaration:
 
 @attrs.frozen
 class Declared:
-    """What a class or table that carries no declaration itself is declared as.
+    """The declaration of a class or table that does not carry one itself.
 
     Attributes:
         target: The class or table.

@@ -138,7 +138,7 @@ def _mappers_of(base: Any) -> list[Mapper[Any]]:
             repr(base), reason="mirror_all takes a declarative base, a registry or a MetaData"
         )
     known.configure()
-    # A root has its registry itself. Classes that are mapped without it are meant as well.
+    # A root has its own registry. Classes that are mapped without it are included.
     is_whole = base is known or not {"registry", "_sa_registry"}.isdisjoint(vars(base))
     return [
         mapper
@@ -226,7 +226,7 @@ class _Names:
 
 @attrs.define
 class _Wanted:
-    """What an option of `mirror_all` names: classes, tables, attributes, or their names.
+    """The values of an option of `mirror_all`: classes, tables, attributes, or their names.
 
     Attributes:
         option: Its name.

@@ -21,7 +21,7 @@ def line_of(mapper: Mapper[Any]) -> Iterator[Mapper[Any]]:
 
 
 def root_of(mapper: Mapper[Any]) -> Mapper[Any]:
-    """Return the class that stands for a class in the log."""
+    """Return the class that represents a class in the log."""
     return list(line_of(mapper))[-1]
 
 

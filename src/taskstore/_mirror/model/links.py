@@ -26,7 +26,7 @@ from taskstore._cache.engine.bridge import driver_cursor
 from taskstore._mirror.model.shape import Row
 
 ACTING = ("CASCADE", "SET NULL", "SET DEFAULT")
-"""What a database does to referring rows by itself."""
+"""The actions by which a database changes referring rows itself."""
 
 # No pragma tells it.
 _DEFERRED = re.compile(r"\binitially\s+deferred\b", re.IGNORECASE)

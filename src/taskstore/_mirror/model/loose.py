@@ -37,7 +37,7 @@ def loose(value: Any, expected: type) -> Any:
 
 
 def from_loose(found: Any, expected: type) -> Any:
-    """Return the value that JSON builtins made by `loose` stand for.
+    """Return the value that `loose` turned into JSON builtins.
 
     Raises:
         ValueError: They were not made by it.
@@ -74,7 +74,7 @@ def odd_document(value: Any) -> Any:
 
 
 def to_document(found: Any) -> Any:
-    """Return the value of a JSON column that JSON builtins stand for.
+    """Return the value of a JSON column from JSON builtins.
 
     Raises:
         ValueError: The text of a document is none.

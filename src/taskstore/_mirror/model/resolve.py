@@ -302,7 +302,7 @@ class _Resolver:
         return fields
 
     def _local_key(self, table: Any) -> Column[Any] | None:
-        """The counted primary key that stays out of the log; None if there is none."""
+        """The counted primary key that is not in the log, or None."""
         column = counted_key(table)
         if self.declaration.ids == "random":
             if column is None:

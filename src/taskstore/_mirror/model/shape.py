@@ -1,4 +1,4 @@
-"""What is known of a mirrored model once it is resolved: its fields, its key, its tables."""
+"""A resolved mirrored model: its fields, its key, its tables."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Field:
         return column if self.translated is None else type_coerce(column, self.translated)
 
     def default(self) -> bytes | None:
-        """Return the JSON of what a row gets where its line lacks the key, if that can be told."""
+        """Return the JSON of the value that a row gets if its line lacks the key, if known."""
         default: Any = self.column.default
         if default is not None and default.is_scalar and self.translated is None:
             return self.codec.raw(default.arg)

@@ -1,4 +1,4 @@
-"""What would be mirrored of an application's models, and what would be refused."""
+"""Find out which of an application's models would be mirrored, and which refused."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Refusal:
 
 @attrs.define
 class Finding:
-    """What was found of one class or table.
+    """The findings about one class or table.
 
     Attributes:
         name: The class or table, as messages call it.
@@ -62,7 +62,7 @@ class Finding:
 
 @attrs.frozen
 class Survey:
-    """What was found of all models.
+    """The findings about all models.
 
     Attributes:
         findings: Of each class and each table between two classes, in the order of their tables.
@@ -161,7 +161,7 @@ def _meant(current: Sequence[Declared], error: InvalidDeclarationError) -> tuple
 
 
 def _fixed(one: Declared, error: InvalidDeclarationError) -> tuple[Refusal, Declared | None]:
-    """What was refused, and the declaration without that; None for none."""
+    """What was refused, and the declaration without that, or None if that leaves nothing."""
     declaration, name = one.declaration, error.field
     assert declaration is not None
     table_name = _table_name(one.target)

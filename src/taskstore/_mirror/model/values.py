@@ -191,7 +191,7 @@ def codec_for(type_: types.TypeEngine[Any], dialect: Dialect) -> Codec | None:
 
 
 def register_codecs(dialect: str, makers: Makers) -> None:
-    """State how some types travel where a dialect differs from SQLite."""
+    """State how some types are encoded if a dialect differs from SQLite."""
     _of_dialects[dialect] = makers
 
 

@@ -1,4 +1,4 @@
-"""Gives records that a sync brings their numbers in this database, before their rows are written.
+"""Give records from a sync their numbers in this database, before their rows are written.
 
 A record gets the number that its creator has used, if that is free, or the next one. Then every
 reference has a number as well, in whatever order rows are written, and also where they refer to

@@ -75,7 +75,7 @@ def _has_triggers(connection: Connection) -> bool:
 
 @attrs.define
 class _Answers:
-    """What triggers have done to mirrored rows."""
+    """The changes that triggers have made to mirrored rows."""
 
     connection: Connection
     rows: Rows

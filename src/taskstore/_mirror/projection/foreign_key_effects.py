@@ -1,4 +1,4 @@
-"""What a database would do to other rows, by its foreign keys, when a row is written."""
+"""Predict what foreign keys do to other rows when a row is written."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Effects:
         return None
 
     def moved(self, target: WantedRow) -> list[tuple[Table, Link]]:
-        """The foreign keys by which the database follows where an update changes a row."""
+        """The foreign keys by which the database changes other rows after an update."""
         if target.row is None or target.current is None or target.deletes or not self.enforced:
             return []
         acting = [
@@ -91,7 +91,7 @@ class Effects:
     def _is_referred(
         self, link: Link, table: Any, condition: Any, deleting: Sequence[WantedRow]
     ) -> bool:
-        """Whether rows refer to a row by a foreign key, other than rows that go as well."""
+        """Whether rows that stay refer to a row by a foreign key."""
         going = [target for target in deleting if target.mirror.table.name == link.child]
         if not going:
             return bool(referring(self.connection, link, table, condition))

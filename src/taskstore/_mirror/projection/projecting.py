@@ -1,4 +1,4 @@
-"""Brings mirrored tables to what the log says, row by row where a constraint is in the way.
+"""Update mirrored tables from the log, row by row if a constraint fails.
 
 Rows are written in batches, parents first, and deleted children first. What is refused is tried
 again once the rest is there, then with the foreign keys deferred, so that rows may refer to each
@@ -302,7 +302,7 @@ def tables_in_order(tables: Iterable[Table]) -> list[Table]:
 
 
 def _alike(target: WantedRow) -> tuple[str, str, Any]:
-    """What rows have in common that can be written by one statement."""
+    """What rows must have in common to be written by one statement."""
     if target.row is None:
         return target.mirror.collection, target.kind, None
     shape = target.mirror.shapes.index(target.row.shape)

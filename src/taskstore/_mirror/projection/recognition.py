@@ -34,7 +34,7 @@ from taskstore.errors import InvalidRecordError
 _AT_ONCE = 200
 
 Print = tuple[Any, ...]
-"""What a row holds, without its key and its version."""
+"""The values of a row, without its key and its version."""
 
 
 def recognise(

@@ -1,4 +1,4 @@
-"""Brings mirrored tables along when lines of their collections change in the cache."""
+"""Update mirrored tables when lines of their collections change in the cache."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class MirrorSync:
     _elsewhere: frozenset[str] = frozenset()
 
     def catch_up(self, reshaped: Mapping[str, Mapping[str, bytes]]) -> None:
-        """Bring tables to what the cache has, where that was not done as their models are now.
+        """Update tables from the cache, if that was not done for their present models.
 
         Without this, a column that was added would stay empty where its lines had come before, and
         the next edit of the row would write that to the log.
@@ -150,7 +150,7 @@ class MirrorSync:
     def _all_of(
         self, collection: str, state: str | None, before: Mapping[str, bytes] | None
     ) -> _Touched:
-        """Return all that the cache has, for a table that was in some state.
+        """Return everything that the cache has for a table with a given state.
 
         Args:
             collection: The collection.
@@ -247,7 +247,7 @@ class MirrorSync:
             touched.removed.update(dict.fromkeys(id for id in some if id not in stored))
 
     def project(self) -> tuple[Problem, ...]:
-        """Bring the tables to what the logs say; return what they do not take."""
+        """Update the tables from the logs, and return the lines that they refuse."""
         self.rows.on_change = None
         unfit: dict[tuple[str, str], str] = {}
         changed = {name: touched.changed for name, touched in self._touched.items()}

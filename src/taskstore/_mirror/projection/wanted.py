@@ -1,4 +1,4 @@
-"""What rows of mirrored tables are to become."""
+"""The wanted state of rows of mirrored tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Key = tuple[str, str]
 
 @attrs.frozen(eq=False)
 class WantedRow:
-    """What a row is to become.
+    """The wanted state of a row.
 
     Attributes:
         mirror: Whose row it is.

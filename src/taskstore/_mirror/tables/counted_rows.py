@@ -19,7 +19,7 @@ def numbers_there(cursor: Any, mirror: Mirror, numbers: Iterable[int]) -> set[in
 
 
 def span_of_numbers(cursor: Any, mirror: Mirror) -> tuple[int, int]:
-    """Return the least and the greatest number, 0 where there are no rows."""
+    """Return the smallest and the greatest number, or 0 if there are no rows."""
     name, table = _names(mirror)
     # Two questions: SQLite answers both at once by a scan.
     sql = f"SELECT (SELECT min({name}) FROM {table}), (SELECT max({name}) FROM {table})"  # noqa: S608 - quoted

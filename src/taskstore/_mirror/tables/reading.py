@@ -24,7 +24,7 @@ CHUNK = 200
 def read_rows(
     connection: Connection, mirror: Mirror, ids: Iterable[str], *, lenient: bool = False
 ) -> dict[str, Row]:
-    """Return the rows that are there of some ids; an id that cannot be a key has none.
+    """Return the existing rows of some ids. An id that cannot be a key has none.
 
     Args:
         connection: To read from.
@@ -174,7 +174,7 @@ def _executed(connection: Connection, mirror: Mirror, statement: Any) -> Any:
 
 
 def check_schema(mirror: Mirror, error: BaseException | None) -> None:
-    """Say it in our words where the database lacks a table or a column of the model.
+    """Raise our own error if the database lacks a table or a column of the model.
 
     Raises:
         InvalidDeclarationError: It does.

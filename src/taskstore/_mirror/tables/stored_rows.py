@@ -251,7 +251,7 @@ class StoredRows:
             raw = values[:width]
             id = ids.get(raw)
             if id is None:
-                # A key that differs in case alone, where the column does not tell.
+                # A key that differs only in case, in a column that ignores case.
                 continue
             row = list(values[width:])
             try:

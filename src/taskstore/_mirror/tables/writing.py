@@ -68,7 +68,7 @@ def update_rows(connection: Connection, mirror: Mirror, rows: Sequence[Row]) -> 
             for column, _ in columns
         }
         for column in table.columns:
-            # What the log does not know of stays, whatever else an UPDATE would do to it.
+            # Columns that the log does not know stay, whatever an UPDATE would do to them.
             if column.onupdate is not None and column.key not in sets:
                 sets[column.key] = column  # type: ignore[assignment]
         statement = refusing(update(table)).values(sets).where(_bound(mirror, keys))
@@ -196,7 +196,7 @@ def _type(mirror: Mirror, column: Any, dialect: Dialect) -> Any:
         return typed.type
     type_ = variant_of(column.type, dialect.name)
     if column.nullable:
-        # null is SQL's, as where a row is made without a value.
+        # null is SQL's, as in a row that was created without a value.
         if type(type_) is JSON:
             return JSON(none_as_null=True)
         if isinstance(type_, TypeDecorator) and _means_null(type_, dialect):
@@ -205,7 +205,7 @@ def _type(mirror: Mirror, column: Any, dialect: Dialect) -> Any:
 
 
 def _means_null(type_: TypeDecorator[Any], dialect: Dialect) -> bool:
-    """Whether None in a row can only be a NULL, for the type makes something else of None."""
+    """Whether None in a row can only be a NULL, because the type stores None as another value."""
     if not type_._has_bind_processor or type_._has_bind_expression:
         return False
     try:
