@@ -107,7 +107,7 @@ class CacheFile:
                     is_shared=True,
                 ) from error
         if self.openings != openings:
-            # What failed may have begun on the file before.
+            # The failed call may have begun with the previous file.
             return self.retried(call)
         self.rebuild(openings)
         return call()

@@ -167,7 +167,7 @@ class Refresher:
         self._run(connection, ())
 
     def teach(self, catalog: Catalog, codec: RecordCodec[Any]) -> None:
-        """Have the cache index what a record type asks for."""
+        """Make the cache index the fields that a record type declares."""
         with (
             self._context.engine.connect() as connection,
             _rows(self._context, connection) as rows,
@@ -183,7 +183,7 @@ class Refresher:
         catalog.mark_taught(codec)
 
     def teach_settings(self, catalog: Catalog) -> None:
-        """Have the cache index what the settings name."""
+        """Make the cache index the fields that the settings name."""
         with (
             self._context.engine.connect() as connection,
             _rows(self._context, connection) as rows,
@@ -276,7 +276,7 @@ class Refresher:
             gate.release(claim)
             return done
         except BaseException:
-            # Also where the release was interrupted.
+            # Even if the release was interrupted.
             gate.release(claim)
             raise
 

@@ -95,7 +95,7 @@ class Sync:
     mirrored: Projection | None = None
 
     def run(self, collections: Iterable[str] | None) -> SyncReport:
-        """Bring the collections up to date.
+        """Update the collections.
 
         Args:
             collections: Their names; None for all that are stale (with `force`, all there are).
@@ -192,7 +192,7 @@ class Sync:
             try:
                 report = self._look(collection, limit)
             except LogChangedError as changed:
-                # What was loaded by then may be in no log.
+                # Rows that were loaded by then may be in no log.
                 self.rows.revert()
                 last = changed
             else:

@@ -232,7 +232,7 @@ class EngineCapture:
         if notes.lost_records(cursor):
             rows = Rows(cursor, self._context.models)
             if not rows.has_fingerprints():
-                # All tables were dropped, and the next open makes ours anew.
+                # All tables were dropped. The next open creates ours again.
                 return
             rows.forget_fingerprints()
             unit.fingerprints.update(dict.fromkeys(self._context.known))

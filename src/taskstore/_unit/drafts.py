@@ -163,7 +163,7 @@ def _version(
     collection, id = draft.key
     claim = draft.claim
     if draft.old_key not in (None, draft.key):
-        # What a moved row carries is the version that it had under its old key.
+        # A moved row carries the version that it had under its old key.
         stored_us = origin.order_us if origin is not None else None
         carried = next_version(claim, stored_us, previous, now_ms, collection=collection, id=id)
         claim = claim if carried.kept else None

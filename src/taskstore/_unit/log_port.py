@@ -111,7 +111,7 @@ def committing(driver: Any) -> Callable[[], None]:
 
 
 def check_committed(driver: Any) -> None:
-    """Raise UntrackedWriteError where the transaction is still open after its commit."""
+    """Raise UntrackedWriteError if the transaction is still open after its commit."""
     if driver.in_transaction:
         raise UntrackedWriteError(
             statement="a commit that the driver did not carry out",
@@ -120,7 +120,7 @@ def check_committed(driver: Any) -> None:
 
 
 def check_not_renamed(names: Names, log: str) -> None:
-    """Raise InvalidRecordError where a log would be made that no collection has."""
+    """Raise InvalidRecordError if this would create a log that no collection has."""
     if names.is_taken(log):
         was = names.log_of(log)
         reason = f"the records of this collection are in {was}.jsonl: write them to {was!r}"
@@ -137,7 +137,7 @@ class Handover(Protocol):
     committed: bool
 
     def run(self) -> None:
-        """Bring the lines into the log and commit, or do neither.
+        """Write the lines into the log and commit, or do neither.
 
         Raises:
             LogWriteError, LockTimeoutError: The lines could not be written; nothing is committed.
@@ -146,7 +146,7 @@ class Handover(Protocol):
 
 
 class LogPort(Protocol):
-    """Brings the lines of transactions into the log.
+    """Writes the lines of transactions into the log.
 
     They are in the log as a whole if and only if the transaction is committed, and before `run`
     returns, or later but certainly.

@@ -150,7 +150,7 @@ class _Run:
 
 
 def refuse_mirrored(context: StoreContext, collection: str) -> None:
-    """Raise UntrackedWriteError where the records of a collection are rows of a mirrored table."""
+    """Raise UntrackedWriteError if the records of a collection are rows of a mirrored table."""
     mirror = context.mirrors.by_collection.get(collection)
     if mirror is not None:
         raise UntrackedWriteError(
@@ -172,7 +172,7 @@ def expire_records(context: StoreContext, session: Session, keys: Iterable[Key])
 
 
 def lock(context: StoreContext, unit: Unit, cursor: Any) -> None:
-    """Have a transaction hold the write lock of the database.
+    """Make a transaction take the write lock of the database.
 
     Raises:
         OperationalError: Another connection holds it.

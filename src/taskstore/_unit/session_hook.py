@@ -295,7 +295,7 @@ def _settle(row: Any, stored: Stored) -> None:
 
 
 def _undo_later(changes: Changes, stamped: Sequence[tuple[Any, tuple[Any, ...]]]) -> None:
-    """Have new rows lose their stamps with the transaction, or they would claim them ever after."""
+    """Remove the stamps of new rows at a rollback, so that they do not claim them later."""
 
     def restore() -> None:
         # One that fails, in a setter of the user's own, must not keep the others from theirs.

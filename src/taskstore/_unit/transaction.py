@@ -94,7 +94,7 @@ class TransactionHook:
             self.capture.install()
 
     def follow_own(self) -> None:
-        """Note changes also where the engine is the store's own, once its tables are there."""
+        """Note changes also if the engine is the store's own, once its tables exist."""
         if self._context.own_engine and not self._context.read_only:
             self.capture.install()
 
@@ -310,7 +310,7 @@ class TransactionHook:
             unit.changes.rollback_to(name)
             # The notes since then are as they were when they were last read, or before that.
             unit.seen = -1
-            # What was read of the logs since then is rolled back too.
+            # Whatever was read from the logs since then is rolled back, too.
             unit.fingerprints.clear()
 
     def _do_begin_twophase(self, connection: Connection, xid: Any) -> None:
@@ -357,7 +357,7 @@ class TransactionHook:
         self._finish(unit, record.info)
 
     def _detach(self, driver: Any, record: Any) -> None:
-        # It has taken a copy of this along, unless it is garbage.
+        # The detached connection keeps its own copy of this, unless it was garbage.
         record.info.pop(self._key, None)
 
     def _finish(self, unit: Unit, info: dict[str, Any]) -> None:

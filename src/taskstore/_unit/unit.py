@@ -1,4 +1,4 @@
-"""What one database transaction holds until it ends."""
+"""The state of one database transaction until it ends."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def current_owner() -> Owner:
 
 @attrs.define(eq=False)
 class Unit:
-    """What one database transaction holds until it ends.
+    """The state of one database transaction until it ends.
 
     Attributes:
         changes: The lines that the log receives at commit.

@@ -233,7 +233,7 @@ _NO_KEY, _NEVER = object(), object()
 
 
 def _version_in(record: Any) -> Any:
-    """What a record has for a version, or that it has no key for it, or never will have one."""
+    """The version of a record, or that it has no key for one, or never will have one."""
     if isinstance(record, dict):
         return record.get("updated_at", _NO_KEY)
     return getattr(record, "updated_at", _NEVER)
