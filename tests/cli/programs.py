@@ -13,6 +13,8 @@ from pathlib import Path
 
 import attrs
 
+from tests.warm import warm
+
 CALL = [sys.executable, "-P", "-m", "taskstore"]
 INTERRUPTIBLE = [
     sys.executable,
@@ -54,7 +56,7 @@ def environment(**more: str) -> dict[str, str]:
 def on_pipe(*arguments: str, cwd: Path, stdin: str = "", **variables: str) -> Run:
     """Run a command with its output in pipes."""
     done = subprocess.run(
-        [*CALL, *arguments],
+        warm(*arguments),
         cwd=cwd,
         input=stdin.encode(),
         env=environment(**variables),
@@ -72,7 +74,7 @@ def on_terminal(*arguments: str, cwd: Path, typed: str = "", **variables: str) -
     os.write(ours, typed.encode())
     try:
         child = subprocess.Popen(
-            [*CALL, *arguments],
+            warm(*arguments),
             cwd=cwd,
             stdin=theirs,
             stdout=theirs,

@@ -19,6 +19,7 @@ import difflib
 import io
 import os
 import re
+import shlex
 import subprocess
 import sys
 import uuid
@@ -27,6 +28,8 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 
 import attrs
+
+from tests.warm import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -182,9 +185,9 @@ class Shell:
 def programs_of_this_environment(folder: Path) -> Path:
     """Make `python` and `taskstore` of the environment under test, and return their folder."""
     folder.mkdir()
-    for name, call in (("python", ""), ("taskstore", "-P -m taskstore")):
+    for name, call in (("python", [sys.executable]), ("taskstore", warm())):
         program = folder / name
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {call} "$@"\n')
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(call)} "$@"\n')
         program.chmod(0o755)
     return folder
 

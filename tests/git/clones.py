@@ -15,6 +15,7 @@ import attrs
 
 from taskstore import Store
 from tests.merge.repositories import IDENTITY, Repository
+from tests.warm import warm
 
 COMMAND = (sys.executable, "-P", "-m", "taskstore")
 
@@ -37,7 +38,7 @@ class Clone(Repository):
     def run(self, *call: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run the command."""
         return subprocess.run(
-            [*COMMAND, *call],
+            warm(*call),
             cwd=self.path,
             env={
                 **os.environ,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import attrs
+
+from tests.warm import warm
 
 LOG = ".taskstore/plans.jsonl"
 EVE = ["-c", "user.name=Eve", "-c", "user.email=eve@example.org"]
@@ -105,7 +106,7 @@ def taskstore(
 ) -> subprocess.CompletedProcess[str]:
     """Run the command, which must end within a minute and without a traceback."""
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "taskstore", *call],
+        warm(*call),
         cwd=folder,
         env={**os.environ, **env},
         capture_output=True,

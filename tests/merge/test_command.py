@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.merge.repositories import line
+from tests.warm import warm
 
 pytestmark = pytest.mark.public
 
@@ -40,7 +41,7 @@ def files(tmp_path: Path) -> list[str]:
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-P", "-m", "taskstore", *arguments],
+        warm(*arguments),
         cwd=cwd,
         capture_output=True,
         check=False,

@@ -21,6 +21,7 @@ from sqlalchemy.exc import DatabaseError
 
 from taskstore import Store, StoreAccessError, StoreOwnerError
 from tests.store.plans import Plan
+from tests.warm import warm
 
 LOG = '{"id":"plan-001","title":"true","updated_at":1}\n'
 PRECIOUS = b"12345678 precious\n"
@@ -33,7 +34,7 @@ def git(folder: Path, *call: str) -> None:
 
 def run(folder: Path, *call: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-P", "-m", "taskstore", *call],
+        warm(*call),
         cwd=folder,
         capture_output=True,
         text=True,

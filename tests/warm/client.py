@@ -1,0 +1,42 @@
+"""The process that a test starts: pass the call to the server, and exit as the command does.
+
+It runs thousands of times, so it imports only modules that are part of the interpreter.
+"""
+
+import marshal
+import os
+import sys
+from _socket import AF_UNIX, SCM_RIGHTS, SOL_SOCKET, socket
+
+UNFIT = 1000
+"""The answer of the server if the call needs a new interpreter. `server.py` has it too."""
+
+
+def main() -> None:
+    """Have the server run the command, or start an interpreter for it."""
+    address, *arguments = sys.argv[1:]
+    status = ask(address, arguments)
+    if status == UNFIT:
+        call = [sys.executable, "-P", "-m", "taskstore", *arguments]
+        os.execv(sys.executable, call)
+    if status < 0:
+        os.kill(os.getpid(), -status)
+    os._exit(status)
+
+
+def ask(address: str, arguments: list[str]) -> int:
+    """Send the call to the server, and return the exit status."""
+    call = marshal.dumps((os.getcwdb(), arguments, dict(os.environb)))
+    streams = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (0, 1, 2))
+    connection = socket(AF_UNIX)
+    if connection.fileno() < 3:
+        return UNFIT  # a stream is closed
+    connection.connect(address)
+    size = len(call).to_bytes(4, sys.byteorder)
+    connection.sendmsg([size], [(SOL_SOCKET, SCM_RIGHTS, streams)])
+    connection.sendall(call)
+    return int.from_bytes(connection.recv(4), sys.byteorder, signed=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""The process that has imported everything, and forks itself for each command."""
+
+from __future__ import annotations
+
+import gc
+import marshal
+import os
+import pkgutil
+import select
+import signal
+import socket
+import sys
+import time
+from importlib import import_module
+
+import attrs
+
+import taskstore
+
+UNFIT = 1000
+"""The answer to a call that needs a new interpreter. `client.py` has it too."""
+_APART = ("_aio", "_browse", "_postgres", "cli._mcp", "testing")
+"""What only a few commands import, with an extra."""
+
+
+@attrs.frozen
+class Call:
+    """A command that a client asks for."""
+
+    folder: bytes
+    arguments: list[str]
+    environment: dict[bytes, bytes]
+    streams: list[int]
+
+
+def main() -> None:
+    """Serve until stdin ends. In each child, run the command."""
+    load()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(sys.argv[1])
+        listener.listen(64)
+        os.write(1, b"ready\n")
+        call = next_call(listener)
+    become(call)
+    from taskstore.cli import main as command
+
+    command(prog_name="taskstore")
+
+
+def load() -> None:
+    """Import what commands import."""
+    for name in ("alembic.command", "rich.markup", "rich.table", "sqlalchemy.dialects.sqlite"):
+        import_module(name)
+    apart = tuple(f"taskstore.{name}" for name in _APART)
+    for module in pkgutil.walk_packages(taskstore.__path__, "taskstore."):
+        if not module.name.startswith(apart) and "__main__" not in module.name:
+            import_module(module.name)
+    gc.collect()
+    gc.freeze()
+
+
+def next_call(listener: socket.socket) -> Call:
+    """Fork for each client. Return only in the process that runs the command."""
+    # Let the system reap the processes that answer clients.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        ready, _, _ = select.select([listener.fileno(), 0], [], [])
+        if 0 in ready:
+            os._exit(0)
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            listener.close()
+            call = receive(connection)
+            if is_command(call, connection):
+                return call
+        connection.close()
+
+
+def receive(connection: socket.socket) -> Call:
+    """Read what a client sends."""
+    size, streams, _, _ = socket.recv_fds(connection, 4, 3)
+    wanted = int.from_bytes(size, sys.byteorder)
+    data = b""
+    while len(data) < wanted:
+        data += connection.recv(wanted - len(data))
+    folder, arguments, environment = marshal.loads(data)
+    return Call(folder, arguments, environment, streams)
+
+
+def is_command(call: Call, connection: socket.socket) -> bool:
+    """Fork the command, and tell the client its exit status. Return only in the command."""
+    ended, alive = os.pipe()
+    child = os.fork() if is_fit(call) else -1
+    if child == 0:
+        connection.close()
+        os.close(ended)
+        return True
+    for stream in (*call.streams, alive):
+        os.close(stream)
+    status = UNFIT if child < 0 else wait(child, ended, connection)
+    connection.sendall(status.to_bytes(4, sys.byteorder, signed=True))
+    os._exit(0)
+
+
+def is_fit(call: Call) -> bool:
+    """Whether a new interpreter would start with the settings of this one."""
+    return settings(call.environment) == settings(dict(os.environb))
+
+
+def settings(environment: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """Return what an interpreter reads of an environment when it starts."""
+    # See `open_streams`. Streams have buffers here.
+    streams = (b"PYTHONIOENCODING", b"PYTHONUNBUFFERED")
+    found = {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(b"PYTHON") and name not in streams
+    }
+    names = (b"LC_ALL", b"LC_CTYPE", b"LANG")
+    locale = next((environment[name] for name in names if environment.get(name)), b"C.UTF-8")
+    return {**found, b"locale": locale}
+
+
+def wait(child: int, ended: int, connection: socket.socket) -> int:
+    """Return the exit status of a command. Kill it if its client ends first."""
+    ready, _, _ = select.select([connection.fileno(), ended], [], [])
+    if ended not in ready:
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def become(call: Call) -> None:
+    """Take over the streams, folder, environment and arguments of a call."""
+    for number, stream in enumerate(call.streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.chdir(call.folder)
+    os.environb.clear()
+    os.environb.update(call.environment)
+    time.tzset()
+    sys.argv[1:] = call.arguments
+    open_streams(os.environ.get("PYTHONIOENCODING", ""))
+
+
+def open_streams(wanted: str) -> None:
+    """Open the streams as a new interpreter does.
+
+    Args:
+        wanted: The value of PYTHONIOENCODING, an encoding and perhaps how to handle errors.
+    """
+    encoding, _, errors = wanted.partition(":")
+    errors = (errors or "strict") if wanted else "surrogateescape"
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = open(  # noqa: SIM115
+            number,
+            "w" if number else "r",
+            buffering=1 if number == 2 or os.isatty(number) else -1,
+            encoding=encoding or "utf-8",
+            errors="backslashreplace" if number == 2 else errors,
+            newline="\n" if number else None,
+            closefd=False,
+        )
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+if __name__ == "__main__":
+    main()
