@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from taskstore.cli import main
 from taskstore.cli._errors import Status
 
 PAGE = "docs/reference/cli.md"
-CONTEXT = click.Context(main, info_name="taskstore")
+CONTEXT = click.Context(main, info_name="taskstore", **main.context_settings)
 DIRECTIVE = re.compile(
     r"^\.\. click:: ([\w.]+):command\n   :prog: taskstore ([\w-]+)$", re.MULTILINE
 )
@@ -30,6 +31,9 @@ def walk(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Comm
 
 
 COMMANDS = dict(walk(main))
+
+# Parameters that name something else than elsewhere.
+ELSEWHERE = {"adopt": {"ids"}, "scribe": {"commit"}}
 
 
 def test_the_reference_has_every_command(repository_root: Path) -> None:
@@ -75,3 +79,33 @@ def test_the_exit_codes_are_documented(repository_root: Path) -> None:
     _, _, section = page.partition("## Exit codes")
     codes = re.findall(r"^\| (\d+) \|", section.partition("\n## ")[0], re.MULTILINE)
     assert [int(status) for status in Status] == [int(code) for code in codes]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_a_short_option(name: str) -> None:
+    """`-h` prints the help of each command."""
+    shown = [CliRunner().invoke(main, [*name.split(), option]) for option in ("-h", "--help")]
+    assert [0, 0] == [each.exit_code for each in shown]
+    assert shown[0].output == shown[1].output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_a_store_or_git_knows_is_completed(name: str) -> None:
+    """Tab completes collections, ids, fields and revisions in each command that takes them."""
+    known = {"collection", "collections", "ids", "id", "fields", "filters", "sorts", "columns"}
+    known |= {"at", "commit", "commits", "branch"}
+    assert [] == [
+        param.name
+        for param in COMMANDS[name].params
+        if param.name in known - ELSEWHERE.get(name, set()) and param._custom_shell_complete is None
+    ]
+
+
+@pytest.mark.parametrize("name", ["list", "search", "sql", "history", "schema", "diff"])
+def test_tables_have_the_same_formats(name: str) -> None:
+    """Commands that print tables take the same values of `--format`; `diff` takes two more."""
+    [option] = [param for param in COMMANDS[name].params if "--format" in param.opts]
+    more = ["markdown", "html"] if name == "diff" else []
+    assert isinstance(option.type, click.Choice)
+    assert ["table", "csv", "tsv", "json", "nl", *more] == list(option.type.choices)
+    assert "-f" in option.opts

@@ -30,8 +30,15 @@ class _DriverError(Exception):
     """The merge cannot be done. The message says why."""
 
 
+class _Driver(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # Among other arguments, -h is a path.
+        return super().parse_args(ctx, ["--help"] if args == ["-h"] else args)
+
+
 @click.command(
     "merge",
+    cls=_Driver,
     # A path that begins with a dash is a path.
     context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]},
 )

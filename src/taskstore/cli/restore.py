@@ -10,7 +10,7 @@ from taskstore.cli._arguments import collection_argument, not_found
 from taskstore.cli._completion import complete_id
 from taskstore.cli._errors import Failure, Status, reporting
 from taskstore.cli._output import json_option, note, write_json
-from taskstore.cli._store import no_commit, uses_store, when_of
+from taskstore.cli._store import complete_revision, no_commit, uses_store, when_of
 
 if TYPE_CHECKING:
     from taskstore._api.store import Store
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--at",
     metavar="REV",
+    shell_complete=complete_revision,
     help="Restore it as it was in a commit, or at a time such as 2026-01-31T12:00:00Z. By "
     "default, a deleted record comes back as it was last.",
 )

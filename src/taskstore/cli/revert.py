@@ -8,14 +8,14 @@ import click
 
 from taskstore.cli._errors import Failure, Status, reporting
 from taskstore.cli._output import json_option, note, write_json
-from taskstore.cli._store import no_commit, uses_store
+from taskstore.cli._store import complete_revision, no_commit, uses_store
 
 if TYPE_CHECKING:
     from taskstore._api.store import Store
 
 
 @click.command("revert")
-@click.argument("commit")
+@click.argument("commit", shell_complete=complete_revision)
 @json_option
 @uses_store(write=True)
 def command(store: Store, commit: str, *, as_json: bool) -> None:

@@ -16,7 +16,7 @@ from taskstore._log.layout import Layout
 from taskstore.cli._errors import Failure, Status
 from taskstore.cli._imports import imported
 from taskstore.cli._output import json_option, note, warn, write, write_json
-from taskstore.cli._store import locate, store_option
+from taskstore.cli._store import complete_revision, locate, store_option
 from taskstore.cli.git import repository_of
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ if TYPE_CHECKING:
 @click.option(
     "--branch",
     metavar="NAME",
+    shell_complete=complete_revision,
     help="The branch that must be checked out. With --commit or --push it is by default the one "
     "that is checked out at the start.",
 )
