@@ -68,6 +68,8 @@ CASES: dict[str, list[list[str]]] = {
     "search": [["x", "plans"], ["title"], [EVIL], [EVIL, "--json"], ["x", EVIL]],
     "schema": [["plans"], ["plans", "--json"], [EVIL]],
     "edit": [["plans", EVIL], [EVIL, ID]],
+    "drop": [["plans", "--dry-run"], ["plans"], ["plans", "--yes", "--json"], [EVIL]],
+    "rename": [["plans", EVIL], [EVIL, "tasks"], ["plans", "tasks"], ["tasks", "t", "--json"]],
     "delete": [["plans", ID], ["plans", "-w", "status=open", "--dry-run"], ["plans", "i"]],
     "history": [["plans", ID], ["plans", ID, "--json"], ["plans", ID, "-f", "table"]],
     "blame": [["plans", ID], ["plans", ID, "--json"], ["plans", EVIL], [EVIL, ID]],

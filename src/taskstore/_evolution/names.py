@@ -51,6 +51,11 @@ class Names:
         """Return the name that the collection of a log has now."""
         return self.newest.get(log, log)
 
+    def history(self, log: str) -> list[str]:
+        """Return the names that the collection of a log has had, oldest first."""
+        shape = self.shapes.get(log)
+        return [log, *(name for _, name in _given(shape))] if shape else [log]
+
     def is_taken(self, log: str) -> bool:
         """Say whether a collection with another log has the name of this one."""
         return log in self.logs and log not in self.newest

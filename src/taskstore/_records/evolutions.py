@@ -126,7 +126,7 @@ def evolutions_of(cls: type, collection: str) -> tuple[Evolution, ...]:
             raise InvalidDeclarationError(cls.__qualname__, reason=reason)
         found.append(Evolution(collection, one.revision, before, one.steps))
         before = (one.revision,)
-    found += _renames_of_collection(cls, collection)
+    found += renames_of_collection(collection, stated_names(cls))
     for field in attrs.fields(cls):
         found += _renames(cls, collection, field)
     names = [one.revision for one in found]
@@ -135,9 +135,15 @@ def evolutions_of(cls: type, collection: str) -> tuple[Evolution, ...]:
     return tuple(_checked(cls, one) for one in found)
 
 
-def _renames_of_collection(cls: type, collection: str) -> Iterable[Evolution]:
+def renames_of_collection(collection: str, names: Iterable[str]) -> Iterable[Evolution]:
+    """Yield the evolutions that rename a collection.
+
+    Args:
+        collection: The name of its log.
+        names: The names that it has had, oldest first.
+    """
     before: tuple[str, ...] = ()
-    for old, new in pairwise(getattr(cls, NAMES, ())):
+    for old, new in pairwise(names):
         revision = f"collection:{old}:{new}"
         yield Evolution(collection, revision, before, (RenameCollection(old, new),))
         before = (revision,)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy.engine import Connection, Engine
@@ -152,18 +153,36 @@ class Refresher:
                 message = f"{collection}: {clash}; `taskstore doctor` has the remedy"
                 warnings.warn(visible(message), EvolutionClashWarning, stacklevel=6)
 
-    def reshape(self, connection: Connection) -> None:
-        """In a write transaction, state what is not in the log yet, and read it all that way."""
+    def state(self, stated: Mapping[str, bytes]) -> None:
+        """Write evolutions into the log, and read all logs that way.
+
+        Args:
+            stated: Their lines, by id.
+        """
+        with self._writing.begin() as connection:
+            self.reshape(connection, stated)
+
+    def reshape(
+        self, connection: Connection, stated: Mapping[str, bytes] = MappingProxyType({})
+    ) -> None:
+        """In a write transaction, write missing evolutions into the log, and read logs that way.
+
+        Args:
+            connection: The connection of the transaction.
+            stated: The lines of evolutions to write, besides those that the database has, by id.
+        """
         context, unit = self._context, self._transactions.unit(connection)
         self._run(connection, (EVOLUTIONS,))
         with _rows(context, connection) as rows:
             unit.changes.on_undo(partial(setattr, context, "shapes", context.shapes))
             context.shapes = load_shapes(rows, context.mirrors.by_collection)
-            if context.shapes.pending and not context.read_only:
-                lines = {(EVOLUTIONS, id): line for id, line in context.shapes.pending.items()}
+            missing = {**context.shapes.pending, **stated}
+            if missing and not context.read_only:
+                lines = {(EVOLUTIONS, id): line for id, line in missing.items()}
                 new = [(id, line.decode(), 0, 0) for (_, id), line in lines.items()]
                 rows.replace(EVOLUTIONS, new)
                 collect_lines(rows, unit.changes, lines)
+                context.shapes = load_shapes(rows, context.mirrors.by_collection)
         self._run(connection, ())
 
     def teach(self, catalog: Catalog, codec: RecordCodec[Any]) -> None:

@@ -41,6 +41,8 @@ _SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Store": {
         "status": "Show the store at a glance.",
         "collections": "List the collections.",
+        "rename": "Rename a collection.",
+        "drop": "Delete all records of a collection.",
         "schema": "Show the fields of a collection, and their types.",
         "indexes": "Show, add and drop indexes.",
         "sql": "Run a query on the cache.",

@@ -1,4 +1,4 @@
-"""Commands that write all records that pass --where."""
+"""Commands that write many records at once, and ask before."""
 
 from __future__ import annotations
 
@@ -33,13 +33,27 @@ def passing_ids(
     conditions = parse_filters(store, collection, filters)
     ids = [record["id"] for record in store.iterate(collection, *conditions)]
     if ids and ask:
-        count = f"{len(ids)} record{'' if len(ids) == 1 else 's'}"
-        if sys.stdin is None or not to_terminal(sys.stdin):
-            raise Failure(
-                f"{count} would be {done}: pass --yes to {verb} them, "
-                "or --dry-run to see them first",
-                Status.USAGE,
-            )
-        if not confirmed(f"{verb.capitalize()} {count} of {collection}?"):
-            raise Failure(f"nothing was {done}")
+        confirm(len(ids), collection, verb=verb, done=done)
     return ids
+
+
+def confirm(total: int, collection: str, *, verb: str, done: str) -> None:
+    """Ask for confirmation.
+
+    Args:
+        total: How many records would be written.
+        collection: The collection that they are in.
+        verb: What the command does, such as "delete".
+        done: Its participle, such as "deleted".
+
+    Raises:
+        Failure: The answer is no, or there is nobody to ask.
+    """
+    count = f"{total} record{'' if total == 1 else 's'}"
+    if sys.stdin is None or not to_terminal(sys.stdin):
+        raise Failure(
+            f"{count} would be {done}: pass --yes to {verb} them, or --dry-run to see them first",
+            Status.USAGE,
+        )
+    if not confirmed(f"{verb.capitalize()} {count} of {collection}?"):
+        raise Failure(f"nothing was {done}")
