@@ -20,6 +20,9 @@ NUMBERS = 1_000_000
 _PAUSE = 0.01
 """How long a writer waits after a failure, in seconds: its numbers would run out."""
 
+_REST = 0.005
+"""How long it waits after each commit, in seconds: every program that starts may read the log."""
+
 
 def write_all_the_time(
     url: str, folder: Path, told: Connection, first: int, *, ack: str | None
@@ -63,6 +66,7 @@ def write_all_the_time(
             threading.Event().wait(_PAUSE)
             continue
         told.send(("done", number))
+        threading.Event().wait(_REST)
     del store
 
 

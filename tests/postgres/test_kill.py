@@ -71,7 +71,8 @@ class Scene:
         theirs.close()
         running = (process, ours)
         self._running.append(running)
-        assert ours.poll(60)
+        # After a crash of the server it may have to read the log first.
+        assert ours.poll(300)
         return running
 
     def write(self, ack: str | None) -> tuple[BaseProcess, Connection]:
