@@ -21,7 +21,7 @@ from sqlalchemy import (
     create_engine,
     text,
 )
-from sqlalchemy.dialects.postgresql import INT4RANGE
+from sqlalchemy.dialects.postgresql import HSTORE
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from taskstore import Store, mirrored
@@ -212,14 +212,14 @@ class Dog(Animal):
     __mapper_args__ = {"polymorphic_identity": "d"}  # noqa: RUF012
 
 
-@mirrored("ranges", updated_at=None)
-class Ranges(Other):
+@mirrored("labelled", updated_at=None)
+class Labelled(Other):
     """Has a type that no line can carry."""
 
-    __tablename__ = "ranges"
+    __tablename__ = "labelled"
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    span: Mapped[Any] = mapped_column(INT4RANGE)
+    labels: Mapped[Any] = mapped_column(HSTORE)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ class Ranges(Other):
         (Narrow, "BigInteger"),
         (Worded, "version"),
         (Animal, "joined"),
-        (Ranges, "INT4RANGE"),
+        (Labelled, "HSTORE"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

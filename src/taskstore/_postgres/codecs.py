@@ -9,9 +9,11 @@ from typing import Any
 
 from sqlalchemy import types
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql.ranges import AbstractRange
 from sqlalchemy.engine import Dialect
 
 from taskstore._mirror.model.values import Codec, codec_for, interval_codec, register_codecs
+from taskstore._postgres.ranges import range_codec
 
 _Decimal = decimal.Decimal
 
@@ -128,6 +130,18 @@ def _array(type_: Any, dialect: Dialect) -> Codec | None:
     return Codec(encode, whole, "any")
 
 
+def _domain(type_: Any, dialect: Dialect) -> Codec | None:
+    """As values of the domain's type travel, unless SQLAlchemy would have to convert them."""
+    inner = type_.data_type
+    impl = inner.dialect_impl(dialect)
+    # The driver gives a NUMERIC as a Decimal; SQLAlchemy's processor asks for what was received.
+    is_decimal = isinstance(inner, types.Numeric) and inner.asdecimal
+    is_plain = is_decimal or (
+        impl.bind_processor(dialect) is None and impl.result_processor(dialect, None) is None
+    )
+    return codec_for(inner, dialect) if is_plain else None
+
+
 def _as_text(type_: Any, dialect: Dialect) -> Codec:
     return Codec(str, _text)
 
@@ -144,5 +158,8 @@ register_codecs(
         (postgresql.INET, _as_text),
         (postgresql.CIDR, _as_text),
         (postgresql.MACADDR, _as_text),
+        (postgresql.MACADDR8, _as_text),
+        (AbstractRange, range_codec),
+        (postgresql.DOMAIN, _domain),
     ),
 )

@@ -9,8 +9,10 @@ from typing import Any
 import attrs
 from sqlalchemy import Column
 from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.types import JSON, TypeDecorator
 
 from taskstore._mirror.model.shape import Field, Mirror, Row, Shape
+from taskstore._mirror.model.values import variant_of
 from taskstore._postgres.allocation import Numbers
 from taskstore._postgres.context import projecting
 from taskstore._postgres.names import quoted, quoted_columns, quoted_table
@@ -27,6 +29,7 @@ class _Place:
         name: The attribute whose value it takes; "" for the version.
         numbers: The numbers of the records whose ids it takes; None if it takes no ids.
         bind: Makes what the driver takes of a value; None where it takes the value.
+        nothing: What it has for null.
         given: Whether lines say the value, rather than the default of the column.
     """
 
@@ -34,6 +37,7 @@ class _Place:
     name: str
     bind: Callable[[Any], Any] | None
     given: bool = True
+    nothing: str | None = None
     numbers: Mapping[str, int] | None = None
 
 
@@ -84,7 +88,8 @@ class TableWriter:
         for name, field in shape.fields.items():
             if name in row.values:
                 bind, numbers = self._bind(field.column), self._numbers(field)
-                places.append(_Place(field.column, name, bind, numbers=numbers))
+                nothing = self._nothing(field.column)
+                places.append(_Place(field.column, name, bind, nothing=nothing, numbers=numbers))
             elif field.column.default is not None and not field.column.default.is_sequence:
                 places.append(_Place(field.column, name, self._bind(field.column), given=False))
         if self.mirror.version is not None:
@@ -95,6 +100,15 @@ class TableWriter:
     def _numbers(self, field: Field) -> Mapping[str, int] | None:
         translated = field.translated
         return None if translated is None else self.numbers[translated.collection]
+
+    def _nothing(self, column: Column[Any]) -> str | None:
+        """What a column has where a line has null."""
+        type_: Any = variant_of(column.type, self._dialect.name)
+        inner = (
+            type_.load_dialect_impl(self._dialect) if isinstance(type_, TypeDecorator) else type_
+        )
+        # Where a column takes no NULL, it had the null of JSON.
+        return "null" if isinstance(inner, JSON) and not column.nullable else None
 
     def _bind(self, column: Column[Any]) -> Callable[[Any], Any] | None:
         return column.type.dialect_impl(self._dialect).bind_processor(self._dialect)
@@ -139,7 +153,7 @@ class TableWriter:
 def _bound(place: _Place, value: Any) -> Any:
     """Return what the driver takes of a value."""
     if value is None:
-        return None
+        return place.nothing
     if place.numbers is not None:
         return place.numbers[value]
     return value if place.bind is None else place.bind(value)
