@@ -46,7 +46,7 @@ class Counter:
             "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END, seqmax "
             f"FROM {name}, pg_catalog.pg_sequence WHERE seqrelid = '{name}'::regclass"
         ).one()
-        # Nobody may bring the sequence near its end by a line.
+        # No line may move the sequence near its end.
         fit = {id: n for id, n in wanted.items() if n is not None and last < n <= most // 2}
         taken = self._there(list(fit.values()))
         given: dict[str, int] = {}

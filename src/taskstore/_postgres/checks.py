@@ -1,4 +1,4 @@
-"""What cannot be mirrored on PostgreSQL yet, refused before anything is written."""
+"""Refuse what cannot be mirrored on PostgreSQL yet, before anything is written."""
 
 from __future__ import annotations
 

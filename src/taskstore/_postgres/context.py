@@ -1,4 +1,4 @@
-"""What the parts of a store on PostgreSQL share."""
+"""The state that the parts of a store on PostgreSQL share."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class PostgresContext:
 
 
 def projecting(connection: Connection, mirror: Mirror) -> None:
-    """Have the statements that follow not captured in the table of one model, nor stamped."""
+    """Exempt the statements that follow, on the table of one model, from capture and stamps."""
     connection.execute(_PROJECTING, {"name": PROJECTING, "value": mirror.collection})
 
 

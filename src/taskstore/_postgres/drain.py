@@ -150,7 +150,7 @@ class Drain:
                 os.close(fd)
 
     def _restamp(self, maker: LineMaker) -> None:
-        """Write versions that lines had to have otherwise, where the rows are still the same."""
+        """Write versions that had to change into their rows, if these are still the same."""
         mirror = maker.mirror
         if mirror.version is None or not maker.restamps:
             return

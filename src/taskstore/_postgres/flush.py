@@ -81,7 +81,7 @@ class FlushHook:
             self._written[session] = found
 
     def after_flush_postexec(self, session: Session, context: Any) -> None:
-        """Have instances read the versions that the database has given them."""
+        """Make instances read the versions that the database has given them."""
         for instance, name in self._written.pop(session, ()):
             if instance in session:
                 session.expire(instance, [name])

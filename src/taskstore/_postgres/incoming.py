@@ -1,4 +1,4 @@
-"""What a log says, in a temporary table beside what the database has of it."""
+"""Compare a log with the database, in a temporary table."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ class Incoming:
         return held.first() is not None and lost.first() is None
 
     def store_all(self, read: LogRead) -> None:
-        """Have the database store what the log says, in place of what it had."""
+        """Replace the lines that the database has with those of the log."""
         incoming = _TABLE
         for table, column, dead in (
             (self._records, "data_json", False),

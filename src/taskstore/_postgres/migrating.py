@@ -15,7 +15,7 @@ from taskstore._postgres.triggers import Triggers, drop_outbox_ddl, outbox_ddl, 
 
 
 def capture_tables(op: Any, mirrors: Iterable[Any], models: Models, schema: str) -> None:
-    """Make the outbox where there is none, and triggers in place of those that are there."""
+    """Create the outbox if there is none, and replace the triggers."""
     found = _resolved(op, mirrors, models)
     check_mirrors(found)
     outbox, triggers = _triggers(op, found, models, schema)

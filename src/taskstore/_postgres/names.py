@@ -55,7 +55,7 @@ def shortened(name: str) -> str:
 
 
 def outbox_of(connection: Connection, models: Models) -> Outbox:
-    """Return where the outbox of a database is, or would be made."""
+    """Return where the outbox of a database is, or would be created."""
     name = quoted(f"{models.prefix}taskstore_outbox")
     schema = connection.execute(_SCHEMA, {"name": name}).scalar_one()
     return Outbox(schema, models.prefix)

@@ -37,7 +37,7 @@ _PASSES = 3
 
 @attrs.define
 class Plan:
-    """What one table is to become.
+    """The wanted state of one table.
 
     Attributes:
         mirror: The model.
@@ -87,14 +87,14 @@ class Projection:
     _numbers: Numbers = attrs.field(factory=dict)
 
     def run(self) -> dict[str, CollectionReport]:
-        """Bring the tables to what the logs say; return what was read of each log."""
+        """Update the tables from the logs, and return what was read of each log."""
         tables = CacheTables(self.connection, self.context.store.models)
         known = tables.fingerprints()
         reports = {}
         for name, mirror in self.context.mirrors.items():
             is_fresh = looks_fresh(known.get(name), stat_log(self.context.store, name))
             is_known = name in known or not self._has_rows(mirror)
-            # What a refused row refers to may come with another log.
+            # The row that a refused row refers to may come with another log.
             if is_fresh and is_known and not self.force and not tables.refusals(name):
                 reports[name] = CollectionReport(name, "fresh", 0, *tables.count(name))
                 continue

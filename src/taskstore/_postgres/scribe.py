@@ -76,7 +76,7 @@ class Scribe:
             raise LogPendingError(reason=str(error)) from error
 
     async def waited(self, timeout: float) -> None:
-        """Do the same in an event loop. A task that is cancelled waits as well."""
+        """Do the same in an event loop. A cancelled task waits, too."""
         answer = asyncio.wrap_future(self.ask())
         deadline = asyncio.get_running_loop().time() + timeout
         cancelled: BaseException | None = None

@@ -1,4 +1,4 @@
-"""What a store on PostgreSQL without a directory knows: the database, and where the log is."""
+"""The facts of a store on PostgreSQL without a directory: the database, and where the log is."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ _NOW = "pg_catalog.date_trunc('milliseconds', pg_catalog.clock_timestamp())"
 
 
 def outbox_ddl(outbox: Outbox) -> Iterator[str]:
-    """Yield the statements that make the outbox where there is none."""
+    """Yield the statements that create the outbox if there is none."""
     yield (
         f"CREATE TABLE IF NOT EXISTS {outbox.table} ("
         "seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "

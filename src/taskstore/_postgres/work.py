@@ -1,4 +1,4 @@
-"""What is done under the log lock: drain the outbox, sync, verify, export."""
+"""The work under the log lock: drain the outbox, sync, verify, export."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Work:
     context: PostgresContext
 
     def drain(self) -> int:
-        """Bring everything that is committed into the log; return how many lines were written.
+        """Write everything that is committed into the log, and return the number of lines.
 
         Raises:
             OutboxOwnerError: Another clone has the logs.
@@ -75,7 +75,7 @@ class Work:
         )
 
     def sync(self, *, force: bool = False, prune: bool = False, strict: bool = True) -> SyncReport:
-        """Bring the tables to what the logs say.
+        """Update the tables from the logs.
 
         Args:
             force: Read every log, also one that looks as it did.
@@ -92,7 +92,7 @@ class Work:
             run = Projection(self.context, connection, force=force, prune=prune)
             reports = run.run()
             missing.extend(run.missing)
-            # What the database has changed in turn.
+            # Changes that the database has made in return.
             self._drained(connection)
             tables = CacheTables(connection, self.context.store.models)
             unfit = refusals_of(self.context, tables, self.context.mirrors)
@@ -123,7 +123,7 @@ class Work:
         return self._holding_tables(work)
 
     def take_over(self) -> dict[str, int]:
-        """Have this clone write the logs of the database from now on, in place of another.
+        """Make this clone write the logs of the database from now on, instead of another one.
 
         The database has the newest line of each record. Those that the logs here lack, as the
         other clone had not pushed them, are appended: otherwise a sync would delete their rows.
@@ -239,7 +239,7 @@ class Work:
 
 @attrs.frozen
 class _VerifiedRows:
-    """What the verification of mirrored tables asks of the cache."""
+    """The rows of the cache that the verification of mirrored tables needs."""
 
     tables: CacheTables
 
