@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path
 
-from tests.cli.programs import Run
+from tests.cli.programs import BAR, Run
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -17,10 +17,7 @@ GOLDEN = Path(__file__).parent / "golden"
 def seen(run: Run, folder: Path) -> str:
     """A run as text, without what differs from one to the next."""
     parts = [run.stdout] + ([f"--- stderr\n{run.stderr}"] if run.stderr else [])
-    # On a busy machine anything may take so long that there is a bar, which then goes again.
-    text = re.sub(
-        r"\x1b\[\?25l.*?\x1b\[\?25h\r?(?:\x1b\[1A\x1b\[2K)*", "", "".join(parts), flags=re.DOTALL
-    )
+    text = BAR.sub("", "".join(parts))
     text = text.replace(str(folder.resolve()), "FOLDER")
     text = re.sub(r"\d+ days ago", "MANY days ago", text)
     text = re.sub(r'("cache_bytes"): \d+|\(cache: [^)]*\)', r"\1CACHE", text)

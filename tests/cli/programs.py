@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
@@ -24,6 +25,9 @@ INTERRUPTIBLE = [
 from taskstore.cli import main; main()""",
 ]
 """A call that takes SIGINT, which whoever runs the tests in the background may have turned off."""
+
+BAR = re.compile(r"\x1b\[\?25l.*?\x1b\[\?25h\r?(?:\x1b\[1A\x1b\[2K)*", re.DOTALL)
+"""A progress bar, which a command shows on a busy machine, where anything may take long."""
 
 _WIDTH, _HEIGHT = 100, 40
 _PATIENCE = 60.0

@@ -16,7 +16,7 @@ import click
 import pytest
 
 from taskstore.cli import main
-from tests.cli.programs import CALL, Run, environment, on_pipe, on_terminal
+from tests.cli.programs import BAR, CALL, Run, environment, on_pipe, on_terminal
 
 # A title for the window, a colour that we never use, a C1 control, changes of direction, line ends.
 EVIL = "\x1b]0;evil\x07\x1b[41m\x9b2J\x7f\u202e\u2067\u2028\r\n\u00e9"
@@ -28,8 +28,6 @@ RAW_FILE = os.fsdecode(b"raw \xff\x9b41m")
 
 # Of the colours that we use none has a background.
 OURS = re.compile(r"\x1b\[(?:0|1|[39][0-7]|1;3[0-7])?m")
-# On a busy machine anything may take so long that there is a bar.
-BAR = re.compile(r"\x1b\[\?25l.*?\x1b\[\?25h\r?(?:\x1b\[1A\x1b\[2K)*", re.DOTALL)
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 QUIET_GIT = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 WHO = {
