@@ -109,7 +109,7 @@ class Chromium:
         return [answer["status"] for answer in found if answer["url"].startswith(start)]
 
     def show_as(self, width: int, height: int, scheme: str = "light") -> None:
-        """Have the window of a size, and a light or dark scheme."""
+        """Set the size of the window, and a light or dark scheme."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,

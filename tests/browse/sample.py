@@ -123,7 +123,7 @@ STEPS: list[tuple[str, str, dict[str, list[dict[str, Any]]]]] = [
         },
     ),
 ]
-"""Who changed what, and with which message; what has no message is not committed."""
+"""The author, change and message of each commit. A change without a message is not committed."""
 
 
 def git(folder: Path, *call: str, person: str = "ada", hour: int = 0) -> str:

@@ -78,7 +78,7 @@ def test_datasette_is_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_all_interfaces_come_with_a_warning(folder: Path) -> None:
-    """Whoever lets others connect is told so, and numbers are then taken as the name."""
+    """A server that others can reach says so, and then accepts IP addresses as host names."""
     process = started(folder, "--host", "0.0.0.0", "--json")
     assert process.stdout is not None
     url = json.loads(process.stdout.readline())["url"].replace("0.0.0.0", "127.0.0.1")

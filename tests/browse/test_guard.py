@@ -1,4 +1,4 @@
-"""Who may ask for the pages, and that they change nothing."""
+"""Which requests get a page, and that pages change nothing."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ ATTRIBUTES = {
 
 
 def check(page: Page) -> None:
-    """See to it that a page has no element, attribute or address but those of the templates."""
+    """Check that a page has only elements, attributes and addresses of the templates."""
     assert 200 == page.status
     assert set() == {tag for tag, _ in page.tags} - TAGS
     assert set() == {name for _, found in page.tags for name in found} - ATTRIBUTES

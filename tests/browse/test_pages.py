@@ -30,7 +30,7 @@ def test_the_first_page_lists_the_collections(site: Site) -> None:
 
 
 def test_the_root_leads_to_the_first_page(site: Site) -> None:
-    """Who leaves out the path comes to the same page."""
+    """An address without the path leads to the same page."""
     page = site.get("/")
     assert (302, HOME) == (page.status, page.response.headers["location"])
 

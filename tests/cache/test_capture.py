@@ -95,7 +95,7 @@ def connected(path: str | Path = ":memory:", schema: str = SCHEMA) -> sqlite3.Co
 
 
 def followed(connection: sqlite3.Connection, tables: tuple[Tracked, ...] = TABLES) -> Notes:
-    """Have the connection note changes."""
+    """Make the connection note changes."""
     notes = Notes(Capture(tables), connection)
     assert notes.renew(connection.cursor())
     return notes

@@ -1,4 +1,4 @@
-"""Files with what was printed, looked at, and found good.
+"""Golden files: expected output that a person has checked.
 
 To look at new ones, run the tests with TASKSTORE_GOLDEN=write and read the difference.
 """

@@ -194,7 +194,7 @@ def remove_collection(directory: Path) -> None:
 
 
 def name_index(directory: Path) -> None:
-    """Have the settings name an index."""
+    """Name an index in the settings."""
     (directory / "config.toml").write_text('[indexes]\nplans = ["status"]\n', encoding="utf-8")
 
 
@@ -232,7 +232,7 @@ def noted_sql(directory: Path, sql: str) -> None:
 
 
 def older_schema(directory: Path) -> None:
-    """Have the cache say that it has an older schema."""
+    """Make the cache state an older schema."""
     noted_sql(directory, "DROP TABLE taskstore_version")
 
 

@@ -171,7 +171,7 @@ def test_no_store_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_store_without_collections_says_how_to_make_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever lists a new store learns what makes its first record."""
+    """Listing a new store says how to create the first record."""
     (tmp_path / ".taskstore").mkdir()
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(main, ["list", "plans"], prog_name="taskstore")
@@ -553,7 +553,7 @@ def test_many_ids_that_begin_alike_are_not_all_named(call: Callable[..., Result]
 
 
 def test_an_index_of_the_key_is_said_to_be_needless(call: Callable[..., Result]) -> None:
-    """Whoever asks for an index on id learns that it needs none."""
+    """`indexes add` of id says that id needs no index."""
     done = call("indexes", "add", "plans", "id")
     assert (0, True) == (done.exit_code, "id is the key, and needs no index\n" in done.stderr)
 

@@ -211,7 +211,7 @@ def called(name: str, arguments: list[str]) -> list[str]:
 
 
 def check(run: Run) -> None:
-    """See to it that nothing in an output steers a terminal, and that there is no traceback."""
+    """Check that nothing in an output controls a terminal, and that there is no traceback."""
     output = run.stdout + run.stderr
     assert [] == STEERING.findall(output), output
     assert "\t" not in run.stderr

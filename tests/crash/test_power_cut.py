@@ -137,7 +137,7 @@ class Run:
         self.machine.keep_cache()
 
     def fail(self, store: Store, name: str, *parts: Part) -> None:
-        """Have the COMMIT fail: the lines are taken back."""
+        """Make the COMMIT fail, so that the lines are taken back."""
         with pytest.MonkeyPatch.context() as patch:
 
             def full(*_: Any) -> None:
@@ -149,7 +149,7 @@ class Run:
         self._undone(name, parts)
 
     def fail_fsync(self, store: Store, file: str, name: str, *parts: Part) -> None:
-        """Have an fsync fail: what it was to write may be lost, whatever a second one says."""
+        """Make an fsync fail. Its bytes may be lost, whatever a second fsync returns."""
         self.machine.fail_at = file
         with pytest.raises(LogWriteError, match="fsync|journal"):
             self._write(store, parts)

@@ -7,7 +7,7 @@ What is run, in the order of the page:
 - blocks whose first line is a comment with the name of a file, such as `# plans.py`, or that have a
   comment `<!-- file plans.json -->` before them: are written to it.
 - other `python` blocks: are run. A `text` block right after one is what it prints.
-- comments `<!-- $ command -->`: are typed, too, and what they print is nobody's business.
+- comments `<!-- $ command -->`: are typed, too, and their output does not matter.
 
 Times, commits and the folder differ from run to run, and are made equal before they are compared.
 """
@@ -37,7 +37,7 @@ HOME = "/home/ada"
 """What the pages call the folder that they are run in."""
 
 INSTALLING = re.compile(r"python3 -m venv |\. \.venv/bin/activate$|pip install ")
-"""What a reader types before anything of ours is there."""
+"""What a reader types before the package is installed."""
 
 _PART = re.compile(
     r"^(?:<!-- file (?P<file>\S+) -->\n+)?```(?P<language>\w+)\n(?P<body>.*?)^```$"
@@ -194,7 +194,7 @@ def programs_of_this_environment(folder: Path) -> Path:
 
 @attrs.define
 class Reader:
-    """Somebody who types a page.
+    """A reader who types the commands of a page.
 
     Attributes:
         shell: What is typed into.

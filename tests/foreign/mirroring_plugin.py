@@ -1,4 +1,4 @@
-"""Have the models of another application mirrored while its own tests run.
+"""Mirror the models of another application while its own tests run.
 
 `pytest -p mirroring_plugin --mirror package.models:Base --costs costs.json ...` runs them with us,
 and without `--mirror` the same tests alone. Nothing of the application is changed: where its tests
@@ -214,7 +214,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
-    """Have a test fail after which logs and tables differ."""
+    """Fail a test if logs and tables differ after it."""
     mirroring = item.config.stash.get(MIRRORING, None)
     if mirroring is not None:
         # Before its fixtures end, which may take the database with them.

@@ -1,4 +1,4 @@
-"""Repositories whose files were made to attack whoever clones them, made by real git."""
+"""Repositories, made by real git, whose files attack a person who clones them."""
 
 from __future__ import annotations
 

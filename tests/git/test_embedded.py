@@ -139,7 +139,7 @@ def test_a_store_below_an_embedded_repository_is_in_a_directory_of_git(
     "command", ["diff", "log plan-001", "init", "git install", "git status", "doctor"]
 )
 def test_a_repository_of_another_user_is_named_as_that(tmp_path: Path, command: str) -> None:
-    """Who names a store in one is told how to trust it, not that there is no repository."""
+    """The message about a store in one says how to trust it, not that there is no repository."""
     hostile = Hostile.make(tmp_path)
     clone = hostile.clone(tmp_path / "clone")
     for path in (clone, *clone.rglob("*")):

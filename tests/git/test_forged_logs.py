@@ -59,7 +59,7 @@ def titles(store: Store) -> list[str]:
 
 
 def forge_times(log: Path, *, racy: bool) -> None:
-    """Have the cache's record of a log bear the log's times, as if they had come out the same."""
+    """Give the cache's record of a log the log's times, as if they were the same by chance."""
     stat = log.stat()
     with closing(sqlite3.connect(log.with_name("taskstore.db"))) as connection, connection:
         connection.execute(

@@ -155,7 +155,7 @@ def test_trust_is_not_carried_by_a_clone_or_an_archive(clone: Clone, tmp_path: P
 
 
 def test_init_trusts_what_it_is_given(clone: Clone) -> None:
-    """Who names a module to `init --types` has it imported, and trusts it."""
+    """`init --types` imports the named module, and trusts it."""
     clone.write(MODELS, "models.py")
     clone.taskstore("init", "--types", "models")
     assert ["models"] == clone.json("trust", "--list")["trusted"]

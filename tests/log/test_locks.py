@@ -214,7 +214,7 @@ def test_a_forked_child_has_a_lock_of_its_own(layout: Any) -> None:
 
 
 def test_who_comes_back_to_the_gate_waits_behind(layout: Any) -> None:
-    """Whoever has waited at the gate passes it before one who comes while it is being held."""
+    """A thread that waits at the gate passes it before one that comes while the gate is held."""
     passed: list[str] = []
 
     def visit(name: str) -> None:

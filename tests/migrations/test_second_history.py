@@ -117,7 +117,7 @@ def online(config: Config, engine: Engine, move: Any, span: str) -> None:
 
 
 def as_sql(config: Config, engine: Engine, move: Any, span: str) -> None:
-    """Have a command print its script, and run that."""
+    """Make a command print its script, and run the script."""
     config.output_buffer = io.StringIO()
     move(config, span, sql=True)
     connection: Any = engine.raw_connection()

@@ -63,7 +63,7 @@ class Clone:
                 log.write(line if isinstance(line, str) else json.dumps(line) + "\n")
 
     def take(self, other: Clone) -> None:
-        """Have the logs of another clone, as after a pull."""
+        """Copy the logs of another clone, like a pull."""
         for path in other.store.path.glob("*.jsonl"):
             shutil.copy(path, self.store.path / path.name)
 

@@ -166,7 +166,7 @@ def synced(clone: Clone) -> None:
 
 
 def pull(clone: Clone, other: Clone) -> None:
-    """Have the logs of another clone, and sync."""
+    """Copy the logs of another clone, and sync."""
     clone.take(other)
     synced(clone)
     assert graph(clone) == graph(other)

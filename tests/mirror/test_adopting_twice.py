@@ -142,7 +142,7 @@ def repositories(tmp_path: Path) -> tuple[Repository, Repository]:
 
 
 def merge(here: Repository, there: Repository) -> tuple[Any, set[tuple[str, str]]]:
-    """Have both clones merge, and return what both hold then, and the ids."""
+    """Merge both clones, and return what both hold then, and the ids."""
     there.git("pull", "-q", "--no-rebase", "--no-edit")
     here.git("pull", "-q", "--no-rebase", "--no-edit", str(there.path), "main")
     with (

@@ -45,7 +45,7 @@ def related(*, is_deferred: bool) -> tuple[Any, Any, Any]:
 
 
 def bury(clone: Clone, collection: str, *ids: str) -> None:
-    """Have the log say that records are deleted."""
+    """Append tombstones of records to the log."""
     for id in ids:
         clone.append(collection, {"id": id, "deleted": True, "updated_at": FUTURE})
 

@@ -38,7 +38,7 @@ def model(**columns: Any) -> Any:
 
 
 def exchange(one: Clone, task: Any, name: str, first: Any, free: Any, second: Any) -> None:
-    """Have two rows exchange the values of an attribute."""
+    """Exchange the values of an attribute between two rows."""
     with one.sessions.begin() as session:
         setattr(session.get(task, "1"), name, free)
     with one.sessions.begin() as session:

@@ -1,4 +1,4 @@
-"""Who has read what the table holds can write it, and nobody else."""
+"""Only a session that has read the present row can write it."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def empty(directory: Path) -> None:
 
 
 def run_sql(script: str) -> Callable[[Path], None]:
-    """Have another program run SQL on the cache."""
+    """Run SQL on the cache in another program."""
 
     def run(directory: Path) -> None:
         with closing(sqlite3.connect(cache(directory))) as connection:
@@ -72,7 +72,7 @@ def run_sql(script: str) -> Callable[[Path], None]:
 
 
 def noted(change: Callable[[Path], None]) -> Callable[[Path], None]:
-    """Have a change count as one of a store's own, as that of a newer library would."""
+    """Make a change count as the store's own, like one of a newer library."""
 
     def run(directory: Path) -> None:
         change(directory)

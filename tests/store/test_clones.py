@@ -73,7 +73,7 @@ def titles(store: Store) -> list[str]:
 
 
 def lie(path: Path) -> None:
-    """Have a cache give a false title, and keep a trap for whoever writes to it."""
+    """Make a cache return a false title, and set a trap for programs that write to it."""
     with closing(sqlite3.connect(path)) as cache:
         cache.execute("UPDATE records SET data_json = replace(data_json, 'true', 'false')")
         cache.execute("CREATE TABLE trap (x)")

@@ -192,7 +192,7 @@ def test_readers_and_writers_go_on_beside_compactions(directory: Path) -> None:
 
 
 def run_sql(store: Store, script: str) -> None:
-    """Have another program run SQL on the cache."""
+    """Run SQL on the cache in another program."""
     with closing(sqlite3.connect(store.path / "taskstore.db")) as connection:
         connection.executescript(script)
 

@@ -1,4 +1,4 @@
-"""Who last changed each field, and how to undo it."""
+"""The author of each field's last change, and how to undo it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ UNFIT = 1000
 
 
 def main() -> None:
-    """Have the server run the command, or start an interpreter for it."""
+    """Ask the server to run the command, or start an interpreter for it."""
     address, *arguments = sys.argv[1:]
     status = ask(address, arguments)
     if status == UNFIT:

@@ -84,7 +84,7 @@ def test_a_rewritten_log_starts_over(store: Store, follow: Follow) -> None:
 
 
 def test_a_rewrite_with_the_same_checksum_starts_over(store: Store, follow: Follow) -> None:
-    """Who chooses other bytes with the length and the CRC-32 of the old ones is found out."""
+    """Other bytes with the length and the CRC-32 of the old ones are detected."""
     log = store.path / "plans.jsonl"
     one, other = (b'{"id":"%b","x":"%b"}\n' % pair for pair in SAME_CHECKSUM)
     assert (len(one), zlib.crc32(one)) == (len(other), zlib.crc32(other))

@@ -249,7 +249,7 @@ def test_removals_while_threads_write(store: Store, removal: str) -> None:
 
 
 def test_a_late_failure_leaves_the_new_cache_alone(store: Store) -> None:
-    """Who fails on a cache that another thread has replaced by then tries again on the new one."""
+    """A call that fails on a cache that another thread replaced tries again on the new one."""
     cache, link = store.path / "taskstore.db", store.path.parent / "link"
 
     def count() -> int:
