@@ -44,9 +44,7 @@ def look(layout: Any, collection: Any = "plans") -> Any:
 
 def facts(fingerprint: Any) -> Any:
     """A fingerprint as a mapping, but for how fresh it is."""
-    return {
-        name: getattr(fingerprint, name) for name in fingerprint.__slots__ if name[0] != "_"
-    } | {"racy": None}
+    return fingerprint._asdict() | {"racy": None}
 
 
 def contents(layout: Any) -> Any:

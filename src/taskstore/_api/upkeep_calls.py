@@ -247,7 +247,7 @@ class UpkeepCalls:
                 # look find another file.
                 return done
             rows.forget(collection, *done.forgotten)
-            fingerprint = attrs.evolve(done.fingerprint, shape=known.shape)
+            fingerprint = done.fingerprint._replace(shape=known.shape)
             rows.put_fingerprint(collection, fingerprint, context.clock())
             unit.fingerprints[collection] = fingerprint
         return done

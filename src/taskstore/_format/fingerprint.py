@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Protocol, Self
-
-import attrs
+from typing import NamedTuple, Protocol, Self
 
 _TICK_NS = 100_000_000
 _COARSE_TICK_NS = 2_000_000_000
@@ -30,8 +28,7 @@ class ReadFacts(Protocol):
         ...
 
 
-@attrs.frozen
-class Fingerprint:
+class Fingerprint(NamedTuple):
     """The state of a log when it was read.
 
     Attributes:
@@ -94,8 +91,7 @@ class Fingerprint:
 
     def renewed(self, st: os.stat_result, now_ns: int) -> Self:
         """Return the fingerprint of the same bytes under a new stat (after a touch, say)."""
-        return attrs.evolve(
-            self,
+        return self._replace(
             size=st.st_size,
             mtime_ns=st.st_mtime_ns,
             ctime_ns=st.st_ctime_ns,

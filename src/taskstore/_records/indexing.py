@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from pathlib import PurePath
 from typing import Any, Literal, NamedTuple, get_args
 
-import attrs
 import msgspec
 
 from taskstore._format.lines import decode_object
@@ -42,8 +41,7 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
 
-@attrs.frozen
-class IndexField:
+class IndexField(NamedTuple):
     """One indexed field of a collection.
 
     Attributes:

@@ -76,7 +76,7 @@ class Append:
             if fingerprint is not None:
                 if known[name] is None:
                     shape = context.shapes.of(name).signature
-                    fingerprint = attrs.evolve(fingerprint, shape=shape)
+                    fingerprint = fingerprint._replace(shape=shape)
                     self.fingerprints[name] = self.fingerprints[name] and fingerprint
                 rows.put_fingerprint(name, fingerprint, context.clock())
             rows.unsettle_mirror(name, context.mirrors.digests.get(name, ""))

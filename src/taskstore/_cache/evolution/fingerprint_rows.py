@@ -9,6 +9,7 @@ from taskstore._cache.rows.indexes import IndexRows
 from taskstore._format.fingerprint import Fingerprint
 
 _FINGERPRINT = "size, mtime_ns, ctime_ns, inode, digest, lines, problems, ended, racy, shape"
+_TYPES = (int, int, int, int, str, int, int, int, int, str)
 _UNSIGNED = 2**64
 _SIGNED = 2**63
 
@@ -110,12 +111,7 @@ def _fingerprint(row: Sequence[Any]) -> Fingerprint | None:
     shape = "" if shape is None else shape
     size, mtime_ns, ctime_ns, inode, digest, lines, problems, ended, racy = row
     # In a damaged file a column may hold anything: then the log is read again.
-    numbers = (mtime_ns, ctime_ns, inode, ended, racy)
-    if not all(isinstance(number, int) for number in numbers):
-        return None
-    if not all(isinstance(text, str) for text in (digest, shape)):
-        return None
-    if not all(isinstance(count, int) and count >= 0 for count in (size, lines, problems)):
+    if tuple(map(type, (*row, shape))) != _TYPES or min(size, lines, problems) < 0:
         return None
     return Fingerprint(
         size=size,
