@@ -114,7 +114,7 @@ class LogWriter:
             RecoveryError: An earlier transaction was interrupted and cannot be settled.
         """
         problems = recover(self.layout, lock_timeout=self.lock_timeout)
-        work = {name: list(lines) for name, lines in sorted(batch.items()) if lines}
+        work = {name: lines for name, lines in sorted(batch.items()) if lines}
         _check(work)
         for _ in range(_ATTEMPTS):
             attempt = _Attempt(self, work, known)
@@ -152,7 +152,7 @@ class _Attempt:
         ]
         self._journalled = False
         self._step = "open"
-        self._at = str(self._layout.directory)
+        self._at = self._layout.directory
 
     def run(self, problems: list[Problem]) -> Appended | None:
         """Append. Return None if a log was replaced meanwhile, and all was undone."""
@@ -186,18 +186,18 @@ class _Attempt:
         for target in self._each("fsync"):
             target.sync()
         if any(target.is_unsettled for target in self._targets):
-            self._step, self._at = "fsync", str(self._layout.directory)
+            self._step, self._at = "fsync", self._layout.directory
             files.sync_directory(self._layout.directory)
         return all(target.is_placed() for target in self._each("compare"))
 
     def _each(self, step: str) -> Iterator[Target]:
         """Yield the targets, noting which one is at which step."""
         for target in self._targets:
-            self._step, self._at = step, str(target.path)
+            self._step, self._at = step, target.path
             yield target
 
     def _write_journal(self) -> None:
-        self._step, self._at = "journal", str(self._layout.journal_path)
+        self._step, self._at = "journal", self._layout.journal_path
         entries = [target.entry() for target in self._targets]
         # From here on a part of it may be there, which is as good as none but has to go.
         self._journalled = True

@@ -234,8 +234,7 @@ class _Rewrite:
 
     def _take_place(self, new: int, draft: Path, found: Replay) -> Fingerprint | None:
         """Give the new file the name of the old one, if that is still what was read."""
-        if make_distinctive(new, time.time_ns()):
-            self._mark_ns = os.fstat(new).st_mtime_ns
+        self._mark_ns = make_distinctive(new, time.time_ns())
         moved = os.fstat(self._old).st_ctime_ns != self._stat.st_ctime_ns
         if moved or not self._is_as_read(found, self._path):
             raise LogChangedError(str(self._path))

@@ -387,12 +387,18 @@ def set_mtime(fd: int, atime_ns: int, mtime_ns: int) -> None:
 
 def same_file(fd: int, path: Path) -> bool:
     """Return whether `path` still names the file that is open as `fd`."""
+    return stat_if_same(fd, path) is not None
+
+
+def stat_if_same(fd: int, path: str | Path) -> os.stat_result | None:
+    """Return the stat of the file that is open as `fd`; None if `path` does not name it."""
     try:
         named = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return False
+        return None
     opened = os.fstat(fd)
-    return (named.st_ino, named.st_dev) == (opened.st_ino, opened.st_dev)
+    is_same = named.st_ino == opened.st_ino and named.st_dev == opened.st_dev
+    return opened if is_same else None
 
 
 @contextmanager
@@ -408,16 +414,18 @@ def access(path: Path, operation: str = "read") -> Iterator[None]:
         ) from error
 
 
-def make_distinctive(fd: int, now_ns: int) -> bool:
+def make_distinctive(fd: int, now_ns: int) -> int | None:
     """Set a distinctive time on a file that we have just appended to.
 
     Returns:
-        Whether that worked: then the file is not racy, though it has just changed.
+        The time that it has now, in nanoseconds since the epoch: then the file is not racy, though
+        it has just changed. None if that did not work.
     """
     wanted = now_ns - 20_000_000 - random.randrange(10_000_000)  # noqa: S311
     try:
         set_mtime(fd, now_ns, wanted)
         # Some file systems keep microseconds, and some whole seconds, which tell nothing.
-        return abs(os.fstat(fd).st_mtime_ns - wanted) < 1_000
+        found = os.fstat(fd).st_mtime_ns
     except OSError:
-        return False
+        return None
+    return found if abs(found - wanted) < 1_000 else None

@@ -8,15 +8,15 @@ ends.
 from __future__ import annotations
 
 import contextlib
-import functools
+import errno
 import os
 import random
+import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
 
 from taskstore._log import files
 from taskstore._log.layout import Layout
@@ -72,23 +72,32 @@ def hold_descriptor(fd: int, timeout: float) -> bool:
     return True
 
 
-@functools.cache
-def _filelock() -> Any:
-    # Reading needs no lock, and programs that only read start sooner without it. It is kept,
-    # since a lock may be released when the interpreter ends, where nothing can be imported.
+if sys.platform == "win32":
     import filelock
 
-    return filelock
+    def _try_descriptor(fd: int) -> bool:
+        return filelock.lock_descriptor(fd, blocking=False)
 
+    def release_descriptor(fd: int) -> None:
+        """Unlock an open file."""
+        filelock.unlock_descriptor(fd)
 
-def _try_descriptor(fd: int) -> bool:
-    locked: bool = _filelock().lock_descriptor(fd, blocking=False)
-    return locked
+else:
+    import fcntl
 
+    def _try_descriptor(fd: int) -> bool:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            # Some file systems say EACCES.
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                return False
+            raise
+        return True
 
-def release_descriptor(fd: int) -> None:
-    """Unlock an open file."""
-    _filelock().unlock_descriptor(fd)
+    def release_descriptor(fd: int) -> None:
+        """Unlock an open file."""
+        fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 class LockedFile:
@@ -141,6 +150,8 @@ class Lock(Exclusive):
         queue: Lock | None = None,
     ) -> None:
         self._path = path
+        # As text, because a Path takes longer than the stat.
+        self._place = os.fspath(path)
         self._name = name
         self._opener = opener
         self._store = store
@@ -212,7 +223,7 @@ class Lock(Exclusive):
                 held = fd if self._try(fd, deadline) else self._wait(fd, deadline)
                 if held is None:
                     return False
-                if files.same_file(held, self._path):
+                if files.stat_if_same(held, self._place) is not None:
                     return True
             except TaskstoreError:
                 raise
@@ -221,17 +232,22 @@ class Lock(Exclusive):
                 raise self._refused(error) from error
             # The file was replaced while we waited, so our lock protects nothing.
             self._close()
+            if self._queue is not None:
+                self._queue.close()
 
     def _try(self, fd: int, deadline: float) -> bool:
         """Lock the file if it is free. If there is time to wait, do not overtake waiters."""
-        queue, claim = self._queue, Claim()
+        queue = self._queue
         if queue is None or time.monotonic() >= deadline:
             return _try_descriptor(fd)
+        # Our own threads are kept apart already. If somebody has replaced the file of the queue,
+        # only the order is lost.
+        turn = queue._current_descriptor()
         try:
-            is_free = queue.try_acquire(claim) and _try_descriptor(fd)
-            queue.release(claim)
+            is_free = _try_descriptor(turn) and _try_descriptor(fd)
+            release_descriptor(turn)
         except BaseException:
-            queue.release(claim)
+            release_descriptor(turn)
             raise
         return is_free
 

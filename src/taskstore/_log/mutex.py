@@ -81,8 +81,9 @@ class Mutex:
 
     def _wake(self) -> None:
         """Wake the thread that has waited longest."""
-        with contextlib.suppress(IndexError):
-            self._waiters.pop(0).release()
+        if self._waiters:
+            with contextlib.suppress(IndexError):
+                self._waiters.pop(0).release()
 
 
 class Exclusive(ABC):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,13 +48,19 @@ class Target:
     base: int = 0
     created: bool = False
     payload: bytes = b""
+    _name: str = attrs.field(init=False)
     _fd: int | None = None
     _trusted: bool = False
     _measured: os.stat_result | None = None
     _mark_ns: int | None = None
     _digest: LogDigest | None = None
+    _placed: os.stat_result | None = None
     _exact: bool = False
     _written: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        # As text, because a Path takes longer than the stat.
+        self._name = os.fspath(self.path)
 
     def open(self, lock_timeout: float) -> None:
         """Open, lock and measure the log, if there is one; nothing is made or written.
@@ -69,10 +74,9 @@ class Target:
                 self._fd = files.open_log(self.path, write=True)
             except FileNotFoundError:
                 break
-            if not _is_regular(self._fd):
-                raise OSError("it is not a regular file")
             self._lock(lock_timeout)
-            if not files.same_file(self._fd, self.path):
+            self._measured = files.stat_if_same(self._fd, self._name)
+            if self._measured is None:
                 self.close()
         self._measure()
 
@@ -99,10 +103,10 @@ class Target:
 
     def _measure(self) -> None:
         unended = False
-        if self._fd is None:
+        st = self._measured
+        if self._fd is None or st is None:
             self._trusted = self.known is None
         else:
-            st = self._measured = os.fstat(self._fd)
             self.base = st.st_size
             self._trusted = self._matches(st)
             if self.base:
@@ -162,8 +166,7 @@ class Target:
         files.write_all(self._fd, self.payload)
         if not self._trusted:
             return
-        if make_distinctive(self._fd, now_ns):
-            self._mark_ns = os.fstat(self._fd).st_mtime_ns
+        self._mark_ns = make_distinctive(self._fd, now_ns)
         self._digest_so_far().update(self.payload)
 
     def sync(self) -> None:
@@ -177,10 +180,11 @@ class Target:
         It is not when git replaced or removed the file, cut it, or when somebody who takes no
         lock left half a line just before ours.
         """
-        if self._fd is None or not files.same_file(self._fd, self.path):
+        st = self._placed = None if self._fd is None else files.stat_if_same(self._fd, self._name)
+        if self._fd is None or st is None:
             return False
-        self._exact = os.fstat(self._fd).st_size == self.base + len(self.payload)
-        if self._exact:
+        if st.st_size == self.base + len(self.payload):
+            self._exact = True
             return True
         at = tails.find(self._fd, self.payload, min(self.base, os.fstat(self._fd).st_size))
         if at <= 0 or self.payload.startswith(b"\n"):
@@ -189,13 +193,11 @@ class Target:
 
     def fingerprint(self, now_ns: int) -> Fingerprint | None:
         """Return the log's fingerprint now, None unless all of its bytes are known to us."""
-        if not (self._trusted and self._exact and self._fd is not None):
+        st = self._placed
+        if not (self._trusted and self._exact and st is not None):
             return None
-        st = os.fstat(self._fd)
         distinctive = self._mark_ns is not None
         if distinctive and st.st_mtime_ns != self._mark_ns:
-            return None
-        if st.st_size != self.base + len(self.payload):
             return None
         return Fingerprint(
             size=st.st_size,
@@ -279,7 +281,3 @@ def _same_times(before: os.stat_result, now: os.stat_result) -> bool:
         now.st_mtime_ns,
         now.st_ctime_ns,
     )
-
-
-def _is_regular(fd: int) -> bool:
-    return stat.S_ISREG(os.fstat(fd).st_mode)
