@@ -182,11 +182,11 @@ class GuardedConnection(sqlite3.Connection):
         """Return the text to run: marked with permission, and never without."""
         if self.inherited:
             self._refuse_inherited()
-        self._is_noted = False
         if self.permits:
             # In front, because text after a CREATE INDEX would be kept in the schema.
             sql = f"{_MARK} {sql}"
         else:
+            self._is_noted = False
             # Removing one mark may form another from the text on both sides of it.
             while _MARK in sql:
                 sql = sql.replace(_MARK, "")

@@ -39,6 +39,11 @@ def notes_of(driver: Any, records: str) -> Any:
     return _followed.get((id(getattr(driver, "inner", driver)), records))
 
 
+def is_permitted(driver: Any) -> bool:
+    """Return whether a connection of our own is in a block of `permitted`."""
+    return driver.__class__ is GuardedConnection and driver.permits > 0
+
+
 class permitted:  # noqa: N801 - used like a function
     """A block in which a driver's connection may write the protected tables, and nothing is noted.
 
@@ -55,12 +60,16 @@ class permitted:  # noqa: N801 - used like a function
         self._paused: list[Pausable | None] = []
 
     def __enter__(self) -> None:
+        if self._guarded is not None:
+            self._guarded.permits += 1
+            if self._guarded.permits > 1:
+                # The outer block has paused the notes.
+                self._paused.append(None)
+                return
         notes = _followed.get(self._key)
         self._paused.append(notes)
         if notes is not None:
             notes.pause()
-        if self._guarded is not None:
-            self._guarded.permits += 1
 
     def __exit__(self, *_: object) -> None:
         if self._guarded is not None:

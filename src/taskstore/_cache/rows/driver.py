@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
-from taskstore._cache.engine.permission import permitted
-from taskstore._cache.schema.names import TableNames, quoted
+from taskstore._cache.engine.permission import is_permitted, permitted
+from taskstore._cache.schema.names import TableNames, quoted, quoted_names
 
 CHUNK_ROWS = 1000
 """How many rows are held in memory at a time, at most."""
@@ -42,7 +42,7 @@ class Statements:
     def __init__(self, cursor: Any, models: TableNames) -> None:
         self._cursor = cursor
         self._driver = cursor.connection
-        self._permitted = permitted(self._driver, models.record_table)
+        self._models = models
         (
             self._records,
             self._indexes,
@@ -53,12 +53,12 @@ class Statements:
             self._mirror_states,
             self._mirror_keys,
             self._evolutions,
-        ) = map(quoted, models.table_names)
-        self._version = quoted(models.version_table)
+        ) = quoted_names(models.prefix)
 
     def revisions(self) -> list[str]:
         """Return the revisions of the schema that the database says it has: one."""
-        return [name for (name,) in self._read(f"SELECT version_num FROM {self._version}")]
+        table = quoted(self._models.version_table)
+        return [name for (name,) in self._read(f"SELECT version_num FROM {table}")]
 
     def lock(self) -> None:
         """Make the open transaction a writer, waiting for the database's lock if need be.
@@ -91,12 +91,15 @@ class Statements:
         return rows
 
     def _write(self, sql: str, parameters: Sequence[Any] = ()) -> int:
-        with self._permitted:
+        if is_permitted(self._driver):
             self._cursor.execute(sql, parameters)
+        else:
+            with permitted(self._driver, self._models.record_table):
+                self._cursor.execute(sql, parameters)
         return int(self._cursor.rowcount)
 
     def _write_many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
-        with self._permitted:
+        with permitted(self._driver, self._models.record_table):
             self._cursor.executemany(sql, parameters)
 
     def _read_ids(self, sql: str, collection: str, ids: Sequence[str]) -> Iterator[tuple[Any, ...]]:

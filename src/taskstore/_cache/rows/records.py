@@ -69,6 +69,16 @@ class RecordRows(FingerprintRows):
 
     def stored(self, collection: str, ids: Sequence[str]) -> dict[str, Stored]:
         """Return what the cache has of some ids, live or dead; nothing for those it never saw."""
+        if len(ids) <= _FEW:
+            marks = ",".join("?" * len(ids))
+            rows = self._read(
+                "SELECT id, NULL, updated_at_us, updated_at_text, revision "
+                f"FROM {self._tombstones} WHERE collection = ? AND id IN ({marks}) UNION ALL "
+                f"SELECT id, data_json, updated_at_us, NULL, NULL FROM {self._records} "
+                f"WHERE collection = ? AND id IN ({marks})",
+                (collection, *ids, collection, *ids),
+            )
+            return {row[0]: Stored(*row[1:]) for row in rows}
         found = self.dead(collection, ids)
         if self._may_have(self._records, collection, ids):
             for id, line, order_us in self._read_ids(

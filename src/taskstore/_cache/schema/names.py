@@ -63,12 +63,23 @@ class TableNames:
     @property
     def table_names(self) -> tuple[str, ...]:
         """The names of the tables."""
-        return tuple(self.prefix + name for name in TABLES)
+        return _with_prefix(self.prefix)
 
     @property
     def version_table(self) -> str:
         """The name of the table that holds the schema's revision."""
         return f"{self.prefix}taskstore_version"
+
+
+@lru_cache(maxsize=64)
+def _with_prefix(prefix: str) -> tuple[str, ...]:
+    return tuple(prefix + name for name in TABLES)
+
+
+@lru_cache(maxsize=64)
+def quoted_names(prefix: str) -> tuple[str, ...]:
+    """Return the names of the tables with a prefix, as SQL has them."""
+    return tuple(map(quoted, _with_prefix(prefix)))
 
 
 @lru_cache(maxsize=256)

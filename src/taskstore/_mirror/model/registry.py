@@ -89,6 +89,8 @@ class Registry:
 
     def named(self, target: Any) -> Mirror | None:
         """Return the mirror of a class, a subclass of one, or a table; None if there is none."""
+        if not self.found:
+            return None
         # A concrete subclass has a collection of its own.
         line = target.__mro__ if isinstance(target, type) else (target,)
         found = {mirror.target: mirror for mirror in self.found}
