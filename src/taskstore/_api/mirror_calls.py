@@ -9,7 +9,7 @@ from taskstore._api.sessions import Sessions
 from taskstore._mirror.model.registry import registry
 from taskstore._store.context import StoreContext
 from taskstore._sync.cache_file import CacheFile
-from taskstore._unit.transaction import TransactionHook
+from taskstore._unit.work import Work
 from taskstore.errors import InvalidDeclarationError
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ class MirrorCalls:
     _cache: CacheFile
     _context: StoreContext
     _sessions: Sessions
-    _transactions: TransactionHook
 
     def export(self, type: Any = None, /, *, refused: bool = False) -> int:
         """Write the rows of a mirrored model that its log does not have, in one transaction.
@@ -78,9 +77,10 @@ class MirrorCalls:
     def _exported(self, mirrors: Sequence[Mirror], *, refused: bool = False) -> int:
         from taskstore._mirror.capture.export import export_rows  # most stores mirror nothing
 
-        with self._sessions.writing(mirrors[0].collection, "export rows") as connection:
-            unit = self._transactions.locked(connection)
+        def export(work: Work) -> int:
             return sum(
-                export_rows(self._context, connection, unit, mirror, refused=refused)
+                export_rows(self._context, work.connection(), work.unit, mirror, refused=refused)
                 for mirror in mirrors
             )
+
+        return self._sessions.write(mirrors[0].collection, "export rows", export)

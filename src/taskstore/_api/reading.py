@@ -212,7 +212,7 @@ class Reader:
 
         def work() -> T:
             self._prepare(codec)
-            return self.cache.kept.run(lambda cursor: _begun(cursor, read, begin=begin))
+            return self.cache.kept.run(lambda pooled: _begun(pooled, read, begin=begin))
 
         return self.sessions.run(lambda: self.cache.retried(work))
 
@@ -229,10 +229,11 @@ def _facts(codec: RecordCodec[Any]) -> RecordFacts | None:
     return codec if isinstance(codec, RecordType) else None
 
 
-def _begun(cursor: Any, read: Callable[[Any], T], *, begin: bool) -> T:
-    if begin:
-        cursor.execute("BEGIN")
-    return read(cursor)
+def _begun(pooled: Any, read: Callable[[Any], T], *, begin: bool) -> T:
+    with closing(pooled.dbapi_connection.cursor()) as cursor:
+        if begin:
+            cursor.execute("BEGIN")
+        return read(cursor)
 
 
 def _run(cursor: Any, prepared: Prepared) -> Any:

@@ -22,6 +22,7 @@ from taskstore._unit.record_capture import expire_records
 from taskstore._unit.session_hook import SESSION_EVENTS, SessionHook
 from taskstore._unit.transaction import WRITER, TransactionHook
 from taskstore._unit.unit import READ_ONLY, Owner, current_owner
+from taskstore._unit.work import ConnectionWork, DirectWork, Work
 
 T = TypeVar("T")
 
@@ -50,15 +51,15 @@ class StoreCall:
         info: The same as `Session.info`.
     """
 
-    __slots__ = ("_connection", "info")
+    __slots__ = ("_work", "info")
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, work: Work) -> None:
+        self._work = work
         self.info: dict[str, Any] = {}
 
     def connection(self) -> Connection:
         """Return the connection of the transaction."""
-        return self._connection
+        return self._work.connection()
 
     def flush(self) -> None:
         """Do nothing: there are no objects."""
@@ -187,28 +188,51 @@ class Sessions:
         finally:
             self._settle(before)
 
-    @contextmanager
-    def writing(self, collection: str, operation: str) -> Iterator[Connection]:
-        """Yield the write transaction of a call of the store, or the one that it joins."""
+    def write(self, collection: str, operation: str, call: Callable[[Work], T]) -> T:
+        """Call a function in the write transaction of a call of the store, or the one it joins."""
         if self._context.read_only:
             raise self._context.read_only_error(operation)
         current = self.current()
         if current is not None:
             self._check_writable(current, operation)
-            yield self.settled(current)
-            return
+            return call(self._work_on(self.settled(current)))
         self._context.check_open()
         self._cache.check()
         try:
-            with self._writers.begin() as connection, self._joined(StoreCall(connection)):
-                if self._context.refresh:
-                    self._refresher.in_transaction(connection, [collection])
-                yield connection
+            kept = self._cache.kept
+            if kept.keep:
+                return kept.run(lambda pooled: self._written(pooled, collection, call))
+            with self._writers.begin() as connection:
+                return self._called(self._work_on(connection), collection, call)
         except DatabaseErrors as error:
             meant = translated(error, self._context)
             if meant is None:
                 raise
             raise meant from error
+
+    def _work_on(self, connection: Connection) -> Work:
+        return ConnectionWork(connection, self._transactions.locked(connection))
+
+    def _written(self, pooled: Any, collection: str, call: Callable[[Work], T]) -> T:
+        work = DirectWork(self._transactions, pooled, self._context.models.record_table)
+        try:
+            work.begin()
+            result = self._called(work, collection, call)
+            work.commit()
+            return result
+        except BaseException:
+            work.end()
+            raise
+
+    def _called(self, work: Work, collection: str, call: Callable[[Work], T]) -> T:
+        joined, owner = StoreCall(work), current_owner()
+        try:
+            self._join(owner, joined)
+            if self._context.refresh:
+                self._refresher.in_transaction(work, [collection])
+            return call(work)
+        finally:
+            self._leave(owner, joined)
 
     def settled(self, current: Session | StoreCall) -> Connection:
         """Return the connection of a session or call, after collecting what it has written."""
@@ -242,7 +266,8 @@ class Sessions:
             # BEGIN alone takes no snapshot: the next read sees what this brings.
             self._refresher.before_read(None)
         elif session.info.get(_JOINED) is None:
-            self._refresher.in_transaction(connection, None)
+            unit = self._transactions.unit(connection)
+            self._refresher.in_transaction(ConnectionWork(connection, unit), None)
 
     @contextmanager
     def _opened(self, bind: Engine) -> Iterator[Session]:
@@ -282,15 +307,21 @@ class Sessions:
     def _joined(self, session: Session | StoreCall) -> Iterator[None]:
         """Make a session or a call the one that the store's calls join in this context."""
         owner = current_owner()
-        self._current.setdefault(owner, []).append(session)
+        self._join(owner, session)
         try:
             yield
         finally:
-            stack = self._current.get(owner, [])
-            if session in stack:
-                stack.remove(session)
-            if not stack:
-                self._current.pop(owner, None)
+            self._leave(owner, session)
+
+    def _join(self, owner: Owner, session: Session | StoreCall) -> None:
+        self._current.setdefault(owner, []).append(session)
+
+    def _leave(self, owner: Owner, session: Session | StoreCall) -> None:
+        stack = self._current.get(owner, [])
+        if session in stack:
+            stack.remove(session)
+        if not stack:
+            self._current.pop(owner, None)
 
     def _check_writable(
         self, session: Session | StoreCall, operation: str = "begin a transaction"

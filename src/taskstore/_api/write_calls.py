@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, overload
 
 from taskstore._api.reading import Question, Reader
 from taskstore._api.sessions import Sessions
-from taskstore._cache.engine.bridge import closing
 from taskstore._cache.engine.guard import mark_pending
 from taskstore._cache.rows.rows import Rows
 from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
@@ -27,6 +25,7 @@ from taskstore._store.context import StoreContext
 from taskstore._sync.cache_file import CacheFile
 from taskstore._sync.refresh import Refresher
 from taskstore._unit.transaction import TransactionHook
+from taskstore._unit.work import Work
 from taskstore._unit.writing import Writer
 from taskstore.errors import (
     CacheError,
@@ -268,39 +267,51 @@ class WriteCalls:
         return self._sessions.run(lambda: self._written(codec, operation, write))
 
     def _written(self, codec: RecordCodec[Any], operation: str, write: Callable[[Writer], R]) -> R:
-        alone, openings = self._sessions.current() is None, self._cache.openings
+        if self._sessions.current() is not None:
+            return self._joined(codec, operation, write)
+        openings = self._cache.openings
         try:
-            with self._writer(codec, operation) as writer:
-                return write(writer)
+            return self._alone(codec, operation, write)
         except CacheError:
-            if not alone:
-                raise
             self._cache.rebuild(openings)
-            with self._writer(codec, operation) as writer:
-                return write(writer)
+            return self._alone(codec, operation, write)
 
-    @contextmanager
-    def _writer(self, codec: RecordCodec[Any], operation: str) -> Iterator[Writer]:
+    def _alone(self, codec: RecordCodec[Any], operation: str, write: Callable[[Writer], R]) -> R:
         taught = self._catalog.is_taught(codec)
-        alone = self._sessions.current() is None
-        with self._sessions.writing(codec.collection, operation) as connection:
-            unit = self._transactions.locked(connection)
-            with closing(connection.connection.cursor()) as cursor:
-                rows = Rows(cursor, self._context.models)
-                if not taught:
-                    self._catalog.teach(codec, rows)
-                    if self._catalog.is_evolved(codec, rows):
-                        self._refresher.reshape(connection)
-                writer = Writer(codec, rows, unit.changes, self._context.clock())
-                try:
-                    yield writer
-                finally:
-                    self._sessions.expire(unit.changes, codec.collection, writer.touched)
-            mark_pending(connection)
-            if not alone:
-                self._transactions.capture.mark(unit, connection.connection)
-        if alone and not taught:
+
+        def call(work: Work) -> R:
+            with work.cursor() as cursor:
+                return write(self._writer(work, codec, cursor, taught=taught))
+
+        result = self._sessions.write(codec.collection, operation, call)
+        if not taught:
             self._catalog.mark_taught(codec)
+        return result
+
+    def _joined(self, codec: RecordCodec[Any], operation: str, write: Callable[[Writer], R]) -> R:
+        taught = self._catalog.is_taught(codec)
+
+        def call(work: Work) -> R:
+            connection, changes = work.connection(), work.unit.changes
+            with work.cursor() as cursor:
+                writer = self._writer(work, codec, cursor, taught=taught)
+                try:
+                    result = write(writer)
+                finally:
+                    self._sessions.expire(changes, codec.collection, writer.touched)
+            mark_pending(connection)
+            self._transactions.capture.mark(work.unit, connection.connection)
+            return result
+
+        return self._sessions.write(codec.collection, operation, call)
+
+    def _writer(self, work: Work, codec: RecordCodec[Any], cursor: Any, *, taught: bool) -> Writer:
+        rows = Rows(cursor, self._context.models)
+        if not taught:
+            self._catalog.teach(codec, rows)
+            if self._catalog.is_evolved(codec, rows):
+                self._refresher.reshape(work.connection())
+        return Writer(codec, rows, work.unit.changes, self._context.clock())
 
 
 def named(first: Any, second: Any, collection: str | None) -> tuple[Any, str | None]:

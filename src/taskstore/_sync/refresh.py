@@ -39,6 +39,7 @@ from taskstore._text import visible
 from taskstore._unit.changes import collect_lines
 from taskstore._unit.transaction import WRITER, TransactionHook
 from taskstore._unit.unit import Unit
+from taskstore._unit.work import Work
 from taskstore.errors import EvolutionClashWarning
 
 
@@ -71,15 +72,16 @@ class Refresher:
         if stale and not self._try(names) and not all(map(self._may_be_served, stale)):
             self.sync(names)
 
-    def in_transaction(self, connection: Connection, collections: Iterable[str] | None) -> None:
+    def in_transaction(self, work: Work, collections: Iterable[str] | None) -> None:
         """Update the cache inside an open write transaction."""
         if collections is not None and self._remembered(collections):
             return
-        with _rows(self._context, connection) as rows:
+        with work.cursor() as cursor:
+            rows = Rows(cursor, self._context.models)
             stale = find_stale(self._context, rows, collections)
             names = self._with_these(stale, rows)
         if stale:
-            self._run(connection, names)
+            self._run(work.connection(), names)
 
     def sync(
         self,

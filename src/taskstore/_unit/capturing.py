@@ -21,6 +21,7 @@ from taskstore._cache.capture.notes import Notes
 from taskstore._cache.capture.record_notes import DERIVED, NotedRecord, RecordTables
 from taskstore._cache.capture.triggers import REFUSAL, UNNUMBERED, Capture
 from taskstore._cache.engine.bridge import BridgedConnection, closing, driver_of, on_driver
+from taskstore._cache.engine.forks import is_keeping
 from taskstore._cache.rows.rows import Rows
 from taskstore._store.context import StoreContext
 from taskstore._unit.capture_port import row_capture
@@ -238,6 +239,9 @@ class EngineCapture:
             unit.fingerprints.update(dict.fromkeys(self._context.known))
 
     def _checkout(self, driver: Any, record: Any, proxy: Any) -> None:
+        if is_keeping():
+            # The triggers would take longer than an insert, and have nothing to note.
+            return
         self._records.add(record)
         notes = self._followed(record)
         notes.start("noting")

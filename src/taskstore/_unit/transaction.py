@@ -24,7 +24,12 @@ from taskstore._cache.engine.bridge import (
 )
 from taskstore._cache.engine.functions import ensure_functions
 from taskstore._cache.engine.guard import GuardedConnection
-from taskstore._cache.engine.sqlite import WRITE_OPTION, before_begin, begin_as_writer
+from taskstore._cache.engine.sqlite import (
+    BEGUN_OPTION,
+    WRITE_OPTION,
+    before_begin,
+    begin_as_writer,
+)
 from taskstore._log.mutex import Claim
 from taskstore._store.context import StoreContext
 from taskstore._unit.capturing import EngineCapture
@@ -53,10 +58,13 @@ _WRAPPED = (
 
 
 class _InGate(NamedTuple):
-    """A transaction in the gate, or in front of it, and the connection that it is open on."""
+    """A transaction in the gate, or in front of it, and the connection that it is open on.
+
+    It is the connection of the pool if the transaction was begun below SQLAlchemy.
+    """
 
     unit: Unit
-    connection: ReferenceType[Connection]
+    connection: ReferenceType[Any]
     info: dict[str, Any]
 
 
@@ -176,7 +184,39 @@ class TransactionHook:
     def _checkout(self, driver: Any, record: Any, proxy: Any) -> None:
         ensure_functions(record)
 
+    def begin_below(self, unit: Unit, pooled: Any) -> None:
+        """Begin a transaction of the store's own below SQLAlchemy; raises as `_begin` does.
+
+        Args:
+            unit: What the transaction will hold.
+            pooled: A connection that the pool has given away.
+        """
+        info = pooled.info
+        self._discard(info)
+        info[self._key] = unit
+        self._open.add(unit)
+        self._pass_gate(unit, pooled, info)
+        pooled.dbapi_connection.execute("BEGIN IMMEDIATE")
+        unit.locked = True
+
+    def adopt(self, unit: Unit, pooled: Any) -> Connection:
+        """Return a SQLAlchemy connection in a transaction that was begun below it."""
+        connection = Connection(self.engine, pooled).execution_options(**{BEGUN_OPTION: True})
+        connection.begin()
+        self.capture.begin(connection, unit)
+        return connection
+
+    def commit_below(self, pooled: Any) -> None:
+        """Write the log and commit a transaction that was begun below SQLAlchemy."""
+        self._do_commit(pooled)
+
+    def roll_back_below(self, pooled: Any) -> None:
+        """Roll back a transaction that was begun below SQLAlchemy, if it is still open."""
+        self._do_rollback(pooled)
+
     def _begin(self, connection: Connection) -> None:
+        if connection.get_execution_options().get(BEGUN_OPTION):
+            return
         self._context.check_open()
         info = connection.info
         # It may have been checked out before the store was opened.
@@ -195,7 +235,7 @@ class TransactionHook:
             self._discard(info)
             raise
 
-    def _pass_gate(self, unit: Unit, connection: Connection, info: dict[str, Any]) -> None:
+    def _pass_gate(self, unit: Unit, connection: Any, info: dict[str, Any]) -> None:
         gate = self._context.gate
         if gate.held:
             # Another asyncio task of this thread has it: waiting for it here would never end.

@@ -14,13 +14,14 @@ import sqlite3
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Engine, event
 
 from taskstore._cache.engine.bridge import closing
 from taskstore._cache.engine.guard import GuardedConnection
-from taskstore.errors import TransactionOpenError
+from taskstore.errors import TaskstoreError, TransactionOpenError
 
 
 class Releasable(Protocol):
@@ -37,6 +38,12 @@ _connections: weakref.WeakKeyDictionary[GuardedConnection, str] = weakref.WeakKe
 _inherited: list[GuardedConnection] = []
 _lost: set[str] = set()
 _watches = False
+_keeping: ContextVar[bool] = ContextVar("keeping", default=False)
+
+
+def is_keeping() -> bool:
+    """Return whether the connection that is checked out will be the store's alone."""
+    return _keeping.get()
 
 
 def watch_forks(engine: Engine, path: str) -> None:
@@ -111,7 +118,7 @@ class KeptConnections:
 
     def __init__(self, engine: Engine, *, keep: bool) -> None:
         self._engine = engine
-        self._keep = keep
+        self.keep = keep
         self._idle: list[Any] = []
         self._turn = 0
         if keep:
@@ -132,17 +139,21 @@ class KeptConnections:
             raise
 
     def run(self, call: Callable[[Any], T]) -> T:
-        """Call a function with a driver's cursor; what is begun on it is rolled back.
+        """Call a function with a connection of the pool; what is begun on it is rolled back.
 
         Unlike after a block, nothing stays open if an exception comes when the function has ended.
         """
         turn, connection = self._turn, None
         try:
             connection = self._take()
-            with closing(connection.dbapi_connection.cursor()) as cursor:
-                result = call(cursor)
+            result = call(connection)
             self._give_back(connection, turn)
             return result
+        except TaskstoreError:
+            # Of a call that was refused: nothing is wrong with the connection.
+            if connection is not None:
+                self._give_back(connection, turn)
+            raise
         except BaseException:
             if connection is not None:
                 self._drop(connection)
@@ -158,10 +169,15 @@ class KeptConnections:
         try:
             return self._idle.pop()
         except IndexError:
-            connection = self._engine.raw_connection()
-            if self._keep:
+            if not self.keep:
+                return self._engine.raw_connection()
+            token = _keeping.set(True)
+            try:
+                connection = self._engine.raw_connection()
                 # The pool knows nothing of it any more: to close it is really to close it.
                 connection.detach()
+            finally:
+                _keeping.reset(token)
             return connection
 
     def _drop(self, connection: Any) -> None:
@@ -171,9 +187,12 @@ class KeptConnections:
 
     def _give_back(self, connection: Any, turn: int) -> None:
         driver = connection.dbapi_connection
+        if driver is None:
+            # It was closed.
+            return
         if driver.in_transaction:
             driver.rollback()
-        if self._keep and turn == self._turn:
+        if self.keep and turn == self._turn:
             self._idle.append(connection)
         else:
             connection.close()

@@ -24,6 +24,9 @@ from taskstore._cache.schema.models import DEFAULT, Models
 WRITE_OPTION = "taskstore_write"
 """The execution option under which a connection begins with BEGIN IMMEDIATE."""
 
+BEGUN_OPTION = "taskstore_begun"
+"""The execution option of a connection whose transaction was begun below SQLAlchemy."""
+
 
 _memories = itertools.count(1)
 
@@ -223,7 +226,7 @@ def _guarded_engine(
 
 def _begin(connection: Connection) -> None:
     options = connection.get_execution_options()
-    if options.get("isolation_level") == "AUTOCOMMIT":
+    if options.get("isolation_level") == "AUTOCOMMIT" or options.get(BEGUN_OPTION):
         return
     # A reader that turned writer would fail at once if another wrote in between.
     statement = "BEGIN IMMEDIATE" if options.get(WRITE_OPTION) else "BEGIN"
