@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,8 +12,14 @@ from sqlalchemy import create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from taskstore import Store, mirrored
-from tests.bench.data import FIRST_MS, plan
+from tests.bench.data import FIRST_MS, decode_plan, plan, tail, winning_rows, write_log
 from tests.bench.scene import STORE, Scene, settled
+
+TASKS = "tasks.jsonl"
+TAIL = 1000
+INSERT_TASKS = (
+    "INSERT INTO tasks (id, title, status, priority, body, updated_at) VALUES (?, ?, ?, ?, ?, ?)"
+)
 
 
 class Base(DeclarativeBase):
@@ -145,3 +153,63 @@ def commit_attached(scene: Scene) -> None:
 def commit_bare(scene: Scene) -> None:
     """Commit them in a session of nobody's."""
     _commit(scene, attached=False)
+
+
+@contextmanager
+def _mirroring(scene: Scene, *, ahead: bool) -> Iterator[Store]:
+    """A store whose log has all lines, on a database with an empty table.
+
+    Args:
+        scene: The scene.
+        ahead: Whether the time of the open, which syncs, is not counted.
+    """
+    directory = scene.place / STORE
+    directory.mkdir()
+    shutil.copyfile(scene.log, directory / TASKS)
+    settled(directory)
+    engine = create_engine(f"sqlite:///{scene.place / 'application.db'}")
+    Base.metadata.create_all(engine)
+    counted = Scene(scene.size, scene.templates, scene.place) if ahead else scene
+    with counted.timed():
+        store = Store.open(directory, engine=engine, mirrors=[Task], migrate=True)
+    with store:
+        yield store
+    engine.dispose()
+
+
+def sync_mirrored(scene: Scene) -> None:
+    """Open a store that fills the empty table from the log."""
+    with _mirroring(scene, ahead=False):
+        pass
+
+
+def sync_mirrored_tail(scene: Scene) -> None:
+    """Sync after some lines were appended to the log of a full table."""
+    with _mirroring(scene, ahead=True) as store:
+        write_log(store.path / TASKS, tail(scene.size, min(TAIL, scene.size // 10)))
+        settled(store.path)
+        with scene.timed():
+            report = store.sync()
+    assert report.collections["tasks"].action == "tail"
+
+
+def insert_tasks(scene: Scene) -> None:
+    """Insert the prepared rows of the table in the order of the key."""
+    rows = [_row(text) for _, _, text, _, _ in winning_rows(scene.log)]
+    path = scene.place / "application.db"
+    engine = create_engine(f"sqlite:///{path}")
+    Base.metadata.create_all(engine)
+    engine.dispose()
+    connection = sqlite3.connect(path, isolation_level=None)
+    settled(scene.place)
+    with scene.timed():
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(INSERT_TASKS, rows)
+        connection.execute("COMMIT")
+
+
+def _row(text: str) -> tuple[str, str, str, int, str, str]:
+    made = decode_plan(text)
+    at = datetime.datetime.fromtimestamp(made.updated_at / 1000, datetime.UTC)
+    stamp = at.strftime("%Y-%m-%d %H:%M:%S.%f")
+    return made.id, made.title, made.status, made.priority, made.body, stamp

@@ -105,7 +105,7 @@ def facts(results: Iterable[Result]) -> list[str]:
         if result.row.adds:
             added = (result.each_ms() - result.each_ms("base")) * 1000
             found.append(
-                f"{result.row.work}: {added:.0f} us of processor time more for each row "
+                f"{result.row.work}: {added:.0f} us of processor time more for each call "
                 f"(floor: {result.each_ms('base') * 1000:.0f})"
             )
         for name, text in _FACTS.items():

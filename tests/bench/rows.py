@@ -7,7 +7,7 @@ from typing import Literal
 
 import attrs
 
-from tests.bench import crowd, mirror, single
+from tests.bench import crowd, mirror, single, starts
 from tests.bench.scene import Scene
 
 Side = Callable[[Scene], None]
@@ -26,6 +26,7 @@ class Row:
         base: Does what it is compared with; a row's name where that is another row's work.
         ratio: The most that the store may take, in times of the floor.
         milliseconds: The most that it may take.
+        more: The most that it may take beyond the floor, in milliseconds.
         mebibytes: The most anonymous memory that its process may have at a time.
         facts: The most that some of its facts may be.
         clock: Which time counts: the wall's or the processor's.
@@ -41,6 +42,7 @@ class Row:
     base: Side | str
     ratio: float | None = None
     milliseconds: float | None = None
+    more: float | None = None
     mebibytes: float | None = None
     facts: Mapping[str, float] = attrs.field(factory=dict)
     clock: Literal["seconds", "cpu"] = "seconds"
@@ -125,6 +127,15 @@ _ROWS = (
         ratio=2.5,
     ),
     Row(
+        "create-many-whole",
+        "`create_many` of a tenth as many records",
+        "encode, journal, append, fsync, `executemany` of records and index rows",
+        "1.5 x",
+        single.create_many,
+        single.append_and_insert_all,
+        ratio=1.5,
+    ),
+    Row(
         "attached",
         "a tenth as many objects through an attached session",
         "the same without the hook, index rows in the session too",
@@ -182,6 +193,24 @@ _ROWS = (
         mirror.commit_bare,
         clock="cpu",
         adds=True,
+    ),
+    Row(
+        "mirror-sync",
+        "sync of all lines into an empty mirrored table",
+        "`executemany` of the same rows in key order",
+        "2.5 x",
+        mirror.sync_mirrored,
+        mirror.insert_tasks,
+        ratio=2.5,
+    ),
+    Row(
+        "mirror-tail",
+        "sync after 1,000 lines were appended to the log of a full mirrored table",
+        "the same sync without a mirrored table",
+        "2 x",
+        mirror.sync_mirrored_tail,
+        "tail-sync",
+        ratio=2,
     ),
     Row(
         "list",
@@ -266,6 +295,35 @@ _ROWS = (
         crowd.read_beside_a_writer,
         crowd.read_alone,
         facts={"longest_ms": crowd.HELD_S * 500},
+    ),
+    Row(
+        "first-open",
+        "first `Store.open` in a process, with the imports",
+        "`import sqlalchemy.orm`",
+        "50 ms more",
+        starts.first_open,
+        starts.import_orm,
+        more=50,
+        clock="cpu",
+        adds=True,
+    ),
+    *(
+        Row(
+            f"command-{name}",
+            f"{command} on a fresh cache",
+            "`import click, sqlite3, msgspec`",
+            "200 ms",
+            ours,
+            starts.import_few,
+            milliseconds=200,
+            clock="cpu",
+        )
+        for name, command, ours in (
+            ("get", "`taskstore get`", starts.get_command),
+            ("count", "`taskstore list --where --count`", starts.count_command),
+            ("status", "`taskstore status`", starts.status_command),
+            ("complete", "completing an id", starts.complete_command),
+        )
     ),
 )
 

@@ -68,6 +68,8 @@ class Result:
             found.append("ratio")
         if row.milliseconds is not None and self.each_ms() > row.milliseconds:
             found.append("time")
+        if row.more is not None and self.each_ms() - self.each_ms("base") > row.more:
+            found.append("time")
         if row.mebibytes is not None and (self.figure("ours", "mebibytes") or 0) > row.mebibytes:
             found.append("memory")
         found += [name for name, most in row.facts.items() if (self._fact(name) or 0) > most]

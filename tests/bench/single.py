@@ -216,6 +216,28 @@ def append_and_insert(scene: Scene) -> None:
     os.close(fd)
 
 
+def append_and_insert_all(scene: Scene) -> None:
+    """Do the same, and write a journal before and the index rows after."""
+    plans = _new_plans(0, scene.tenth)
+    rows = [record_row(line(at, 0, FIRST_MS)) for at in range(scene.tenth)]
+    indexed = list(index_rows(plans))
+    connection = scene.new_cache()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    journal, log = (os.open(scene.place / name, flags, 0o666) for name in ("journal", "lines"))
+    settled(scene.place)
+    with scene.timed():
+        data = b"".join([_encoded(new) for new in plans])
+        for fd in (journal, log):
+            os.write(fd, data)
+            os.fsync(fd)
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(INSERT_RECORDS, rows)
+        connection.executemany(INSERT_INDEXES, indexed)
+        connection.execute("COMMIT")
+    os.close(journal)
+    os.close(log)
+
+
 def attached(scene: Scene) -> None:
     """Add objects to an attached session, and commit."""
     texts = [line(at, 0, FIRST_MS) for at in range(scene.tenth)]
