@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import chain
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 from sqlalchemy import select
@@ -13,8 +13,6 @@ from sqlalchemy.sql import Select
 
 from taskstore._api.sessions import Sessions
 from taskstore._cache.rows.rows import Rows
-from taskstore._cache.sql.compile import compile
-from taskstore._cache.sql.statements import Prepared, RecordQuery
 from taskstore._format.lines import decode_object
 from taskstore._query.conditions import Condition, all_of
 from taskstore._query.fitting import check_fit
@@ -26,6 +24,9 @@ from taskstore._store.context import StoreContext
 from taskstore._sync.cache_file import CacheFile
 from taskstore._sync.refresh import Refresher
 from taskstore.errors import InvalidFilterError
+
+if TYPE_CHECKING:
+    from taskstore._cache.sql.statements import Prepared, RecordQuery
 
 T = TypeVar("T")
 Walk = Generator[Sequence[Any], None, None]
@@ -155,6 +156,8 @@ class Reader:
 
     def select(self, question: Question) -> Select[Any]:
         """Return a SELECT of the matching StoredRecord rows, for a session of the user."""
+        from taskstore._cache.sql.compile import compile  # an open does not need it
+
         codec, models = question.codec, self.context.models
         indexed = self._read(
             codec, lambda cursor: Rows(cursor, models).index_fields(codec.collection)
@@ -188,6 +191,8 @@ class Reader:
         return self._read(question.codec, read)
 
     def _query(self, question: Question, cursor: Any) -> RecordQuery:
+        from taskstore._cache.sql.statements import RecordQuery  # an open does not need it
+
         codec = question.codec
         return RecordQuery.of(
             self.context.models,

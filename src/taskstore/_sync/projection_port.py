@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from sqlalchemy.engine import Connection
 
@@ -11,8 +11,10 @@ from taskstore._cache.rows.rows import Rows
 from taskstore._format.problems import Problem
 from taskstore._store.context import StoreContext
 from taskstore._sync.report import SyncReport
-from taskstore._sync.verification import Difference
 from taskstore._unit.unit import Unit
+
+if TYPE_CHECKING:
+    from taskstore._sync.verification import Difference
 
 
 class Projection(Protocol):
