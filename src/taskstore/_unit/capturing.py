@@ -57,7 +57,7 @@ class EngineCapture:
         models = context.models
         # On the store's own engine, the authorizer protects these tables, at no cost for each row.
         derived = () if context.own_engine else models.derived_tables
-        tables = RecordTables(models.record_table, models.RecordIndex.__table__.name, derived)
+        tables = RecordTables(models.record_table, models.index_table, derived)
         if self.mirrors is None:
             self._capture = Capture((), (), tables)
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
@@ -73,11 +74,17 @@ class SessionHook:
         self._flushes: WeakKeyDictionary[Session, _Flush] = WeakKeyDictionary()
         self._connections: WeakKeyDictionary[Session, ReferenceType[Connection]]
         self._connections = WeakKeyDictionary()
-        models = context.models
-        self._tracked: type[Any] = models.StoredRecord
         mirrors = transactions.capture.mirrors
         self._mirrored = mirrors.flush if mirrors is not None else None
-        self._derived = (
+
+    @cached_property
+    def _tracked(self) -> type[Any]:
+        return self._context.models.StoredRecord
+
+    @cached_property
+    def _derived(self) -> tuple[type[Any], ...]:
+        models = self._context.models
+        return (
             models.RecordIndex,
             models.RecordIndexField,
             models.SyncMetadata,

@@ -7,9 +7,9 @@ databases ignore.
 
 from __future__ import annotations
 
+from threading import RLock
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import attrs
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -282,9 +282,11 @@ class LogEvolution(_Mapped):
         return f"{cls.__taskstore_prefix__}log_evolutions"
 
 
-@attrs.frozen(eq=False)
 class Models(TableNames):
     """The mapped classes of one cache.
+
+    Those of `DEFAULT` are mapped when one of them is first used. That takes a third of the time of
+    an import, and a store needs none of them before somebody opens a session.
 
     Attributes:
         prefix: What the names of its tables, indexes and version table begin with.
@@ -302,6 +304,27 @@ class Models(TableNames):
     LogEvolution: type[LogEvolution]
     metadata: MetaData
 
+    @property
+    def _is_mapped(self) -> bool:
+        """Whether the classes are mapped."""
+        return "metadata" in vars(self)
+
+    def _map(self, mapper_registry: registry, metadata: MetaData) -> None:
+        """Map the classes."""
+        vars(self).update(_mapped(mapper_registry, self.prefix, metadata), metadata=metadata)
+
+    def __getattr__(self, name: str) -> Any:
+        """Map the classes, and return one of them."""
+        if name not in Models.__annotations__:
+            raise AttributeError(name)
+        with _mapping:
+            if not self._is_mapped:
+                self._map(registry(), MetaData())
+        return vars(self)[name]
+
+
+_mapping = RLock()
+
 
 def build_models(
     *, mapper_registry: registry | None = None, prefix: str = "", metadata: MetaData | None = None
@@ -315,8 +338,12 @@ def build_models(
         metadata: The MetaData of their tables. One of their own by default, so that an
             application's `create_all` and autogenerate leave them to our migrations.
     """
-    mapper_registry = mapper_registry or registry()
-    metadata = metadata if metadata is not None else MetaData()
+    models = Models(prefix=prefix)
+    models._map(mapper_registry or registry(), metadata if metadata is not None else MetaData())
+    return models
+
+
+def _mapped(mapper_registry: registry, prefix: str, metadata: MetaData) -> dict[str, Any]:
     mixins = (
         StoredRecord,
         RecordIndex,
@@ -341,15 +368,15 @@ def build_models(
     records = mapped["StoredRecord"].__table__.c
     # As the default order reads: newest first, then by id.
     Index(f"ix_{prefix}records_order", records.collection, records.updated_at_us.desc(), records.id)
-    return Models(prefix=prefix, metadata=metadata, **mapped)
+    return mapped
 
 
 def mapped_again(models: Models) -> Models:
     """Return models, or new ones with the same names where `clear_mappers` has unmapped them."""
-    if inspect(models.StoredRecord, raiseerr=False) is not None:
+    if not models._is_mapped or inspect(models.StoredRecord, raiseerr=False) is not None:
         return models
     return build_models(prefix=models.prefix)
 
 
-DEFAULT = build_models()
+DEFAULT = Models()
 """The models of a store's own cache file."""

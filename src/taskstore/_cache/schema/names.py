@@ -55,6 +55,11 @@ class TableNames:
         return f"{self.prefix}records"
 
     @property
+    def index_table(self) -> str:
+        """The name of the table of index values."""
+        return f"{self.prefix}record_indexes"
+
+    @property
     def derived_tables(self) -> tuple[str, ...]:
         """The names of the tables that the store alone writes."""
         derived = [name for name in self.table_names if name != self.record_table]
