@@ -1,0 +1,108 @@
+"""Calls of a store from code that runs inside another call of it, as in a validator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from sqlalchemy import select
+
+from taskstore import Store, record
+from taskstore.errors import RecordExistsError
+from taskstore.models import StoredRecord
+
+_waiting: list[Callable[[], Any]] = []
+
+
+def _run_what_waits(*_: Any) -> None:
+    while _waiting:
+        _waiting.pop()()
+
+
+@record("notes")
+class Note:
+    """A record whose validator calls whatever waits when the store stamps it."""
+
+    id: str
+    updated_at: int = attrs.field(default=0, validator=_run_what_waits)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / ".taskstore", types=[Note]) as opened:
+        opened.create(Note("first"))
+        yield opened
+    _waiting.clear()
+
+
+def _create(store: Store, id: str, inside: Callable[[], Any]) -> None:
+    note = Note(id)
+    _waiting.append(inside)
+    store.create(note)
+
+
+def _logged(store: Store) -> list[str]:
+    """The ids in the log; the cache must have the same."""
+    lines = (store.path / "notes.jsonl").read_text().splitlines()
+    assert sorted(one.id for one in store.list(Note)) == sorted(
+        {line.split('"')[3] for line in lines}
+    )
+    assert not store.verify().differences
+    return [line.split('"')[3] for line in lines]
+
+
+def test_a_write_in_a_write_is_part_of_it(store: Store) -> None:
+    """Both are in the log when the outer one returns, and the next write finds the gate free."""
+    _create(store, "outer", lambda: store.create(Note("inner")))
+    assert ["first", "outer", "inner"] == _logged(store)
+    store.create(Note("next"))
+    assert ["first", "outer", "inner", "next"] == _logged(store)
+
+
+def test_a_write_in_a_write_that_fails_is_undone(store: Store) -> None:
+    """If the inner call is refused, the outer one is not in the log either."""
+    with pytest.raises(RecordExistsError):
+        _create(store, "outer", lambda: store.create(Note("first")))
+    assert ["first"] == _logged(store)
+    store.create(Note("outer"))
+    assert ["first", "outer"] == _logged(store)
+
+
+def test_a_session_in_a_write_is_part_of_it(store: Store) -> None:
+    """A session that is opened in a call sees its record, and writes in the same transaction."""
+    found = []
+
+    def work() -> None:
+        with store.session() as session:
+            found.extend(session.scalars(select(StoredRecord.id)))
+            session.add(StoredRecord.from_record(Note("inner")))
+            session.commit()
+
+    _create(store, "outer", work)
+    assert ["first", "outer"] == sorted(found)
+    assert ["first", "outer", "inner"] == _logged(store)
+
+
+def test_an_exception_in_a_write_leaves_nothing(store: Store) -> None:
+    """After an inner write and any exception, neither is in the log, and the store can write."""
+
+    def work() -> None:
+        store.create(Note("inner"))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _create(store, "outer", work)
+    assert ["first"] == _logged(store)
+    store.create(Note("next"))
+    assert ["first", "next"] == _logged(store)
+
+
+def test_a_read_in_a_write_sees_it(store: Store) -> None:
+    """A read inside a call is in its transaction."""
+    found = []
+    _create(store, "outer", lambda: found.append(store.get_one(Note, "outer").id))
+    assert ["outer"] == found
+    assert ["first", "outer"] == _logged(store)
