@@ -85,6 +85,11 @@ def sort_key(sorts: Iterable[Sort], record: Mapping[str, Any]) -> tuple[Any, ...
     return tuple(_Key(sort.key(record), sort.descending) for sort in sorts)
 
 
+def place_key(sorts: Iterable[Sort], values: Iterable[Scalar | None]) -> tuple[Any, ...]:
+    """Return the `sort_key` of a record that is sorted by some values, as a page token has them."""
+    return tuple(_Key(one, sort.descending) for sort, one in zip(sorts, values, strict=True))
+
+
 @attrs.define(eq=False, slots=True)
 class _Key:
     """A value in an order: None before numbers, numbers before strings."""

@@ -1,0 +1,1 @@
+"""The store's own records in PostgreSQL."""
