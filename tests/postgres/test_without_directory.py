@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, select
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from taskstore import AsyncStore, Store
@@ -86,13 +87,19 @@ def test_the_database_must_be_prepared(engine: Engine) -> None:
 
 
 def test_an_asyncio_store_may_have_no_directory(one: Clone) -> None:
-    """AsyncStore.open takes None as well."""
+    """AsyncStore.open takes None as well, with an asyncio engine too, and has the records."""
 
     async def main() -> None:
-        async with AsyncStore.open(None, engine=one.engine, mirrors=MIRRORS) as server:
+        engine = create_async_engine(one.engine.url)
+        async with AsyncStore.open(None, engine=engine, mirrors=MIRRORS) as server:
             with pytest.raises(LogElsewhereError):
                 await server.sync()
+            async with server.transaction():
+                await server.create("notes", {"id": "a"})
+            assert "a" == (await server.get_one("notes", "a"))["id"]
+        await engine.dispose()
 
     asyncio.run(main())
+    assert ["a"] == list(one.told("notes"))
     with Session(one.engine) as session:
         assert [] == session.scalars(select(Task)).all()

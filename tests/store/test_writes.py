@@ -26,6 +26,12 @@ from tests.store.plans import Clock, Plan, append, ids, log_lines, read_log
 pytestmark = pytest.mark.public
 
 
+@pytest.fixture
+def store(any_store: Store) -> Store:
+    """A store on either database."""
+    return any_store
+
+
 @record("frozen", frozen=True)
 class Frozen:
     """A record that cannot be changed."""
@@ -135,6 +141,7 @@ def test_a_write_without_a_change_appends_nothing(store: Store) -> None:
 def test_patch_changes_fields_and_returns_the_record(store: Store, clock: Clock) -> None:
     """A patch changes the named fields only, stamps, and keeps keys that the class lacks."""
     append(store.path, {"id": "a", "title": "t", "extra": [1], "updated_at": clock.now})
+    store.sync()
     patched = store.patch(Plan, "a", status="active", priority=3)
     assert Plan("a", "t", "active", 3, clock.now + 1) == patched == store.get(Plan, "a")
     assert [1] == log_lines(store.path)[-1]["extra"]
@@ -258,6 +265,11 @@ def test_a_dict_that_cannot_be_stored_names_the_field(
 )
 def test_any_character_may_be_in_an_id(store: Store, id: str) -> None:
     """Ids with quotes, slashes, newlines, NUL or emoji are written, found and deleted."""
+    if id == "\0" and store.engine.dialect.name == "postgresql":
+        assert store.get(Plan, id) is None
+        with pytest.raises(InvalidIdError, match="NUL"):
+            store.create(Plan(id))
+        return
     store.create(Plan(id, "t"))
     assert "t" == store.get_one(Plan, id).title
     assert [id] == ids(store, where("id") == id)

@@ -172,7 +172,7 @@ def _is_directory(path: Path) -> bool:
     return True
 
 
-def check_engine(engine: Any, *, types: object = (), read_only: bool = False) -> None:
+def check_engine(engine: Any, *, read_only: bool = False) -> None:
     """Refuse an engine whose transactions cannot be followed, and options that it does not support.
 
     Raises:
@@ -202,18 +202,14 @@ def check_engine(engine: Any, *, types: object = (), read_only: bool = False) ->
             "its own",
         )
     if dialect.name == "postgresql":
-        _check_options(types, read_only=read_only)
+        _check_options(read_only=read_only)
 
 
-def _check_options(types: object, *, read_only: bool) -> None:
+def _check_options(*, read_only: bool) -> None:
     """Refuse options that are not possible on PostgreSQL."""
     if read_only:
         raise UnsupportedError(
             operation="read_only=True", remedy="leave out the engine: the logs are read then"
-        )
-    if isinstance(types, Iterable) and any(True for _ in types):
-        raise UnsupportedError(
-            operation="a record class", remedy="mirror a model, or use a store on SQLite"
         )
     # Registers how its column types are logged, before any model is read.
     import taskstore._postgres.codecs  # noqa: F401

@@ -2,21 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar, cast
+
+from sqlalchemy.orm import Session
 
 from taskstore._api.opening import check_bind
+from taskstore._api.postgres_reading import RecordReader
+from taskstore._api.reading import Question
+from taskstore._format.lines import decode_object
+from taskstore._mirror.model.registry import Registry
 from taskstore._postgres.flush import FlushHook
+from taskstore._postgres.names import Outbox
+from taskstore._postgres.records.catalog import RecordCatalog
+from taskstore._postgres.records.rows import OutboxRows, OutboxWriter, PendingLines
+from taskstore._postgres.records.sessions import RecordGuard, RecordSessions, on_undo
+from taskstore._query.conditions import Condition
+from taskstore._query.resolve import matches
+from taskstore._records.interface import RecordCodec
+from taskstore._records.types import RecordType
+from taskstore.errors import InvalidFilterError
+
+T = TypeVar("T")
+
+RECORD_CALLS = frozenset(
+    (
+        "count",
+        "create",
+        "create_many",
+        "delete",
+        "exists",
+        "first",
+        "get",
+        "get_one",
+        "iterate",
+        "list",
+        "page",
+        "patch",
+        "rebuild_indexes",
+        "save",
+        "save_many",
+        "select",
+        "update",
+    )
+)
+"""The calls of `Store` that work as they are, on what a store on PostgreSQL gives them."""
 
 
 class PostgresBase:
     """The calls that need the database only."""
 
     _context: Any
-    _flush: FlushHook
+    _run: Callable[..., Any]
     _attached: list[Any]
     _ack: str = "database"
+
+    def _assemble(self, mirrors: Registry, outbox: Outbox, name: str) -> None:
+        """Make what the calls use."""
+        context = self._context
+        self._attached = []
+        self._outbox = outbox
+        self._flush = FlushHook(mirrors, context.engine)
+        self._guard = RecordGuard(context.models)
+        self._catalog = RecordCatalog(mirrors)
+        self._sessions = RecordSessions(
+            context.engine,
+            context.models,
+            (self._flush, self._guard),
+            name,
+            context.lock_timeout,
+            context.check_open,
+        )
+        self._reader = RecordReader(context.models, self._sessions)
 
     def close(self) -> None:
         """Close the store. You may close it twice."""
@@ -38,7 +97,8 @@ class PostgresBase:
     def attach(self, target: Any) -> None:
         """Attach sessions: they refuse stale rows, and their instances get the database's stamps.
 
-        Writes are captured in any case, also by sessions that are not attached.
+        Writes to mirrored models are captured in any case, also by sessions that are not attached.
+        Rows of `StoredRecord` are for queries, and attached sessions refuse to write them.
 
         Raises:
             UntrackedWriteError: It is bound to another engine, or it is for asyncio.
@@ -46,13 +106,74 @@ class PostgresBase:
         self._context.check_open()
         check_bind(target, self._context.engine)
         self._flush.attach(target)
+        self._guard.attach(target)
         if not any(target is known for known in self._attached):
             self._attached.append(target)
 
     def detach(self, target: Any) -> None:
         """Detach what was attached."""
         self._flush.detach(target)
+        self._guard.detach(target)
         self._attached = [known for known in self._attached if known is not target]
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Run a block as one transaction; see `Store.transaction`.
+
+        The session that it yields writes mirrored models too, in the same transaction.
+        """
+        with self._sessions.transaction() as session:
+            yield session
+
+    @contextmanager
+    def session(self, *, read_only: bool = False) -> Iterator[Session]:
+        """Yield a session, which you commit; see `Store.session`."""
+        with self._sessions.session(read_only=read_only) as session:
+            yield session
+
+    def delete_where(self, type: Any, first: Condition, /, *more: Condition) -> int:
+        """Write the tombstones of all records that meet all filters; see `Store.delete_where`."""
+        codec: RecordCodec[Any] = self._catalog.codec(type)
+        question = Question(codec, (first, *more))
+        condition = question.condition
+        if condition is None:
+            raise InvalidFilterError("delete_where needs a filter")
+        facts = codec if isinstance(codec, RecordType) else None
+
+        def write(writer: OutboxWriter) -> int:
+            ids = self._reader.ids(question)
+            # Somebody may have changed them before they were locked.
+            stored = writer.rows.stored(codec.collection, ids)
+            lines = ((id, one.line) for id, one in stored.items() if one.line is not None)
+            return writer.delete(
+                [id for id, line in lines if matches(condition, decode_object(line), facts)]
+            )
+
+        return int(self._run(codec, "delete records", write))
+
+    def _written(
+        self, codec: RecordCodec[Any], operation: str, write: Callable[[OutboxWriter], T]
+    ) -> T:
+        """Run the body of a call that writes, in its transaction or the caller's."""
+
+        def work(session: Session) -> T:
+            context = self._context
+            rows = OutboxRows(session.connection(), context.models, self._outbox, context.clock)
+            pending = PendingLines(lambda restore: on_undo(session, restore))
+            writer = OutboxWriter(codec, cast("Any", rows), cast("Any", pending), 0)
+            result = write(writer)
+            rows.put_outbox(pending.lines)
+            self._sessions.expire(session, codec.collection, writer.touched)
+            return result
+
+        self._context.check_open()
+        return self._sessions.write(work)
+
+
+def check_types(catalog: RecordCatalog, types: Iterable[type[Any]]) -> None:
+    """Raise what is wrong with the record classes that a store is opened with."""
+    for type_ in types:
+        catalog.codec(type_)
 
 
 def kind_with(calls: type[Any], kind: type[Any], refused: Callable[[str], Any]) -> type[Any]:
@@ -68,6 +189,7 @@ def kind_with(calls: type[Any], kind: type[Any], refused: Callable[[str], Any]) 
         for name in dir(kind)
         if not name.startswith("_")
         and name not in ("open", "find")
+        and name not in RECORD_CALLS
         and not hasattr(calls, name)
         and callable(getattr(kind, name))
     }

@@ -6,20 +6,22 @@ They replace the calls of `Store`. Calls that such a store does not support yet 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import attrs
 
-from taskstore._api.postgres_base import PostgresBase, kind_with
+from taskstore._api.postgres_base import PostgresBase, check_types, kind_with
 from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
+from taskstore._format.names import check_id
 from taskstore._mirror.model.registry import registry
 from taskstore._postgres.context import PostgresContext, own_engine
 from taskstore._postgres.flush import FlushHook
 from taskstore._postgres.preparing import prepare_database
 from taskstore._postgres.scribe import CommitHook, Scribe
 from taskstore._postgres.work import Work
+from taskstore._query.conditions import Condition, all_of
 from taskstore._store.context import StoreContext
 from taskstore._sync.freshness import stat_log
 from taskstore._sync.report import SyncReport
@@ -33,37 +35,14 @@ if TYPE_CHECKING:
 
 Ack = Literal["database", "log"]
 
-_RECORDS = "its rows are those of mirrored models: query and write them with SQLAlchemy"
 _LATER = "use a store on SQLite for it"
 
 REFUSED = {
     "as_of": "use a store on SQLite that mirrors the same models",
     "blame": "run `taskstore blame` in the directory",
     "compact": "run `taskstore compact` in the directory",
-    "count": _RECORDS,
-    "create": _RECORDS,
-    "create_many": _RECORDS,
-    "delete": _RECORDS,
-    "delete_where": _RECORDS,
-    "exists": _RECORDS,
-    "first": _RECORDS,
-    "get": _RECORDS,
-    "get_one": _RECORDS,
-    "history": "run `taskstore history` in the directory",
-    "iterate": _RECORDS,
-    "list": _RECORDS,
-    "list_tolerant": "run `taskstore verify` in the directory",
-    "page": _RECORDS,
-    "patch": _RECORDS,
-    "rebuild_indexes": _RECORDS,
-    "restore": _RECORDS,
-    "revert": _RECORDS,
-    "save": _RECORDS,
-    "save_many": _RECORDS,
-    "select": _RECORDS,
-    "session": "use a session of the application, on Store.engine",
-    "transaction": "use a session of the application, on Store.engine",
-    "update": _RECORDS,
+    "restore": _LATER,
+    "revert": _LATER,
 }
 """The calls that such a store does not support, and what to do instead."""
 
@@ -73,17 +52,17 @@ class PostgresCalls(PostgresBase):
 
     _context: StoreContext
 
-    def __init__(self, context: StoreContext, ack: Ack) -> None:
+    def __init__(self, context: StoreContext, ack: Ack, types: Iterable[type[Any]]) -> None:
         """Assemble a store; use `Store.open`."""
         self._context = context
-        self._attached: list[Any] = []
         self._is_closed = False
         _check_evolutions(context)
         self._own = own_engine(context.engine)
         try:
             self._work = Work(self._prepared())
             self._scribe = Scribe(self._work)
-            self._flush = FlushHook(registry(context), context.engine)
+            self._assemble(registry(context), self._work.context.outbox, str(context.path))
+            check_types(self._catalog, types)
             self._hook = CommitHook(context.engine, self._scribe, context.lock_timeout)
             self._bring_up(ack)
         except BaseException:
@@ -164,6 +143,24 @@ class PostgresCalls(PostgresBase):
             return report
         self._work.sync(force=True)
         return attrs.evolve(report, repaired=True)
+
+    def history(self, type: Any, id: str, /) -> Any:
+        """Return every version of a record that its log has, oldest first; see `Store.history`."""
+        from taskstore._sync.inspection import Inspector
+
+        self._context.check_open()
+        codec = self._catalog.codec(type)
+        self._work.drain()
+        return Inspector(self._context).history(codec, check_id(id, codec.collection))
+
+    def list_tolerant(self, type: Any, /, *filters: Condition) -> Any:
+        """Read the log itself; see `Store.list_tolerant`."""
+        from taskstore._sync.inspection import Inspector
+
+        self._context.check_open()
+        codec = self._catalog.codec(type)
+        self._work.drain()
+        return Inspector(self._context).records(codec, all_of(filters))
 
     def export(self, type: Any = None, /, *, refused: bool = False) -> int:
         """Write the rows of a mirrored model that its log does not have; see `Store.export`.

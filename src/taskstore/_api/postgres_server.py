@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from sqlalchemy.engine import Engine
 
 from taskstore._api.opening import check_engine, mirrors_of
-from taskstore._api.postgres_base import PostgresBase, kind_with
+from taskstore._api.postgres_base import PostgresBase, check_types, kind_with
 from taskstore._cache.schema.models import Models
-from taskstore._postgres.flush import FlushHook
 from taskstore._postgres.preparing import prepare_database
 from taskstore._postgres.server import ServerContext
 from taskstore.errors import StoreAccessError, UnsupportedError
@@ -26,11 +25,11 @@ class ServerCalls(PostgresBase):
 
     _context: ServerContext
 
-    def __init__(self, context: ServerContext) -> None:
+    def __init__(self, context: ServerContext, types: Iterable[type[Any]]) -> None:
         """Assemble a store; use `Store.open`."""
         self._context = context
-        self._attached = []
-        self._flush = FlushHook(context.mirrors, context.engine)
+        self._assemble(context.mirrors, context.outbox, context.name)
+        check_types(self._catalog, types)
 
     def close(self) -> None:
         """Close the store, and detach its sessions. You may close it twice."""
@@ -47,10 +46,12 @@ class ServerCalls(PostgresBase):
 def open_server(
     kind: type[Any],
     engine: Engine | None,
+    types: Iterable[type[Any]],
     mirrors: Iterable[Any],
     models: Models,
     migrate: bool | None,
     timeout: float,
+    clock: Callable[[], int],
     ack: str,
     read_only: bool,
 ) -> Any:
@@ -74,9 +75,14 @@ def open_server(
     found = mirrors_of(mirrors, engine, models)
     outbox = prepare_database(engine, models, found, migrate=bool(migrate))
     context = ServerContext(
-        engine=engine, models=models, mirrors=found, outbox=outbox, lock_timeout=timeout
+        engine=engine,
+        models=models,
+        mirrors=found,
+        outbox=outbox,
+        lock_timeout=timeout,
+        clock=clock,
     )
-    return kind_with(ServerCalls, kind, _refused)(context)
+    return kind_with(ServerCalls, kind, _refused)(context, types)
 
 
 def _refused(name: str) -> Any:

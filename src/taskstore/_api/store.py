@@ -47,11 +47,11 @@ def _is_safe(directory: Path) -> bool:
     return is_safe(directory)
 
 
-def _on_postgres(kind: type[T], context: StoreContext, ack: str) -> T:
+def _on_postgres(kind: type[T], *arguments: Any) -> T:
     """Return a store with the calls for PostgreSQL."""
     from taskstore._api.postgres_calls import kind_on_postgres  # most stores are on SQLite
 
-    store: T = kind_on_postgres(kind)(context, ack)
+    store: T = kind_on_postgres(kind)(*arguments)
     return store
 
 
@@ -126,7 +126,8 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls, ChangeCalls):
             refresh: Check whether the logs have changed, now and before each unit of work. If
                 false, only `sync` reads them.
             lock_timeout: How long to wait for another writer, in seconds.
-            clock: A function that returns the time for stamps, in milliseconds since the epoch.
+            clock: A function that returns the time for stamps, in milliseconds since the epoch. On
+                PostgreSQL the default is the server's clock, and mirrored models always use it.
             on_progress: Called while logs are read, now and later, with a collection, the bytes
                 read and the bytes to read.
             ack: When a commit on PostgreSQL returns: when the "database" has the transaction, or
@@ -148,11 +149,10 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls, ChangeCalls):
         """
         models = mapped_again(models)
         if path is None:
-            return _without_directory(
-                cls, engine, mirrors, models, migrate, lock_timeout, ack, read_only
-            )
+            options = migrate, lock_timeout, clock, ack, read_only
+            return _without_directory(cls, engine, types, mirrors, models, *options)
         if engine is not None:
-            check_engine(engine, types=types, read_only=read_only)
+            check_engine(engine, read_only=read_only)
         context = open_context(
             layout_of(path),
             engine,
@@ -167,7 +167,7 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls, ChangeCalls):
             on_progress=on_progress,
         )
         if context.engine.dialect.name == "postgresql":
-            return _on_postgres(cls, context, ack)
+            return _on_postgres(cls, context, ack, types)
         store = cls(context)
         store._start(types)
         return store

@@ -6,7 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
-from sqlalchemy import BigInteger, Text, cast, delete, func, literal, select, union_all
+from sqlalchemy import (
+    BigInteger,
+    Text,
+    cast,
+    delete,
+    func,
+    literal,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.engine import Connection
 
@@ -16,6 +26,9 @@ from taskstore._format.fingerprint import Fingerprint
 
 _UNSIGNED, _SIGNED = 2**64, 2**63
 _FACTS = ("size", "mtime_ns", "ctime_ns", "inode", "digest", "lines", "problems", "ended", "racy")
+
+HIDDEN = "unreadable"
+"""The revision of a tombstone whose record is live in the log, and cannot be held here."""
 
 
 @attrs.frozen
@@ -55,6 +68,31 @@ class CacheTables:
             for id, told, order_us, is_live in self.connection.execute(statement)
         }
 
+    def locked(self, collection: str, ids: Sequence[str]) -> dict[str, Stored]:
+        """Lock the rows of some records, live or dead, and return what is stored, by id.
+
+        A record that dies meanwhile is seen by the second statement, whose snapshot is newer.
+        """
+        found = {}
+        for table, name in ((self.records, "data_json"), (self.tombstones, "updated_at_text")):
+            statement = (
+                select(table.c.id, table.c[name], table.c.updated_at_us)
+                .where(table.c.collection == collection, table.c.id == func.any(_texts(ids)))
+                .order_by(table.c.id)
+                .with_for_update()
+            )
+            for id, told, order_us in self.connection.execute(statement):
+                is_live = table is self.records
+                found[id] = Stored(told, order_us) if is_live else Stored(None, order_us, told)
+        return found
+
+    def add(self, collection: str, stored: Mapping[str, Stored]) -> int:
+        """Insert live records, and return how many were not there yet."""
+        lines = [one.line for one in stored.values()]
+        statement = self._insert(self.records, collection, stored, "data_json", lines)
+        statement = statement.on_conflict_do_nothing().returning(self.records.c.id)
+        return len(self.connection.execute(statement).all())
+
     def put(
         self, collection: str, stored: Mapping[str, Stored], before: Mapping[str, Stored]
     ) -> None:
@@ -79,6 +117,15 @@ class CacheTables:
             if ids:
                 self._delete(table, collection, ids)
 
+    def mark_hidden(self, collection: str, ids: Iterable[str]) -> None:
+        """Note that the log has records as live which are stored as dead: they cannot be held."""
+        table = self.tombstones
+        self.connection.execute(
+            update(table)
+            .where(table.c.collection == collection, table.c.id == func.any(_texts(ids)))
+            .values(revision=HIDDEN)
+        )
+
     def _upsert(
         self,
         table: Any,
@@ -87,6 +134,25 @@ class CacheTables:
         name: str,
         told: Sequence[str | None],
     ) -> None:
+        statement = self._insert(table, collection, stored, name, told)
+        self.connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["collection", "id"],
+                set_={
+                    column: statement.excluded[column]
+                    for column in (name, "updated_at", "updated_at_us")
+                },
+            )
+        )
+
+    def _insert(
+        self,
+        table: Any,
+        collection: str,
+        stored: Mapping[str, Stored],
+        name: str,
+        told: Sequence[str | None],
+    ) -> Any:
         orders = [one.order_us for one in stored.values()]
         # One statement for any number of rows.
         source = select(
@@ -97,13 +163,7 @@ class CacheTables:
             func.unnest(_numbers(orders)),
         )
         columns = ["collection", "id", name, "updated_at", "updated_at_us"]
-        statement = insert(table).from_select(columns, source, include_defaults=False)
-        self.connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["collection", "id"],
-                set_={column: statement.excluded[column] for column in columns[2:]},
-            )
-        )
+        return insert(table).from_select(columns, source, include_defaults=False)
 
     def _delete(self, table: Any, collection: str, ids: Iterable[str]) -> None:
         self.connection.execute(
@@ -137,6 +197,11 @@ class CacheTables:
         metadata: Any = self.models.SyncMetadata.__table__
         for table in (self.records, self.tombstones, metadata):
             self.connection.execute(delete(table).where(table.c.collection == collection))
+
+    def collections(self) -> set[str]:
+        """Return the collections whose logs were read or written."""
+        table: Any = self.models.SyncMetadata.__table__
+        return set(self.connection.execute(select(table.c.collection)).scalars())
 
     def fingerprints(self) -> dict[str, Fingerprint]:
         """Return what was recorded of every log that was read or written."""

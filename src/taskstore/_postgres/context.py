@@ -11,8 +11,10 @@ import attrs
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.sql import text
 
+from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
 from taskstore._mirror.model.registry import registry
 from taskstore._mirror.model.shape import Mirror
+from taskstore._postgres.cache import CacheTables
 from taskstore._postgres.names import SCHEMA_VERSION, Outbox
 from taskstore._postgres.triggers import PROJECTING
 from taskstore._store.context import StoreContext
@@ -41,6 +43,12 @@ class PostgresContext:
     def mirrors(self) -> Mapping[str, Mirror]:
         """The mirrored models by collection."""
         return registry(self.store).by_collection
+
+    def own_collections(self, connection: Connection) -> list[str]:
+        """Return the names of the store's own collections: all that are not those of models."""
+        stored = CacheTables(connection, self.store.models).collections()
+        logs, _ = self.store.layout.collections()
+        return sorted({*stored, *logs} - self.mirrors.keys() - {EVOLUTIONS})
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

@@ -32,6 +32,7 @@ from taskstore._postgres.outbox import (
     next_batch,
     put_problems,
 )
+from taskstore._postgres.records.rows import own_lines
 from taskstore._sync.freshness import looks_fresh, stat_log
 
 
@@ -84,6 +85,7 @@ class Drain:
         naming.load(mirrors, found.end)
         makers = [self._made(mirror, naming, found.end) for mirror in mirrors]
         batch = {maker.mirror.collection: list(maker.lines.values()) for maker in makers}
+        batch |= own_lines(self.connection, outbox, found.end)
         written = self._append({name: lines for name, lines in batch.items() if lines})
         for maker in makers:
             collection = maker.mirror.collection
@@ -131,9 +133,9 @@ class Drain:
         """The lines that a log does not have yet."""
         found = stat_log(self.context.store, collection)
         if known is not None and known.size and (found is None or not found.st_size):
+            mirror = self.context.mirrors.get(collection)
             rows = self.tables.count(collection)[0]
-            if rows:
-                mirror = self.context.mirrors[collection]
+            if rows and mirror is not None:
                 raise missing_error(self.context.store, mirror, rows)
         if found is None or looks_fresh(known, found):
             return list(lines)

@@ -21,6 +21,8 @@ from taskstore.errors import InvalidDeclarationError, InvalidIdError
 BATCH = 20_000
 """How many rows a batch has at most; more where one transaction has more."""
 
+_MIRRORED = "array_agg(DISTINCT collection) FILTER (WHERE id IS NULL)"
+
 
 @attrs.frozen
 class Change:
@@ -58,7 +60,8 @@ class Batch:
 
     Attributes:
         end: The last number.
-        collections: What it has rows of.
+        collections: The mirrored collections that it has rows of. The store's own records have
+            their id and their line there already.
         is_last: Whether it has all that its snapshot has.
         has_problems: Whether the outbox keeps rows that no line can carry.
     """
@@ -79,21 +82,21 @@ def next_batch(connection: Connection, outbox: Outbox, limit: int = BATCH) -> Ba
     """
     there = f"FROM {outbox.table} WHERE problem IS NULL"
     end, count, collections, problems = connection.exec_driver_sql(
-        "SELECT max(seq), count(*), array_agg(DISTINCT collection), "
+        f"SELECT max(seq), count(*), {_MIRRORED}, "
         f"EXISTS (SELECT 1 FROM {outbox.table} WHERE problem IS NOT NULL) "
-        f"FROM (SELECT seq, collection {there} ORDER BY seq LIMIT {limit}) batch"
+        f"FROM (SELECT seq, collection, id {there} ORDER BY seq LIMIT {limit}) batch"
     ).one()
     if end is None:
         return None
     if count < limit:
-        return Batch(end, tuple(collections), is_last=True, has_problems=problems)
+        return Batch(end, tuple(collections or ()), is_last=True, has_problems=problems)
     while True:
         reached, collections = connection.exec_driver_sql(
-            f"SELECT max(seq), (SELECT array_agg(DISTINCT collection) {there} AND seq <= {end}) "
+            f"SELECT max(seq), (SELECT {_MIRRORED} {there} AND seq <= {end}) "
             f"{there} AND xid IN (SELECT xid {there} AND seq <= {end})"
         ).one()
         if reached == end:
-            return Batch(end, tuple(collections), is_last=False, has_problems=problems)
+            return Batch(end, tuple(collections or ()), is_last=False, has_problems=problems)
         end = reached
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.sql.ddl import sort_tables_and_constraints
 
+from taskstore._cache.schema.models import Models
 from taskstore._format.lines import raw_fields
 from taskstore._format.problems import Problem
 from taskstore._mirror.capture.missing_logs import count_rows
@@ -59,11 +60,23 @@ def lock_tables(connection: Connection, mirrors: Iterable[Mirror]) -> None:
     """
     names = [quoted_table(mirror.table, connection.dialect) for mirror in mirrors]
     if names:
-        connection.exec_driver_sql("SET LOCAL lock_timeout = '300ms'")
-        connection.exec_driver_sql(
-            f"LOCK TABLE {', '.join(sorted(names))} IN SHARE ROW EXCLUSIVE MODE"
-        )
-        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+        _lock(connection, names, "SHARE ROW EXCLUSIVE")
+
+
+def lock_records(connection: Connection, models: Models) -> None:
+    """Keep writers out of the store's own records until the transaction ends; readers go on.
+
+    The calls that write lock rows first. This mode has them wait before they do.
+    """
+    tables: Any = (models.StoredRecord.__table__, models.Tombstone.__table__)
+    names = [quoted_table(table, connection.dialect) for table in tables]
+    _lock(connection, names, "EXCLUSIVE")
+
+
+def _lock(connection: Connection, names: Iterable[str], mode: str) -> None:
+    connection.exec_driver_sql("SET LOCAL lock_timeout = '300ms'")
+    connection.exec_driver_sql(f"LOCK TABLE {', '.join(sorted(names))} IN {mode} MODE")
+    connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
 
 
 @attrs.define

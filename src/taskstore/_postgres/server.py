@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NoReturn
 
 import attrs
@@ -24,6 +25,7 @@ class ServerContext:
         mirrors: The mirrored models.
         outbox: The names of our tables that only PostgreSQL has.
         lock_timeout: How long a call tries again if others are in the way, in seconds.
+        clock: What versions of records are stamped with, in milliseconds since the epoch.
         closed: Whether the store was closed.
         read_only: Never: such a store writes to the database.
     """
@@ -33,6 +35,7 @@ class ServerContext:
     mirrors: Registry
     outbox: Outbox
     lock_timeout: float
+    clock: Callable[[], int]
     closed: bool = False
     read_only: bool = False
     past: str | None = None

@@ -22,7 +22,8 @@ from taskstore._postgres.drain import Drain
 from taskstore._postgres.incoming import Incoming
 from taskstore._postgres.lag import Lag, lag_on
 from taskstore._postgres.outbox import is_empty, note_all
-from taskstore._postgres.projection import Projection, lock_tables, refusals_of
+from taskstore._postgres.projection import Projection, lock_records, lock_tables, refusals_of
+from taskstore._postgres.records.sync import RecordSync
 from taskstore._sync.freshness import looks_fresh, stat_log
 from taskstore._sync.report import SyncReport
 from taskstore._sync.verification import Difference, VerifyReport
@@ -70,9 +71,8 @@ class Work:
         store = self.context.store
         with self.context.engine.connect() as connection:
             known = CacheTables(connection, store.models).fingerprints()
-        return not all(
-            looks_fresh(known.get(name), stat_log(store, name)) for name in self.context.mirrors
-        )
+            names = [*self.context.mirrors, *self.context.own_collections(connection)]
+        return not all(looks_fresh(known.get(name), stat_log(store, name)) for name in names)
 
     def sync(self, *, force: bool = False, prune: bool = False, strict: bool = True) -> SyncReport:
         """Update the tables from the logs.
@@ -90,12 +90,13 @@ class Work:
         def work(connection: Connection) -> SyncReport:
             missing.clear()
             run = Projection(self.context, connection, force=force, prune=prune)
-            reports = run.run()
+            own = RecordSync(self.context, connection)
+            reports = run.run() | own.run(force=force)
             missing.extend(run.missing)
             # Changes that the database has made in return.
             self._drained(connection)
             tables = CacheTables(connection, self.context.store.models)
-            unfit = refusals_of(self.context, tables, self.context.mirrors)
+            unfit = refusals_of(self.context, tables, self.context.mirrors) + own.problems()
             _, strays = self.context.store.layout.collections()
             recovered = tuple(self.context.store.recovered)
             return SyncReport(reports, tuple(strays), recovered, unfit)
@@ -136,7 +137,7 @@ class Work:
         def work(connection: Connection) -> dict[str, int]:
             self.context.put_owner(connection)
             behind = {}
-            for name in self.context.mirrors:
+            for name in [*self.context.mirrors, *self.context.own_collections(connection)]:
                 incoming = Incoming(store, connection, name)
                 with incoming.loaded():
                     behind[name] = incoming.behind()
@@ -165,6 +166,14 @@ class Work:
                     problems += read.replay.problems
                 differences += _log_differences(incoming, tables)
         rows = cast("Any", _VerifiedRows(tables))
+        own = RecordSync(self.context, connection)
+        for name in own.names:
+            counts[name], _ = tables.count(name)
+            with own.loaded(name) as (incoming, read):
+                if read.replay is not None:
+                    problems += read.replay.problems
+                differences += _log_differences(incoming, tables)
+        problems += own.problems()
         differences += MirrorVerification(store, connection, rows, problems).run()
         problems += [
             Problem(None, str(store.path), None, f"a row that no line can carry: {one}")
@@ -192,7 +201,7 @@ class Work:
     def _alone(
         self,
         work: Callable[[Connection], T],
-        locked: Iterable[Mirror] = (),
+        locked: Iterable[Mirror] | None = None,
         *,
         is_owner: bool = True,
     ) -> T:
@@ -200,7 +209,8 @@ class Work:
 
         Args:
             work: What to do.
-            locked: The models whose tables nobody may write meanwhile.
+            locked: The models whose tables nobody may write meanwhile, and the store's own records
+                with them; None for no lock.
             is_owner: Whether this clone has to be the one that writes the logs.
 
         Raises:
@@ -225,13 +235,15 @@ class Work:
             time.sleep(random.uniform(0.005, 0.05))  # noqa: S311
 
     def _once(
-        self, work: Callable[[Connection], T], locked: Iterable[Mirror], *, is_owner: bool
+        self, work: Callable[[Connection], T], locked: Iterable[Mirror] | None, *, is_owner: bool
     ) -> T:
         self.context.guard()
         self.context.store.recover()
         with self.context.transaction() as connection:
             # Before the first SELECT, so that the snapshot has all that writers have committed.
-            lock_tables(connection, locked)
+            if locked is not None:
+                lock_tables(connection, locked)
+                lock_records(connection, self.context.store.models)
             if is_owner:
                 self.context.claim(connection)
             return work(connection)

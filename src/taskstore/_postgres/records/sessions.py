@@ -1,0 +1,245 @@
+"""The transactions of a store on PostgreSQL, which its calls join."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction
+
+from taskstore._cache.schema.models import Models
+from taskstore._postgres.flush import FlushHook
+from taskstore._postgres.records.rows import RacedError
+from taskstore._unit.listeners import SessionListeners
+from taskstore._unit.unit import READ_ONLY, Owner, current_owner
+from taskstore.errors import LockTimeoutError, StoreReadOnlyError, UntrackedWriteError
+
+T = TypeVar("T")
+
+_UNDO, _ENDED = "taskstore_undo", "taskstore_ended"
+_IN_THE_WAY = {"40001", "40P01"}
+"""SQLSTATEs of a transaction that failed because of another one, and can be repeated."""
+
+
+class RecordSessions:
+    """Makes the store's sessions, and finds the one that the caller is in.
+
+    Args:
+        engine: The application's.
+        models: The models of our tables.
+        hooks: What listens on every session of the store.
+        name: What the store is called in messages.
+        lock_timeout: How long a call tries again if others are in the way, in seconds.
+        check_open: Raises if the store is closed.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        models: Models,
+        hooks: Iterable[FlushHook | RecordGuard],
+        name: str,
+        lock_timeout: float,
+        check_open: Callable[[], None],
+    ) -> None:
+        self._engine = engine
+        self._models = models
+        self._name = name
+        self._lock_timeout = lock_timeout
+        self._check_open = check_open
+        self._current: dict[Owner, list[Session]] = {}
+        # A class of its own: its listeners go with the store.
+        self._kind: type[Session] = type("StoreSession", (Session,), {})
+        for hook in hooks:
+            hook.attach(self._kind)
+        event.listen(self._kind, "after_soft_rollback", _restore)
+        event.listen(self._kind, "after_transaction_end", _pass_on)
+
+    def current(self) -> Session | None:
+        """Return the session that the caller is in."""
+        stack = self._current.get(current_owner())
+        return stack[-1] if stack else None
+
+    def run(self, call: Callable[[], T]) -> T:
+        """Run a call of the store."""
+        return call()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Run a block that commits at its end; inside another block, it is a savepoint."""
+        outer = self.current()
+        if outer is not None:
+            self._check_writable(outer)
+            with outer.begin_nested():
+                yield outer
+            return
+        with self._opened(self._engine) as session:
+            yield session
+            session.commit()
+
+    @contextmanager
+    def session(self, *, read_only: bool = False) -> Iterator[Session]:
+        """Yield a session that its user commits; inside another one, the commit is a savepoint."""
+        outer = self.current()
+        if outer is None:
+            engine = self._engine
+            if read_only:
+                engine = engine.execution_options(postgresql_readonly=True)
+            with self._opened(engine, read_only=read_only) as session:
+                yield session
+            return
+        outer.flush()
+        is_read_only = read_only or bool(outer.info.get(READ_ONLY))
+        mode: Any = {"join_transaction_mode": "create_savepoint"}
+        try:
+            with self._opened(outer.connection(), read_only=is_read_only, **mode) as inner:
+                yield inner
+        finally:
+            outer.expire_all()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Yield the connection of the caller's transaction, or one for a single read."""
+        current = self.current()
+        if current is not None:
+            current.flush()
+            yield current.connection()
+            return
+        self._check_open()
+        with self._engine.connect() as connection:
+            yield connection
+
+    def write(self, work: Callable[[Session], T]) -> T:
+        """Call with the session of a write; again, if other transactions are in the way.
+
+        Raises:
+            LockTimeoutError: They were for longer than `lock_timeout`.
+        """
+        started = time.monotonic()
+        while True:
+            try:
+                with self.transaction() as session:
+                    session.flush()
+                    return work(session)
+            except (RacedError, DBAPIError) as error:
+                if not self._may_repeat(error):
+                    raise
+                if time.monotonic() - started > self._lock_timeout:
+                    raise LockTimeoutError(
+                        self._name, timeout=self._lock_timeout, lock="lock of records"
+                    ) from error
+            time.sleep(random.uniform(0.001, 0.02))  # noqa: S311
+
+    def _may_repeat(self, error: Exception) -> bool:
+        if isinstance(error, RacedError):
+            return True
+        # Within another transaction, that one has failed as a whole.
+        state = getattr(getattr(error, "orig", None), "sqlstate", None)
+        return self.current() is None and state in _IN_THE_WAY
+
+    def expire(self, session: Session, collection: str, ids: Sequence[str]) -> None:
+        """Have the rows of some records read again."""
+        changed = {(collection, id) for id in ids}
+        for row in session.identity_map.values():
+            if isinstance(row, self._models.StoredRecord) and (row.collection, row.id) in changed:
+                session.expire(row)
+
+    @contextmanager
+    def _opened(
+        self, bind: Engine | Connection, *, read_only: bool = False, **options: Any
+    ) -> Iterator[Session]:
+        self._check_open()
+        session = self._kind(bind, **options)
+        session.info[READ_ONLY] = read_only
+        owner = current_owner()
+        stack = self._current.setdefault(owner, [])
+        stack.append(session)
+        try:
+            yield session
+        except BaseException:
+            # A session that is only closed says nothing of the rollback.
+            session.rollback()
+            raise
+        finally:
+            stack.remove(session)
+            if not stack:
+                self._current.pop(owner, None)
+            session.close()
+
+    def _check_writable(self, session: Session) -> None:
+        if session.info.get(READ_ONLY):
+            raise StoreReadOnlyError(self._name, operation="begin a transaction")
+
+
+class RecordGuard:
+    """Refuses what sessions would write to the tables of records, which would not reach the log.
+
+    Args:
+        models: The models of our tables.
+    """
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        names = ("before_flush", "do_orm_execute")
+        self._listeners = SessionListeners({name: getattr(self, name) for name in names})
+
+    def attach(self, target: Any) -> None:
+        """Listen on a session, a sessionmaker or a scoped session; once, if called twice."""
+        self._listeners.attach(target)
+
+    def detach(self, target: Any) -> None:
+        """Take the listeners off again."""
+        self._listeners.detach(target)
+
+    def before_flush(self, session: Session, *_: Any) -> None:
+        """Raise UntrackedWriteError if rows of records are new, changed or deleted."""
+        changed: Iterable[Any] = (*session.new, *session.dirty, *session.deleted)
+        if any(isinstance(row, self._models.StoredRecord) for row in changed):
+            raise _untracked("a flush of StoredRecord")
+
+    def do_orm_execute(self, state: ORMExecuteState) -> None:
+        """Raise UntrackedWriteError for a bulk statement."""
+        if not state.is_select:
+            table = getattr(state.statement, "table", None)
+            if getattr(table, "name", None) in self._models.table_names:
+                raise _untracked(str(state.statement))
+
+
+def _untracked(statement: str) -> UntrackedWriteError:
+    return UntrackedWriteError(
+        statement=statement,
+        remedy="on PostgreSQL the rows of StoredRecord are for queries: write with Store.save and "
+        "Store.delete, which join a transaction of the store",
+    )
+
+
+def on_undo(session: Session, restore: Callable[[], None]) -> None:
+    """Call a function if the present savepoint of a session, or its transaction, is rolled back."""
+    transaction = session.get_nested_transaction() or session.get_transaction()
+    session.info.setdefault(_UNDO, {}).setdefault(transaction, []).append(restore)
+
+
+def _restore(session: Session, ended: SessionTransaction) -> None:
+    last, kept = session.info.pop(_ENDED, (None, ()))
+    if last is ended:
+        above = session.info.get(_UNDO, {}).get(ended.parent, [])
+        for restore in kept:
+            if restore in above:
+                above.remove(restore)
+            restore()
+
+
+def _pass_on(session: Session, ended: SessionTransaction) -> None:
+    """Keep what a savepoint has left to undo for the transaction around it."""
+    # A rollback is announced only after this.
+    undo = session.info.get(_UNDO, {})
+    kept = undo.pop(ended, [])
+    session.info[_ENDED] = ended, kept
+    if kept and ended.parent is not None:
+        undo.setdefault(ended.parent, []).extend(kept)
