@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random as chance
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from taskstore import mirror_all, mirrored
@@ -275,3 +278,53 @@ def test_stale_rows_are_refused(one: Clone) -> None:
         with pytest.raises(StaleRowError) as caught:
             session.commit()
     assert "1" == caught.value.id
+
+
+_AUTHOR = "(SELECT id FROM authors ORDER BY random() LIMIT 1)"
+_BOOK = "(SELECT id FROM books ORDER BY random() LIMIT 1)"
+_STATEMENTS = (
+    "INSERT INTO authors (name, updated_at) VALUES ('a', 0)",
+    f"INSERT INTO books (title, author_id, sequel_id) SELECT 'b', {_AUTHOR}, {_BOOK}",
+    f"INSERT INTO books (title, author_id) SELECT 'c', {_AUTHOR} FROM generate_series(1, 3)",
+    "INSERT INTO tags (id, name) SELECT (random() * 9)::int + 1, 't'",
+    f"INSERT INTO joined (book_id, tag_id) SELECT {_BOOK}, id FROM tags",
+    f"UPDATE authors SET best_id = {_BOOK}",
+    "UPDATE tags SET id = id + 1, name = 'moved'",
+    f"UPDATE books SET sequel_id = {_BOOK}, title = title || '!'",
+    f"DELETE FROM books WHERE id = {_BOOK}",
+    "DELETE FROM tags WHERE id = (SELECT id FROM tags ORDER BY random() LIMIT 1)",
+    f"DELETE FROM authors WHERE id = {_AUTHOR}",
+    "DELETE FROM tags",
+)
+
+
+def test_random_statements(one: Clone, two: Clone, capsys: pytest.CaptureFixture[str]) -> None:
+    """After random transactions, logs and tables agree, and another clone comes to be the same."""
+    seed = chance.randrange(2**31)
+    with capsys.disabled():
+        print(f" [seed {seed}]", end="")
+    draw = chance.Random(seed)
+    for _ in range(30):
+        # What a constraint refuses is rolled back.
+        with suppress(IntegrityError):
+            one.sql(
+                f"SELECT setseed({draw.random()})",
+                *draw.choices(_STATEMENTS, k=draw.randrange(1, 5)),
+            )
+        if draw.random() < 0.2:
+            one.work.drain()
+        if draw.random() < 0.05:
+            assert not _pull(one, two).problems
+    one.check()
+    assert not _pull(one, two).problems
+    two.check()
+    assert one.told("joined").keys() == two.told("joined").keys()
+    assert _counts(one) == _counts(two)
+
+
+def _counts(clone: Clone) -> list[int]:
+    with clone.engine.connect() as connection:
+        return [
+            connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one()
+            for table in (*TABLES, "joined")
+        ]
