@@ -204,6 +204,15 @@ def test_what_another_client_writes_is_found(one: Clone) -> None:
     one.check()
 
 
+def test_autocommit_is_refused(one: Clone) -> None:
+    """A call would not be one transaction."""
+    engine = one.engine.execution_options(isolation_level="AUTOCOMMIT")
+    with Store.open(None, engine=engine) as server:
+        with pytest.raises(UntrackedWriteError, match="AUTOCOMMIT"):
+            server.create(Note("a"))
+        assert 0 == server.count(Note)
+
+
 def test_collections_of_models_are_refused(one: Clone) -> None:
     """Their rows are in tables of their own, and a class cannot have evolutions yet."""
     for call in (one.store.list, one.store.count):
@@ -211,8 +220,9 @@ def test_collections_of_models_are_refused(one: Clone) -> None:
             call("tasks")
         with pytest.raises(UnsupportedError, match="Task"):
             call(Task)
-    with pytest.raises(InvalidDeclarationError):
-        Store.open(one.path, engine=one.engine, types=[str])
+    for types in ([str], Note, "notes"):
+        with pytest.raises(InvalidDeclarationError):
+            Store.open(one.path, engine=one.engine, types=types)  # type: ignore[arg-type]
 
 
 def test_another_clone_takes_the_records_over(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from sqlalchemy.orm import Session
 
-from taskstore._api.opening import check_bind
+from taskstore._api.opening import check_bind, codecs_of
 from taskstore._api.postgres_reading import RecordReader
 from taskstore._api.reading import Question
 from taskstore._format.lines import decode_object
@@ -17,7 +17,12 @@ from taskstore._mirror.model.registry import Registry
 from taskstore._postgres.flush import FlushHook
 from taskstore._postgres.names import Outbox
 from taskstore._postgres.records.catalog import RecordCatalog
-from taskstore._postgres.records.rows import OutboxRows, OutboxWriter, PendingLines
+from taskstore._postgres.records.rows import (
+    OutboxRows,
+    OutboxWriter,
+    PendingLines,
+    check_transactional,
+)
 from taskstore._postgres.records.sessions import RecordGuard, RecordSessions, on_undo
 from taskstore._query.conditions import Condition
 from taskstore._query.resolve import matches
@@ -157,8 +162,9 @@ class PostgresBase:
         """Run the body of a call that writes, in its transaction or the caller's."""
 
         def work(session: Session) -> T:
-            context = self._context
-            rows = OutboxRows(session.connection(), context.models, self._outbox, context.clock)
+            context, connection = self._context, session.connection()
+            check_transactional(connection, operation)
+            rows = OutboxRows(connection, context.models, self._outbox, context.clock)
             pending = PendingLines(lambda restore: on_undo(session, restore))
             writer = OutboxWriter(codec, cast("Any", rows), cast("Any", pending), 0)
             result = write(writer)
@@ -170,10 +176,9 @@ class PostgresBase:
         return self._sessions.write(work)
 
 
-def check_types(catalog: RecordCatalog, types: Iterable[type[Any]]) -> None:
+def check_types(catalog: RecordCatalog, types: Any) -> None:
     """Raise what is wrong with the record classes that a store is opened with."""
-    for type_ in types:
-        catalog.codec(type_)
+    codecs_of(types, cast("Any", catalog))
 
 
 def kind_with(calls: type[Any], kind: type[Any], refused: Callable[[str], Any]) -> type[Any]:

@@ -27,7 +27,7 @@ from taskstore._records.versions import Claim
 from taskstore._unit.changes import Key
 from taskstore._unit.versions import Version
 from taskstore._unit.writing import Writer
-from taskstore.errors import InvalidIdError, InvalidRecordError
+from taskstore.errors import InvalidIdError, InvalidRecordError, UntrackedWriteError
 
 _SUSPECT = re.compile(r"\\u(0000|[dD][89a-fA-F])")
 _NOW_MS = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
@@ -190,6 +190,21 @@ class OutboxWriter(Writer):
     def _version(self, claim: Claim | None, id: str, stored: Stored | None) -> Version:
         self.now_ms = self.rows.now_ms  # type: ignore[attr-defined]
         return super()._version(claim, id, stored)
+
+
+def check_transactional(connection: Connection, operation: str) -> None:
+    """Refuse to write where each statement commits by itself: a line could miss its record.
+
+    Raises:
+        UntrackedWriteError: The engine is in AUTOCOMMIT mode.
+    """
+    driver: Any = connection.connection.driver_connection
+    if driver.autocommit:
+        raise UntrackedWriteError(
+            statement=f"a call to {operation} in AUTOCOMMIT mode",
+            remedy="open the store with an engine whose connections have transactions, such as "
+            'engine.execution_options(isolation_level="READ COMMITTED")',
+        )
 
 
 def own_lines(connection: Connection, outbox: Outbox, end: int) -> dict[str, list[bytes]]:
