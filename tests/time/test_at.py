@@ -53,3 +53,36 @@ def test_json_of_the_past_is_json(grown: Path) -> None:
     """`--json` goes with `--at`."""
     done = on_pipe("list", "plans", "--at", "HEAD~1", "--json", cwd=grown)
     assert [{"id": "a", "title": "A", "updated_at": 1000}] == json.loads(done.stdout)
+
+
+def test_named_revisions_are_queried_beside_the_present(grown: Path) -> None:
+    """`--at NAME=REV` adds NAME.COLLECTION; a collection that did not exist yet is empty."""
+    log = grown / ".taskstore" / "plans.jsonl"
+    log.write_text(log.read_text() + line("a", 3000, title="A2"))
+    (grown / ".taskstore" / "others.jsonl").write_text(line("o", 1, n=1))
+    query = (
+        "SELECT now.id, old.plans.title, now.title, (SELECT count(n) FROM old.others) AS others, "
+        "(SELECT count(*) FROM new.plans) AS new FROM plans AS now JOIN old.plans USING (id)"
+    )
+    for _ in range(2):
+        done = on_pipe("sql", query, "--at", "old=HEAD~1", "--at", "new=HEAD", cwd=grown)
+        assert ("a\tA\tA2\t0\t2", "") == (done.stdout.splitlines()[1], done.stderr)
+    # What was made for these queries is no fault of the copy.
+    assert "1\n" == on_pipe("list", "plans", "--count", "--at", "HEAD~1", cwd=grown).stdout
+
+
+def test_what_cannot_name_a_revision_is_refused(grown: Path) -> None:
+    """A missing or repeated name, one that SQLite has, a write, and an unknown revision."""
+    for status, said, *at in (
+        (2, "give each a name", "HEAD", "HEAD~1"),
+        (2, "give each a name", "old=HEAD", "HEAD~1"),
+        (2, "two revisions old", "old=HEAD", "old=HEAD~1"),
+        (2, "another meaning", "main=HEAD"),
+        (3, "no commit is called 'HEAD..HEAD~1'", "old=HEAD..HEAD~1"),
+        (3, "no commit is called '-x'", "old=-x"),
+        (2, "nothing that writes", "old=HEAD"),
+    ):
+        options = [word for each in at for word in ("--at", each)]
+        done = on_pipe("sql", "DELETE FROM old.records", *options, cwd=grown)
+        assert status == done.status
+        assert said in done.stderr

@@ -251,20 +251,32 @@ def opened_at(path: Path | None, at: str) -> Iterator[Store]:
     Raises:
         Failure: There is no such commit.
     """
+    with (
+        opened(path, refresh=not isinstance(when_of(at), str)) as store,
+        past_of(store, at) as past,
+    ):
+        yield past
+
+
+@contextmanager
+def past_of(store: Store, at: str) -> Iterator[Store]:
+    """Open a store as it was; the arguments are the present store, and the value of --at.
+
+    Raises:
+        Failure: There is no such commit.
+    """
     from taskstore.errors import CommitNotFoundError
 
-    when = when_of(at)
-    refresh = not isinstance(when, str)
-    with opened(path, refresh=refresh) as store, progress("Reading the logs") as update:
+    with progress("Reading the logs") as update:
         try:
             past = store.as_of(
-                when,
+                when_of(at),
                 on_progress=lambda _, done, total: update(done, total),
             )
         except CommitNotFoundError as error:
             raise no_commit(error, store.path) from error
-        with past:
-            yield past
+    with past:
+        yield past
 
 
 def when_of(text: str) -> str | int:

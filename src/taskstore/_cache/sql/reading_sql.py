@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -136,10 +136,18 @@ def attach_sql(path: Path, schema: str, *, from_memory: bool = False) -> str:
     return f"ATTACH DATABASE '{name}' AS \"{schema}\""
 
 
-def view_sql(view: str, collection: str, fields: Sequence[str]) -> str:
-    """Return the statement that makes a temporary view of a collection, a column for each field.
+def view_sql(
+    view: str, collection: str, fields: Sequence[str], *, create: str = "CREATE TEMP VIEW"
+) -> str:
+    """Return the statement that makes a view of a collection, with a column for each field.
 
     A name that differs from an earlier one in its case alone is left out: to SQL they are the same.
+
+    Args:
+        view: Its name.
+        collection: The name of the collection's log.
+        fields: The fields.
+        create: How it begins: only a temporary view can name a database.
     """
     columns = {}
     for name in fields:
@@ -147,10 +155,29 @@ def view_sql(view: str, collection: str, fields: Sequence[str]) -> str:
             path = f'$."{name}"'.replace("'", "''")
             columns[name.lower()] = f"json_extract(data_json, '{path}') AS \"{name}\""
     chosen = ", ".join(columns.values()) or "id"
+    database = "main." if "TEMP" in create else ""
     return (
-        f'CREATE TEMP VIEW "{view}" AS SELECT {chosen} FROM main.records '
+        f'{create} "{view}" AS SELECT {chosen} FROM {database}records '
         f"WHERE collection = '{collection}'"
     )
+
+
+def put_views(engine: Engine, views: Mapping[str, str]) -> None:
+    """Make the views of a cache of the past that it does not have, or has otherwise.
+
+    Args:
+        engine: The cache's.
+        views: The statement that makes each one, by its name.
+    """
+    with own_connection(engine) as driver:
+        known = dict(driver.execute("SELECT name, sql FROM sqlite_master WHERE type = 'view'"))
+        if views.items() <= known.items():
+            return
+        driver.execute("BEGIN IMMEDIATE")
+        for name, statement in views.items():
+            driver.execute(f'DROP VIEW IF EXISTS "{name}"')
+            driver.execute(statement)
+        driver.commit()
 
 
 def _watch(driver: GuardedConnection) -> Iterator[int]:
