@@ -17,7 +17,8 @@ from taskstore import AsyncStore, GitError, Store, TaskstoreError, indexed, reco
 from taskstore._api import history_tables
 from taskstore._diff.changes import compare_records
 from taskstore._evolution.shape import NO_SHAPE
-from taskstore._git.history import added_lines, versions
+from taskstore._git import growth
+from taskstore._git.history import added_lines, appended_lines, versions
 from taskstore._git.repository import Repository
 from taskstore.models import RecordBlame, RecordChange, RecordVersion, StoredRecord
 from tests.cli.programs import on_pipe
@@ -67,8 +68,11 @@ def slow_rows(store: Store) -> tuple[list[Any], list[Any]]:
 
 
 @pytest.mark.parametrize("seed", range(HISTORIES))
-def test_the_tables_are_what_the_readers_of_one_record_find(tmp_path: Path, seed: int) -> None:
+def test_the_tables_are_what_the_readers_of_one_record_find(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
     """For any history: history, changes and blame; also when only a part is new since."""
+    monkeypatch.setattr(growth, "_SMALL", 0 if seed % 2 else 2**24)
     ids = build(tmp_path, random_changes(random.Random(seed), 15))
     for commit in (ids[-4], ids[-1]):
         run(tmp_path, "reset", "-q", "--hard", commit)
@@ -90,6 +94,34 @@ def test_the_tables_are_what_the_readers_of_one_record_find(tmp_path: Path, seed
             } == {
                 (row["id"], row["field"], row["commit_id"]) for row in rows_of(store, RecordBlame)
             }
+
+
+def test_lines_of_a_log_that_only_grew_are_those_of_its_diffs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a commit rewrote a line in place, ended without a newline, or merged a side."""
+    monkeypatch.setattr(growth, "_SMALL", 0)
+    first = line("a", 1000, x=1) + line("b", 1001, x=1)
+    rewritten = first.replace('"x":1', '"x":2', 1)
+    texts = [first, rewritten, rewritten + line("c", 1002).rstrip("\n")]
+    texts.append(texts[-1] + "\n" + line("d", 1003) + line("d", 1003))
+    side, other = texts[-1] + line("e", 1004), texts[-1] + line("f", 1005)
+    merged = side + line("f", 1005) + line("g", 1006)
+    changes = [Change((number - 1,) if number else (), text) for number, text in enumerate(texts)]
+    changes += [Change((3,), side), Change((3,), other), Change((4, 5), merged)]
+    build(tmp_path, changes)
+    log = tmp_path / ".taskstore" / "plans.jsonl"
+    repository = Repository.find(log.parent)
+    assert repository is not None
+    name = repository.name_of(log)
+    quick = appended_lines(repository, name, log)
+    assert quick is not None
+    assert list(added_lines(repository, name)) == list(quick)
+    for content in ("", first, merged + line("h", 1007), "x" * len(merged)):
+        log.write_text(content)
+        quick = appended_lines(repository, name, log)
+        assert quick is not None
+        assert list(added_lines(repository, name)) == list(quick)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from taskstore._diff.changes import MISSING, compare_records
 from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
 from taskstore._evolution.shape import NO_SHAPE, Shape
 from taskstore._format.lines import LineError, decode_key, decode_object
-from taskstore._git.history import added_lines
+from taskstore._git.history import Commit, added_lines, appended_lines
 from taskstore._git.objects import logs_at
 from taskstore._git.repository import Repository
 from taskstore._log import files
@@ -96,7 +96,9 @@ def _fill_one(
         if not (head and _is_straight(repository, head, new_head)):
             database.forget(connection, collection)
             head = ""
-        database.add_commits(connection, collection, _read(repository, name, head))
+        quick = None if head else appended_lines(repository, name, path)
+        lines = quick if quick is not None else added_lines(repository, name, since=head)
+        database.add_commits(connection, collection, _grouped(lines))
     elif repository is None:
         database.forget(connection, collection)
     commits = database.commits_of(connection, collection)
@@ -116,10 +118,12 @@ def _is_straight(repository: Repository, old: str, new: str) -> bool:
     return not repository.git.run("rev-list", "--merges", "-n1", f"{old}..{new}").text
 
 
-def _read(repository: Repository, name: str, since: str) -> Iterator[ReadCommit]:
-    """Yield the commits that changed a log, after the last commit that was read."""
+def _grouped(
+    lines: Iterable[tuple[Commit, list[str], bytes | None]],
+) -> Iterator[ReadCommit]:
+    """Yield commits with the lines that they added."""
     current: ReadCommit | None = None
-    for commit, parents, raw in added_lines(repository, name, since=since):
+    for commit, parents, raw in lines:
         if raw is None:
             if current is not None:
                 yield current

@@ -17,7 +17,7 @@ from taskstore._git.repository import Repository
 _SMALL = 16 * 2**20
 """The total size of all versions of a log up to which all of them are read, in bytes."""
 
-_MANY = 100
+MANY = 100
 """The maximum number of commits to read one by one; if there are more, all are read."""
 
 _CALL = (
@@ -83,6 +83,29 @@ class Growth:
                     found[end] = commit
         return found
 
+    def appended(self, log: bytes) -> dict[str, list[bytes]]:
+        """Return the lines that commits certainly appended, by commit.
+
+        It stops where too many are not certain.
+
+        Args:
+            log: Today's log.
+        """
+        proven: dict[str, bool] = {"": True}
+        found: dict[str, list[bytes]] = {}
+        for seen, (commit, parents) in enumerate(self.parents.items(), 1):
+            proven[commit] = self._begins(log, commit)
+            parent = parents[0] if parents else ""
+            start = self.sizes.get(parent, 0)
+            # A line that had no newline yet is another line since.
+            is_whole = start == 0 or log[start - 1 : start] == b"\n"
+            if len(parents) < 2 and is_whole and proven[commit] and proven.get(parent):
+                lines = log[start : self.sizes[commit]].split(b"\n")
+                found[commit] = lines if lines[-1] else lines[:-1]
+            elif seen - len(found) > MANY:
+                break
+        return found
+
     def _begins(self, log: bytes, commit: str) -> bool:
         """Return whether today's log begins with that of a commit, by the id of its blob."""
         id, size = self.blobs[commit], self.sizes[commit]
@@ -103,7 +126,7 @@ class Growth:
             if others:
                 # Lines that a merge takes from its other parents may have another position there.
                 wanted |= self._before(others) - self._before([first])
-        return None if len(wanted) > _MANY else wanted
+        return None if len(wanted) > MANY else wanted
 
     def in_order(self, commits: Container[str]) -> list[str]:
         """Return some commits, the newest first."""

@@ -10,7 +10,7 @@ import attrs
 
 from taskstore._format.lines import LineError, decode_key, may_be_of
 from taskstore._git import files as git_files
-from taskstore._git.growth import growth_of
+from taskstore._git.growth import MANY, growth_of
 from taskstore._git.repository import Repository
 from taskstore._log import files
 from taskstore._log.lines import Line, read_lines
@@ -248,6 +248,44 @@ def added_lines(
     """
     within = (f"{since}..HEAD",) if since else ()
     return _parsed(repository, ("--topo-order", *_CALL, *_PATCH, *within, "--", name))
+
+
+def appended_lines(
+    repository: Repository, name: str, log: Path
+) -> Iterator[tuple[Commit, list[str], bytes | None]] | None:
+    """Return what `added_lines` yields, from the log in the work tree; None if that is not enough.
+
+    Git compares whole logs for each commit. Where commits have only appended, their lines are those
+    between two lengths, and the ids of the blobs prove it.
+
+    Args:
+        repository: The repository, which has commits.
+        name: The log's name in it.
+        log: The log.
+    """
+    growth = growth_of(repository, name)
+    if growth is None:
+        return None
+    data = git_files.read_log(log) or b""
+    lines = growth.appended(data)
+    others = growth.parents.keys() - lines.keys()
+    if len(others) > MANY:
+        return None
+    for commit, _, raw in _commits(repository, name, growth.in_order(others), patch=True):
+        found = lines.setdefault(commit.id, [])
+        if raw is not None:
+            found.append(raw)
+    return _with_lines(repository, name, lines)
+
+
+def _with_lines(
+    repository: Repository, name: str, lines: Mapping[str, list[bytes]]
+) -> Iterator[tuple[Commit, list[str], bytes | None]]:
+    call = ("--topo-order", *_CALL, "--no-patch", "--", name)
+    for commit, parents, _ in _parsed(repository, call):
+        yield commit, parents, None
+        for raw in lines.get(commit.id, ()):
+            yield commit, parents, raw
 
 
 def _commits(
