@@ -193,6 +193,27 @@ def test_a_missing_log_of_a_partial_clone_is_reported(grown: Path, tmp_path: Pat
     assert [] == list((grown / ".git").rglob("*.tmp"))
 
 
+def test_a_partial_clone_says_how_to_get_the_rest(grown: Path, tmp_path: Path) -> None:
+    """All that reads the history names the missing object and the command, which then helps."""
+    run(grown, "config", "uploadpack.allowFilter", "true")
+    call = ("clone", "-q", "--filter=blob:none", f"file://{grown}", f"{tmp_path}/clone")
+    run(tmp_path, *call)
+    clone = tmp_path / "clone"
+    blob = run(grown, "rev-parse", f"HEAD~1:{LOG}").decode().strip()
+    with Store.open(clone / ".taskstore") as store:
+        for look in (
+            lambda: store.as_of("HEAD~1"),
+            lambda: store.blame("plans", "a"),
+            lambda: store.history_session("plans").__enter__(),
+            lambda: store.revert("HEAD"),
+        ):
+            with pytest.raises(GitObjectMissingError, match="--refetch --no-filter") as caught:
+                look()
+            assert blob == caught.value.object
+        run(clone, "fetch", "-q", "--refetch", "--no-filter")
+        assert ["a"] == [row["id"] for row in store.as_of("HEAD~1").list("plans")]
+
+
 def test_without_a_repository_a_revision_is_refused(directory: Path) -> None:
     """Outside of git, the error says to give a time."""
     with Store.open(directory) as store, pytest.raises(GitError, match="give a time"):

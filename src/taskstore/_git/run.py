@@ -18,7 +18,7 @@ from typing import IO
 import attrs
 
 from taskstore._log.lines import split_lines
-from taskstore.errors import GitError
+from taskstore.errors import GitError, GitObjectMissingError
 
 PLACES = (
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
@@ -110,6 +110,7 @@ _LOOK = 0.05
 _GRACE = 2.0
 """How long git may take to end when it is told to, in seconds."""
 
+_MISSING = re.compile(r"(?:could not fetch|unable to read(?: tree)?) \(?([0-9a-f]{40,64})\b")
 _OWNED = re.compile(r"dubious ownership in repository at '(.*)'\n")
 
 
@@ -426,6 +427,8 @@ def refused(call: Sequence[str], answer: Answer) -> GitError:
     if owned := _OWNED.search(answer.message):
         trust = f"git config --global --add safe.directory {shlex.quote(owned[1])}"
         reason = f"{owned[1]} belongs to another user: if you trust it, run `{trust}`"
+    if missing := _MISSING.search(answer.message):
+        return GitObjectMissingError(missing[1], command=_named(call), status=answer.status)
     return GitError(_named(call), reason=reason, status=answer.status)
 
 

@@ -36,17 +36,30 @@ class CommitNotFoundError(GitError, LookupError):
 
 
 class GitObjectMissingError(GitError, LookupError):
-    """This clone has a commit, but not the files in it."""
+    """This clone has a commit, but not the files in it.
+
+    Attributes:
+        object: The id of the object that is missing.
+        name: The file or directory that it is, if that is known.
+    """
 
     object: str
-    name: str
+    name: str | None
 
-    def __init__(self, object: str, name: str, *, status: int | None = None) -> None:
+    def __init__(
+        self,
+        object: str,
+        name: str | None = None,
+        *,
+        command: str = "git cat-file",
+        status: int | None = None,
+    ) -> None:
+        of = "" if name is None else f" of {name}"
         reason = (
-            f"the object {object} of {name} is missing in this clone: `git fetch --refetch` "
+            f"the object {object}{of} is missing in this clone: `git fetch --refetch --no-filter` "
             "fetches it if this is a partial clone, and `git fsck` shows what is damaged"
         )
-        super().__init__("git cat-file", reason=reason, status=status)
+        super().__init__(command, reason=reason, status=status)
         self.object = object
         self.name = name
 
