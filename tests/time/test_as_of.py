@@ -28,6 +28,7 @@ from taskstore import (
     record,
     where,
 )
+from taskstore._api import past_caches
 from taskstore._log import snapshots
 from taskstore.models import RecordVersion
 from tests.merge.repositories import LOG, line
@@ -65,8 +66,12 @@ def records_of(store: Store) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("seed", range(HISTORIES))
-def test_as_of_a_commit_is_what_a_plain_reader_finds(tmp_path: Path, seed: int) -> None:
+def test_as_of_a_commit_is_what_a_plain_reader_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
     """With branches, merges, compactions and rewrites: as_of(c) = read(git show c:log)."""
+    if seed % 2:
+        monkeypatch.setattr(past_caches, "_LEAST", 0)
     rng = random.Random(seed)
     changes = random_changes(rng, 12)
     ids = build(tmp_path, changes)
@@ -88,6 +93,30 @@ def test_a_second_request_reads_no_log(grown: Path) -> None:
             with store.as_of(name, on_progress=lambda *facts: read.append(facts[0])) as past:
                 assert {"a"} == records_of(past).keys()
     assert ["plans"] == read
+
+
+def test_only_lines_that_are_new_since_another_revision_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log that begins with one that was read starts from its cache; a rewritten one does not."""
+    monkeypatch.setattr(past_caches, "_LEAST", 0)
+    first = "".join(line(f"r{n}", 1000 + n, n=n) for n in range(50))
+    more = first + line("r1", 5000, deleted=True) + line("r2", 5001, n=-1)
+    rewritten = more.replace('"n":7', '"n":8')
+    build(tmp_path, [Change((), first), Change((0,), more), Change((1,), rewritten)])
+    totals: list[int] = []
+    with Store.open(tmp_path / ".taskstore") as store:
+        opened = []
+        for name, content in (("HEAD~2", first), ("HEAD~1", more), ("HEAD", rewritten)):
+            totals.clear()
+            past = store.as_of(name, on_progress=lambda _, done, total: totals.append(total))
+            opened.append(past)
+            assert read_plainly(content.encode()) == records_of(past)
+            assert past.verify().ok
+            new = len(more) - len(first) if name == "HEAD~1" else len(content)
+            assert {new} == set(totals)
+        for past in opened:
+            past.close()
 
 
 def test_a_store_of_the_past_cannot_be_written(grown: Path) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.schema import CreateTable
 
 from taskstore._api.opening import mirrors_of, own_engine_of
+from taskstore._api.past_caches import start_from_another
 from taskstore._api.sessions import Sessions
 from taskstore._cache.engine.bridge import closing
 from taskstore._cache.rows.rows import Rows
@@ -218,6 +219,7 @@ class TimeCalls:
         seal = CacheSeal(layout) if engine is None else None
         own = engine is None
         if engine is None:
+            start_from_another(copy, now.lock_timeout)
             engine = own_engine_of(layout, now.models, seal=seal, lock_timeout=now.lock_timeout)
         context = StoreContext(
             layout=layout,

@@ -134,6 +134,28 @@ def snapshot(store: Layout, key: str, fill: Fill, *, keep: bool) -> Snapshot:
     return Snapshot(SnapshotLayout(root / key, mark.key(f"{_PURPOSE} cache")), True, fd)
 
 
+@contextlib.contextmanager
+def others(copy: Snapshot) -> Iterator[list[Path]]:
+    """Give the other kept copies of a store, which nobody removes in the block.
+
+    Args:
+        copy: A kept copy.
+    """
+    held = []
+    try:
+        found = []
+        for _, folder in _copies(copy.layout.directory.parent):
+            if folder != copy.layout.directory and not folder.name.endswith(_DRAFT):
+                fd = _used(folder, touch=False)
+                if fd is not None:
+                    held.append(fd)
+                    found.append(folder)
+        yield found
+    finally:
+        for fd in held:
+            os.close(fd)
+
+
 def private_folder(mark: Mark) -> Path:
     """Return the directory for copies of old logs. Create it if there is none.
 
@@ -154,8 +176,13 @@ def private_folder(mark: Mark) -> Path:
     return root
 
 
-def _used(folder: Path) -> int | None:
-    """Return an open file that says that a copy is in use; None if there is no copy."""
+def _used(folder: Path, *, touch: bool = True) -> int | None:
+    """Return an open file that says that a copy is in use; None if there is no copy.
+
+    Args:
+        folder: The copy.
+        touch: Whether this counts as the last use.
+    """
     while True:
         try:
             fd = files.open_file(folder / _USED, os.O_RDWR)
@@ -165,7 +192,8 @@ def _used(folder: Path) -> int | None:
             _lock(fd, exclusive=False)
             # It may have been removed before it was locked.
             if files.same_file(fd, folder / _USED):
-                os.utime(folder / _USED)
+                if touch:
+                    os.utime(folder / _USED)
                 kept, fd = fd, -1
                 return kept
         finally:
