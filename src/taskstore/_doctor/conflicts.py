@@ -153,11 +153,11 @@ def _merged(repository: Repository, log: Unmerged, path: Path) -> Merged | None:
     else:  # it may not be checked out, as in a sparse checkout
         data = repository.git.tracked(repository.name_of(config))
         text = (data or b"").decode(errors="replace")
-    policies = parse_policies(text, str(config)).of(path.stem)
+    policies = parse_policies(text, str(config))
     stated = read_stated(Layout(path.parent))
     name = repository.name_of(Layout(path.parent).log_path(COLLECTION))
     graph = graphs_at_hand(repository.git, name, stated).get(path.stem)
-    merged = merge_logs(base, ours, theirs, policies, graph)
+    merged = merge_logs(base, ours, theirs, policies.of(path.stem, graph), graph)
     lines, done = _lines(there), _lines(merged.data)
     if log.is_deleted:
         left = _lines(ours or theirs)

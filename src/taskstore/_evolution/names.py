@@ -6,11 +6,12 @@ and clones write to one file, and git merges it as ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 import attrs
 
+from taskstore._evolution.graph import Graph
 from taskstore._evolution.shape import Shape
 from taskstore._evolution.steps import RenameCollection
 
@@ -31,7 +32,7 @@ class Names:
         return {
             log: name
             for log, shape in sorted(self.shapes.items())
-            for revision, name in _given(shape)
+            for revision, name in names_given(shape.graph)
             if revision in shape.position
         }
 
@@ -39,7 +40,7 @@ class Names:
     def logs(self) -> Mapping[str, str]:
         """The name of the log, by each other name that its collection has or had."""
         shapes = sorted(self.shapes.items())
-        found = {name: log for log, shape in shapes for _, name in _given(shape)}
+        found = {name: log for log, shape in shapes for _, name in names_given(shape.graph)}
         found |= {name: log for log, name in self.newest.items()}
         return {name: log for name, log in found.items() if name != log}
 
@@ -54,7 +55,7 @@ class Names:
     def history(self, log: str) -> list[str]:
         """Return the names that the collection of a log has had, oldest first."""
         shape = self.shapes.get(log)
-        return [log, *(name for _, name in _given(shape))] if shape else [log]
+        return [log, *(name for _, name in names_given(shape.graph))] if shape else [log]
 
     def is_taken(self, log: str) -> bool:
         """Say whether a collection with another log has the name of this one."""
@@ -78,9 +79,11 @@ class Names:
         return found
 
 
-def _given(shape: Shape) -> Iterator[tuple[str, str]]:
-    """Yield the names that evolutions give to a collection, with their revisions, in order."""
-    for evolution in shape.graph.evolutions.values():
-        for step in evolution.steps:
-            if isinstance(step, RenameCollection):
-                yield evolution.revision, step.to
+def names_given(graph: Graph | None) -> list[tuple[str, str]]:
+    """Return the names that evolutions give to a collection, with their revisions, in order."""
+    return [
+        (evolution.revision, step.to)
+        for evolution in ([] if graph is None else graph.evolutions.values())
+        for step in evolution.steps
+        if isinstance(step, RenameCollection)
+    ]

@@ -8,6 +8,8 @@ from types import MappingProxyType
 import attrs
 
 from taskstore._evolution.decoding import COLLECTION
+from taskstore._evolution.graph import Graph
+from taskstore._evolution.names import names_given
 from taskstore._format.config import decode_config
 
 DEFAULT_POLICY = "newest"
@@ -24,11 +26,22 @@ class Policies:
 
     by_collection: Mapping[str, Mapping[str, str]] = attrs.field(factory=dict)
 
-    def of(self, collection: str | None) -> Mapping[str, str]:
-        """Return the policies of a collection's fields; those that are absent have the default."""
+    def of(self, collection: str, graph: Graph | None = None) -> Mapping[str, str]:
+        """Return the policies of a collection's fields; those that are absent have the default.
+
+        Args:
+            collection: The name of its log.
+            graph: Its evolutions. The settings may have policies under a name that they give it;
+                those under the newest name win.
+        """
         if collection == COLLECTION:
             return OF_EVOLUTIONS
-        return self.by_collection.get(collection or "", {})
+        names = [collection, *(name for _, name in names_given(graph))]
+        return {
+            field: policy
+            for name in dict.fromkeys(names)
+            for field, policy in self.by_collection.get(name, {}).items()
+        }
 
 
 def parse_policies(text: str, path: str = "config.toml") -> Policies:

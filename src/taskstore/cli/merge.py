@@ -17,9 +17,9 @@ from taskstore._format.names import check_collection_name
 from taskstore._log.evolutions import read_stated
 from taskstore._log.layout import Layout
 from taskstore._log.lines import chunks_of, whole_lines
-from taskstore._merge.policies import OF_EVOLUTIONS
+from taskstore._merge.policies import Policies, parse_policies
 from taskstore._merge.report import lines_of
-from taskstore._merge.three_way import merge_logs
+from taskstore._merge.three_way import Merged, merge_logs
 from taskstore.cli._output import note
 from taskstore.errors import InvalidNameError, TaskstoreError, UnknownRevisionError
 
@@ -83,23 +83,30 @@ def _merge(base: Path, ours: Path, theirs: Path, path: Path | None, name: str) -
         write(ours, _union(base, ours, theirs))
         return _MERGED
     log = path or ours
-    policies = _policies(log) if _is_log(log) else {}
+    policies = _policies(log) if _is_log(log) else Policies()
     before = _read(ours)
     sides = _read(base), before, _read(theirs)
     stated = _stated(log) if _is_log(log) else {}
     graphs = graphs_of(sorted(stated.items()))[0]
     with _no_collection():
         try:
-            merged = merge_logs(*sides, policies, graphs.get(log.stem))
+            merged = _merged(log, sides, policies, graphs)
         except UnknownRevisionError:
             # Their evolutions come with the same merge.
             graphs = _graphs_in_git(log, stated)
-            merged = merge_logs(*sides, policies, graphs.get(log.stem))
+            merged = _merged(log, sides, policies, graphs)
     if merged.data != before:
         write(ours, merged.data)
     for line in lines_of(merged):
         _say(f"{name}: {line}")
     return _LEFT if merged.is_left else _MERGED
+
+
+def _merged(
+    log: Path, sides: tuple[bytes, bytes, bytes], policies: Policies, graphs: Mapping[str, Graph]
+) -> Merged:
+    graph = graphs.get(log.stem)
+    return merge_logs(*sides, policies.of(log.stem, graph), graph)
 
 
 def _read(path: Path) -> bytes:
@@ -148,37 +155,31 @@ def _graphs_in_git(log: Path, stated: dict[str, bytes]) -> dict[str, Graph]:
     return graphs_at_hand(Git(Path.cwd()), name, stated)
 
 
-def _policies(log: Path) -> Mapping[str, str]:
-    """Return the policies of a log's collection, which the config.toml beside it has."""
+def _policies(log: Path) -> Policies:
+    """Return the policies that the config.toml beside a log has."""
     if log.stem == EVOLUTIONS:
-        return OF_EVOLUTIONS
+        return Policies()  # these have their own
     for folder in (Path(), *_roots()):
         layout = Layout(folder / log.parent)
         if os.path.lexists(layout.config_path):
-            return _parsed(layout.read_config(), str(layout.config_path), log)
+            return parse_policies(layout.read_config(), str(layout.config_path))
     return _policies_in_git(log)
 
 
-def _policies_in_git(log: Path) -> Mapping[str, str]:
-    """Return the content of a config.toml that is not checked out, as in a sparse checkout."""
+def _policies_in_git(log: Path) -> Policies:
+    """Return the policies of a config.toml that is not checked out, as in a sparse checkout."""
     from taskstore._git.run import Git, is_installed
 
     if log.is_absolute() or not is_installed():
-        return {}
+        return Policies()
     config = log.parent / "config.toml"
     data = Git(Path.cwd()).tracked(config.as_posix())
     if data is None:
-        return {}
+        return Policies()
     try:
-        return _parsed(data.decode(), str(config), log)
+        return parse_policies(data.decode(), str(config))
     except UnicodeDecodeError:
         raise _DriverError(f"{config} in git: not UTF-8") from None
-
-
-def _parsed(text: str, source: str, log: Path) -> Mapping[str, str]:
-    from taskstore._merge.policies import parse_policies
-
-    return parse_policies(text, source).of(log.stem)
 
 
 def _roots() -> list[Path]:
