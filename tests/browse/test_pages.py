@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from taskstore import Store
+from taskstore._browse import databases
+from taskstore._browse.databases import Databases
 from tests.browse.sample import append, git, make
 from tests.browse.site import HOME, Site, site_of
 
@@ -229,3 +233,30 @@ def test_numbers_in_an_address_are_checked(query: str, site: Site) -> None:
 def test_a_token_of_another_page_is_refused(site: Site) -> None:
     """A page cannot begin after a text that no page has given."""
     assert 400 == site.get(f"{TASKS}?after=nonsense").status
+
+
+def test_only_pages_of_the_history_wait_for_it(
+    sample: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """During the first reading collections can be seen, and other pages ask the browser to wait."""
+    go_on = threading.Event()
+    read = Databases._read
+
+    def slowly(self: Databases, collections: Sequence[str]) -> Path:
+        assert go_on.wait(60)
+        return read(self, collections)
+
+    monkeypatch.setattr(Databases, "_read", slowly)
+    monkeypatch.setattr(databases, "_PATIENCE", 0.0)
+    try:
+        with site_of(store) as site:
+            assert [200, 200] == [site.get(path).status for path in (HOME, TASKS)]
+            for path in (f"{TASKS}/task-2", f"{HOME}/commits", "/history"):
+                page = site.get(path)
+                assert (503, "2") == (page.status, page.response.headers["refresh"])
+                assert "being read" in page.words
+            go_on.set()
+            monkeypatch.setattr(databases, "_PATIENCE", 60.0)
+            assert 200 == site.get(commit_of(sample, "HEAD")).status
+    finally:
+        go_on.set()

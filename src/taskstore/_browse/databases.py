@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,10 @@ from taskstore._api.history_tables import fill
 from taskstore._api.store import Store
 from taskstore._cache.history.database import reading
 from taskstore._cache.sql.reading_sql import own_connection, restrict
+from taskstore.errors import TaskstoreError
+
+_PATIENCE = 5.0
+"""How long a page waits for the first reading of the history, in seconds."""
 
 Opener = Callable[[], AbstractContextManager[Any]]
 
@@ -64,6 +68,10 @@ class ReadingDatabase(Database):  # type: ignore[misc] # Datasette has no types
         return await super().execute(sql, *args, **{**options, "log_sql_errors": False})
 
 
+class StillReadingError(TaskstoreError):
+    """The history is being read for the first time. A page that needs it can be had soon."""
+
+
 @attrs.define
 class Databases:
     """Gives connections to the cache and to the history of a store.
@@ -76,6 +84,17 @@ class Databases:
     _stack: ExitStack = attrs.field(factory=ExitStack)
     _path: Path | None = None
     _lock: Any = attrs.field(factory=threading.Lock)
+    _first: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Begin to read the whole history, in a thread; pages without history need not wait."""
+        self._first = threading.Thread(target=self._read_first, daemon=True)
+        self._first.start()
+
+    def _read_first(self) -> None:
+        # The page that needs it tries again, and shows the error.
+        with suppress(TaskstoreError):
+            self._read(())
 
     def refresh(self) -> None:
         """Read what is new in the logs.
@@ -93,8 +112,16 @@ class Databases:
             collections: Those that are wanted; none for all.
 
         Raises:
+            StillReadingError: The first reading takes long.
             TaskstoreError: The logs cannot be read, or git refused.
         """
+        if self._first is not None:
+            self._first.join(_PATIENCE)
+            if self._first.is_alive():
+                raise StillReadingError("The history is being read for the first time.")
+        return self._read(collections)
+
+    def _read(self, collections: Sequence[str]) -> Path:
         context, names = self._store._context, collections or None
         # The first time may take long, and SQLite would not wait so long for another one.
         with self._lock:
@@ -135,4 +162,6 @@ class Databases:
 
     def close(self) -> None:
         """Remove what was made for this server alone."""
+        if self._first is not None:
+            self._first.join(_PATIENCE)
         self._stack.close()

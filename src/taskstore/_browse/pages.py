@@ -19,6 +19,7 @@ from datasette.app import Datasette
 from datasette.utils import tilde_decode, tilde_encode
 from datasette.utils.asgi import Request, Response
 
+from taskstore._browse.databases import StillReadingError
 from taskstore._browse.guard import PAGES
 from taskstore._browse.source import UNCOMMITTED, NotThereError, Source
 from taskstore._browse.texts import inline, moment
@@ -30,6 +31,9 @@ T = TypeVar("T")
 _STYLE = pkgutil.get_data(__package__, "style.css") or b""
 _MARKUP = re.compile(r"<[^<>]*>")
 _MOST = 2**62
+_AGAIN = "2"
+"""After how many seconds a browser asks again for a page that is not ready."""
+
 _NAME = r"(?P<collection>[A-Za-z0-9_-]+)"
 
 
@@ -93,7 +97,9 @@ class Pages:
                 self.report(line)
         if request.path.endswith(".json"):
             return Response.json({"ok": False, "error": visible(message)}, status=status)
-        return await self._shown(request, "error", status=status, message=message)
+        found = await self._shown(request, "error", status=status, message=message)
+        found.headers.update(headers_of(error))
+        return found
 
     async def _asked(self, question: Callable[..., T], *arguments: Any) -> T:
         loop = asyncio.get_running_loop()
@@ -168,10 +174,17 @@ def described(error: Exception) -> tuple[int | None, str]:
         message = html.unescape(_MARKUP.sub(" ", message))
     if isinstance(error, NotThereError | InvalidIdError | InvalidNameError):
         return 404, message
+    if isinstance(error, StillReadingError):
+        return 503, f"{message} This page will load again."
     if isinstance(error, TaskstoreError):
         return (400 if isinstance(error, ValueError) else 500), message
     # Those of Datasette have one.
     return getattr(error, "status", None), message
+
+
+def headers_of(error: Exception) -> dict[str, str]:
+    """Return the headers of an answer that says an error."""
+    return {"refresh": _AGAIN} if isinstance(error, StillReadingError) else {}
 
 
 async def _nothing(request: Request) -> Response:

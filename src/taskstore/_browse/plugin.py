@@ -19,7 +19,7 @@ from datasette.utils.asgi import Response
 from taskstore._api.store import Store
 from taskstore._browse.databases import Databases, ReadingDatabase
 from taskstore._browse.guard import App, Guard, Message, Receive, Send
-from taskstore._browse.pages import Pages
+from taskstore._browse.pages import Pages, described, headers_of
 from taskstore._browse.source import Source
 from taskstore.errors import TaskstoreError
 
@@ -100,7 +100,8 @@ class _Refreshing:
             try:
                 await loop.run_in_executor(self.executor, read)
             except TaskstoreError as error:
-                answer = Response.text(str(error), status=500)
+                status, message = described(error)
+                answer = Response.text(message, status=status or 500, headers=headers_of(error))
                 await answer.asgi_send(send)
                 return
         await self.app(scope, receive, send)
@@ -108,7 +109,9 @@ class _Refreshing:
 
 @contextmanager
 def application(store: Store, host: str, report: Callable[[str], None]) -> Iterator[App]:
-    """Give the ASGI application that shows a store, in a block; it reads the history first.
+    """Give the ASGI application that shows a store, in a block.
+
+    It begins to read the history.
 
     Args:
         store: The store, which stays open.
@@ -134,7 +137,7 @@ def application(store: Store, host: str, report: Callable[[str], None]) -> Itera
         for name, opener in (("taskstore", databases.cache), ("history", databases.history)):
             datasette.add_database(ReadingDatabase(datasette, opener, executor), name=name)
         datasette.remove_database("_memory")
-        databases.read_history()
+        databases.begin()
         plugin = _Plugin(datasette, Pages(datasette, Source(store, databases), executor, report))
         pm.register(plugin, f"taskstore-browse-{id(datasette)}")
         printing = pm.get_plugin(_PRINTING)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +10,6 @@ import click
 from taskstore.cli._errors import Failure, Status
 from taskstore.cli._imports import needed
 from taskstore.cli._output import flush, json_option, note, warn, write, write_json_line
-from taskstore.cli._progress import waiting
 from taskstore.cli._store import uses_store
 
 if TYPE_CHECKING:
@@ -55,11 +54,9 @@ def command(store: Store, host: str, port: int, *, opens: bool, as_json: bool) -
     needed("datasette", "browse")
     from taskstore._browse.serving import serve
 
-    with closing(_listening(host, port)) as listener, ExitStack() as shown:
-        shown.enter_context(waiting("Reading the history"))
+    with closing(_listening(host, port)) as listener:
 
         def ready(url: str) -> None:
-            shown.close()
             _say(url, host, as_json=as_json)
             if opens:
                 from taskstore.cli._programs import open_page
