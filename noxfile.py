@@ -168,6 +168,19 @@ def fast(session: nox.Session) -> None:
 
 
 @nox.session
+def coverage(session: nox.Session) -> None:
+    """Which lines and branches the tests run. Fails if too few are run.
+
+    With arguments, such as `nox -s coverage -- tests/log`, there is no floor.
+    """
+    session.install(*group("coverage"), "-e", ".[async]")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "-n", "2", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report", *(["--fail-under=0"] if session.posargs else []))
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The benchmark. It writes its table and curves into the docs, in a quarter of an hour.
 
