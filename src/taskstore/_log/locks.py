@@ -8,15 +8,15 @@ ends.
 from __future__ import annotations
 
 import contextlib
-import errno
+import functools
 import os
 import random
-import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 from taskstore._log import files
 from taskstore._log.layout import Layout
@@ -72,32 +72,23 @@ def hold_descriptor(fd: int, timeout: float) -> bool:
     return True
 
 
-if sys.platform == "win32":
+@functools.cache
+def _filelock() -> Any:
+    # Reading needs no lock, and programs that only read start sooner without it. It is kept,
+    # since a lock may be released when the interpreter ends, where nothing can be imported.
     import filelock
 
-    def _try_descriptor(fd: int) -> bool:
-        return filelock.lock_descriptor(fd, blocking=False)
+    return filelock
 
-    def release_descriptor(fd: int) -> None:
-        """Unlock an open file."""
-        filelock.unlock_descriptor(fd)
 
-else:
-    import fcntl
+def _try_descriptor(fd: int) -> bool:
+    locked: bool = _filelock().lock_descriptor(fd, blocking=False)
+    return locked
 
-    def _try_descriptor(fd: int) -> bool:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            # Some file systems say EACCES.
-            if error.errno in (errno.EAGAIN, errno.EACCES):
-                return False
-            raise
-        return True
 
-    def release_descriptor(fd: int) -> None:
-        """Unlock an open file."""
-        fcntl.flock(fd, fcntl.LOCK_UN)
+def release_descriptor(fd: int) -> None:
+    """Unlock an open file."""
+    _filelock().unlock_descriptor(fd)
 
 
 class LockedFile:
