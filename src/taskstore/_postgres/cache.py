@@ -93,6 +93,14 @@ class CacheTables:
         statement = statement.on_conflict_do_nothing().returning(self.records.c.id)
         return len(self.connection.execute(statement).all())
 
+    def has_dead(self, collection: str, ids: Iterable[str]) -> bool:
+        """Whether any of some records has a tombstone."""
+        table = self.tombstones
+        statement = select(literal(True)).where(
+            table.c.collection == collection, table.c.id == func.any(_texts(ids))
+        )
+        return self.connection.execute(statement.limit(1)).first() is not None
+
     def put(
         self, collection: str, stored: Mapping[str, Stored], before: Mapping[str, Stored]
     ) -> None:

@@ -85,7 +85,8 @@ class OutboxRows:
         """Write live records: id, line, and version in ms and in us.
 
         Raises:
-            RacedError: One that should be new is there.
+            RacedError: One that should be new is there, or was and is deleted: its tombstone may be
+                newer than the line.
             InvalidRecordError: PostgreSQL cannot hold a line.
         """
         for id, line, _, _ in rows:
@@ -94,7 +95,9 @@ class OutboxRows:
         stored = {id: Stored(line, order_us) for id, line, _, order_us in rows}
         if not new:
             self._tables.put(collection, stored, self._before)
-        elif self._tables.add(collection, stored) < len(stored):
+        elif self._tables.add(collection, stored) < len(stored) or self._tables.has_dead(
+            collection, stored
+        ):
             raise RacedError
 
     def _check_text(self, collection: str, id: str, line: str) -> None:
