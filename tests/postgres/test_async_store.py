@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 import pytest
-from sqlalchemy import URL, Engine, event, text
+from sqlalchemy import URL, Engine, delete, event, select, text
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -25,6 +25,7 @@ from taskstore import AsyncStore
 from taskstore._mirror.capture.versions import StaleRowError
 from taskstore._postgres.beside import parameters_of
 from taskstore.errors import LogPendingError, UntrackedWriteError
+from taskstore.models import StoredRecord
 from tests.postgres.clones import cloned
 from tests.postgres.models import MIRRORS, Base, Project, Task
 
@@ -212,6 +213,24 @@ def test_sessions_read_stamps_and_refuse_stale_rows(run: Run) -> None:
             old.name = "older"
             with pytest.raises(StaleRowError):
                 await session.commit()
+
+    run(work)
+
+
+def test_sessions_refuse_to_write_records(run: Run) -> None:
+    """Rows of StoredRecord are for queries in asyncio sessions, too."""
+
+    async def work(one: Application) -> None:
+        await one.store.create("notes", {"id": "a"})
+        async with one.sessions() as session:
+            row = await session.scalar(select(StoredRecord))
+            assert row is not None
+            row.data = {**row.data, "body": "new"}
+            with pytest.raises(UntrackedWriteError, match=r"Store\.save"):
+                await session.commit()
+        async with one.sessions() as session:
+            with pytest.raises(UntrackedWriteError):
+                await session.execute(delete(StoredRecord))
 
     run(work)
 

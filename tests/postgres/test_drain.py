@@ -160,7 +160,7 @@ def test_ack_log_says_so_when_the_log_cannot_be_written(
             patched.setattr(drain.Drain, "_append", refuse)
             with pytest.raises(LogPendingError) as caught:
                 clone.sql("INSERT INTO tasks (id, title) VALUES ('a', '')")
-        assert "disk full" in caught.value.reason
+        assert "tasks.jsonl: append: disk full" == caught.value.reason
         assert ["a"] == [line["id"] for line in clone.lines("tasks")]
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import URL, create_engine, insert, select, text
+from sqlalchemy import URL, Column, MetaData, Table, Text, create_engine, insert, select, text
 from sqlalchemy.orm import sessionmaker
 
 from taskstore import Store, indexed, record, where
+from taskstore._postgres.cache import CacheTables
+from taskstore._postgres.drain import Drain
 from taskstore.errors import (
     InvalidDeclarationError,
     InvalidRecordError,
+    LogPendingError,
     RecordExistsError,
     StaleRecordError,
     StoreReadOnlyError,
@@ -67,6 +70,69 @@ def test_a_savepoint_takes_its_records_back(one: Clone) -> None:
         kept = one.store.create(Note("c"))
     assert 0 < kept.updated_at
     assert ["a", "c"] == sorted(one.told("notes"))
+
+
+def test_a_session_in_a_transaction_takes_its_records_back(one: Clone) -> None:
+    """What it has committed is gone after a rollback of the transaction, with its stamps."""
+    lost = Note("a")
+    with pytest.raises(KeyError), one.store.transaction():
+        with one.store.session() as inner:
+            one.store.create(lost)
+            inner.commit()
+        raise KeyError
+    assert 0 == lost.updated_at
+    assert {} == one.told("notes")
+
+
+def test_a_committed_record_keeps_its_stamp(
+    new_database: Callable[[], URL], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LogPendingError comes after COMMIT: nothing is taken back, and the next rollback works."""
+    notes = [Note(id) for id in "abcd"]
+
+    def refuse(*arguments: Any) -> None:
+        raise OSError("disk full")
+
+    with cloned(new_database(), tmp_path / "one", ack="log") as one:
+        with monkeypatch.context() as patched:
+            patched.setattr(Drain, "_append", refuse)
+            with pytest.raises(LogPendingError):
+                one.store.create(notes[0])
+            with pytest.raises(LogPendingError), one.store.session() as session, session.begin():
+                one.store.create(notes[1])
+            with one.store.session() as session:
+                one.store.create(notes[2])
+                with pytest.raises(LogPendingError):
+                    session.commit()
+                session.rollback()
+                one.store.create(notes[3])
+                session.rollback()
+        assert [True, True, True, False] == [0 < note.updated_at for note in notes]
+        assert ["a", "b", "c"] == sorted(one.told("notes"))
+
+
+def test_a_record_that_came_and_went_meanwhile_is_older(
+    one: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that is created just after another one of its id has died is newer than that."""
+    locked = CacheTables.locked
+    late = 2**42
+
+    def meanwhile(tables: CacheTables, collection: str, ids: Sequence[str]) -> Any:
+        found = locked(tables, collection, ids)
+        monkeypatch.undo()
+        with (
+            Store.open(None, engine=one.engine, clock=lambda: late) as server,
+            server.transaction(),
+        ):
+            server.create(Note("a", "theirs"))
+            server.delete(Note, "a")
+        return found
+
+    monkeypatch.setattr(CacheTables, "locked", meanwhile)
+    assert late < one.store.create(Note("a", "mine")).updated_at
+    assert "mine" == one.told("notes")["a"]["body"]
+    one.check()
 
 
 def test_a_transaction_writes_one_line_for_each_record(one: Clone) -> None:
@@ -187,6 +253,12 @@ def test_rows_of_records_are_for_queries(one: Clone) -> None:
             session.commit()
     with one.store.session() as session, pytest.raises(UntrackedWriteError):
         session.execute(insert(StoredRecord).values(collection="notes", id="b", data_json="{}"))
+    theirs = Table("records", MetaData(), Column("id", Text), schema="pg_temp")
+    with one.sessions() as session:
+        session.execute(text("CREATE TEMP TABLE records (id text)"))
+        session.execute(insert(theirs).values(id="b"))
+        assert ["b"] == session.scalars(select(theirs.c.id)).all()
+        session.rollback()
     with one.store.session(read_only=True) as session:
         assert ["a"] == session.scalars(select(StoredRecord.id)).all()
         with pytest.raises(StoreReadOnlyError):
@@ -210,7 +282,8 @@ def test_autocommit_is_refused(one: Clone) -> None:
     with Store.open(None, engine=engine) as server:
         with pytest.raises(UntrackedWriteError, match="AUTOCOMMIT"):
             server.create(Note("a"))
-        assert 0 == server.count(Note)
+        one.store.create(Note("b"))
+        assert ["b"] == [note.id for note in server.iterate(Note)]
 
 
 def test_collections_of_models_are_refused(one: Clone) -> None:

@@ -14,7 +14,6 @@ from taskstore._api.postgres_reading import RecordReader
 from taskstore._api.reading import Question
 from taskstore._format.lines import decode_object
 from taskstore._mirror.model.registry import Registry
-from taskstore._postgres.flush import FlushHook
 from taskstore._postgres.names import Outbox
 from taskstore._postgres.records.catalog import RecordCatalog
 from taskstore._postgres.records.rows import (
@@ -23,7 +22,7 @@ from taskstore._postgres.records.rows import (
     PendingLines,
     check_transactional,
 )
-from taskstore._postgres.records.sessions import RecordGuard, RecordSessions, on_undo
+from taskstore._postgres.records.sessions import RecordSessions, SessionHooks, on_undo
 from taskstore._query.conditions import Condition
 from taskstore._query.resolve import matches
 from taskstore._records.interface import RecordCodec
@@ -69,13 +68,12 @@ class PostgresBase:
         context = self._context
         self._attached = []
         self._outbox = outbox
-        self._flush = FlushHook(mirrors, context.engine)
-        self._guard = RecordGuard(context.models)
+        self._hooks = SessionHooks(mirrors, context.models, context.engine)
         self._catalog = RecordCatalog(mirrors)
         self._sessions = RecordSessions(
             context.engine,
             context.models,
-            (self._flush, self._guard),
+            self._hooks,
             name,
             context.lock_timeout,
             context.check_open,
@@ -110,15 +108,13 @@ class PostgresBase:
         """
         self._context.check_open()
         check_bind(target, self._context.engine)
-        self._flush.attach(target)
-        self._guard.attach(target)
+        self._hooks.attach(target)
         if not any(target is known for known in self._attached):
             self._attached.append(target)
 
     def detach(self, target: Any) -> None:
         """Detach what was attached."""
-        self._flush.detach(target)
-        self._guard.detach(target)
+        self._hooks.detach(target)
         self._attached = [known for known in self._attached if known is not target]
 
     @contextmanager

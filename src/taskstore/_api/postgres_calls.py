@@ -17,8 +17,8 @@ from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
 from taskstore._format.names import check_id
 from taskstore._mirror.model.registry import registry
 from taskstore._postgres.context import PostgresContext, own_engine
-from taskstore._postgres.flush import FlushHook
 from taskstore._postgres.preparing import prepare_database
+from taskstore._postgres.records.sessions import SessionHooks
 from taskstore._postgres.scribe import CommitHook, Scribe
 from taskstore._postgres.work import Work
 from taskstore._query.conditions import Condition, all_of
@@ -190,7 +190,7 @@ def kind_on_postgres(kind: type[Any]) -> type[Any]:
     return kind_with(PostgresCalls, kind, lambda name: _refused(name, _LATER))
 
 
-def hooks_on(store: Any, engine: Engine) -> tuple[CommitHook | None, FlushHook]:
+def hooks_on(store: Any, engine: Engine) -> tuple[CommitHook | None, SessionHooks]:
     """Return the hooks of a store on PostgreSQL for another engine on its database.
 
     The first has commits wait for the log; None if they do not.
@@ -200,10 +200,10 @@ def hooks_on(store: Any, engine: Engine) -> tuple[CommitHook | None, FlushHook]:
         engine: The synchronous side of the application's asyncio engine.
     """
     context: Any = store._context
-    flush = FlushHook(context.mirrors, engine)
+    hooks = SessionHooks(context.mirrors, context.models, engine)
     if store._ack != "log":
-        return None, flush
-    return CommitHook(engine, store._scribe, context.lock_timeout), flush
+        return None, hooks
+    return CommitHook(engine, store._scribe, context.lock_timeout), hooks
 
 
 def failure_of(store: Any) -> BaseException | None:

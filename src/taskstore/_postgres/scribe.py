@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
 
 from sqlalchemy.engine import AdaptedConnection, Engine
 
 from taskstore._postgres.work import Work
-from taskstore.errors import LogPendingError
+from taskstore.errors import LogPendingError, LogWriteError
 
 _SHORTEST_PAUSE = 0.002
 _LONGEST_PAUSE = 0.05
 _PAUSE_AFTER_ERROR = 0.5
+_COMMITTED = "taskstore_committed"
 
 
 class Scribe:
@@ -73,7 +75,7 @@ class Scribe:
         except TimeoutError:
             raise _late(timeout) from None
         except Exception as error:
-            raise LogPendingError(reason=str(error)) from error
+            raise LogPendingError(reason=_why(error)) from error
 
     async def waited(self, timeout: float) -> None:
         """Do the same in an event loop. A cancelled task waits, too."""
@@ -94,7 +96,7 @@ class Scribe:
         if cancelled is not None:
             raise cancelled
         if failed is not None:
-            raise LogPendingError(reason=str(failed)) from failed
+            raise LogPendingError(reason=_why(failed)) from failed
 
     def stop(self) -> None:
         """Drain what is there, and end the thread.
@@ -159,8 +161,25 @@ def _answer(waiting: list[Future[None]], failed: BaseException | None) -> None:
                 answer.set_exception(failed)
 
 
+def _why(error: BaseException) -> str:
+    if isinstance(error, LogWriteError):
+        # Its message says that the transaction was rolled back, and to repeat it.
+        return f"{error.path}: {error.step}: {error.reason}"
+    return str(error)
+
+
 def _late(timeout: float) -> LogPendingError:
     return LogPendingError(reason=f"none was written in {timeout:g} s")
+
+
+def mark_begun(facts: dict[Any, Any]) -> None:
+    """Note in the `info` of a connection that its transaction is not committed yet."""
+    facts.pop(_COMMITTED, None)
+
+
+def is_committed(facts: Mapping[Any, Any]) -> bool:
+    """Whether the last transaction is committed, although its COMMIT raised LogPendingError."""
+    return bool(facts.get(_COMMITTED))
 
 
 class CommitHook:
@@ -204,8 +223,12 @@ class CommitHook:
         if isinstance(adapted, AdaptedConnection):
             # The event loop goes on meanwhile.
             adapted.run_async(lambda _: self._scribe.waited(self._timeout))
-        else:
+            return
+        try:
             self._scribe.wait(self._timeout)
+        except LogPendingError:
+            connection.info[_COMMITTED] = True
+            raise
 
     def _has_written(self, connection: Any) -> bool:
         """Whether a driver's connection has written in its transaction."""

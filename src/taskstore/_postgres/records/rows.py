@@ -201,13 +201,18 @@ def check_transactional(connection: Connection, operation: str) -> None:
     Raises:
         UntrackedWriteError: The engine is in AUTOCOMMIT mode.
     """
-    driver: Any = connection.connection.driver_connection
-    if driver.autocommit:
+    if is_autocommit(connection):
         raise UntrackedWriteError(
             statement=f"a call to {operation} in AUTOCOMMIT mode",
             remedy="open the store with an engine whose connections have transactions, such as "
             'engine.execution_options(isolation_level="READ COMMITTED")',
         )
+
+
+def is_autocommit(connection: Connection) -> bool:
+    """Whether each statement on a connection commits by itself."""
+    driver: Any = connection.connection.driver_connection
+    return bool(driver.autocommit)
 
 
 def own_lines(connection: Connection, outbox: Outbox, end: int) -> dict[str, list[bytes]]:

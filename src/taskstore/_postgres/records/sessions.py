@@ -14,8 +14,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction
 
 from taskstore._cache.schema.models import Models
+from taskstore._mirror.model.registry import Registry
 from taskstore._postgres.flush import FlushHook
-from taskstore._postgres.records.rows import RacedError
+from taskstore._postgres.records.rows import RacedError, is_autocommit
+from taskstore._postgres.scribe import is_committed, mark_begun
 from taskstore._unit.listeners import SessionListeners
 from taskstore._unit.unit import READ_ONLY, Owner, current_owner
 from taskstore.errors import LockTimeoutError, StoreReadOnlyError, UntrackedWriteError
@@ -23,6 +25,7 @@ from taskstore.errors import LockTimeoutError, StoreReadOnlyError, UntrackedWrit
 T = TypeVar("T")
 
 _UNDO, _ENDED = "taskstore_undo", "taskstore_ended"
+_OUTER, _FACTS = "taskstore_outer", "taskstore_facts"
 _IN_THE_WAY = {"40001", "40P01"}
 """SQLSTATEs of a transaction that failed because of another one, and can be repeated."""
 
@@ -43,7 +46,7 @@ class RecordSessions:
         self,
         engine: Engine,
         models: Models,
-        hooks: Iterable[FlushHook | RecordGuard],
+        hooks: SessionHooks,
         name: str,
         lock_timeout: float,
         check_open: Callable[[], None],
@@ -56,8 +59,7 @@ class RecordSessions:
         self._current: dict[Owner, list[Session]] = {}
         # A class of its own: its listeners go with the store.
         self._kind: type[Session] = type("StoreSession", (Session,), {})
-        for hook in hooks:
-            hook.attach(self._kind)
+        hooks.attach(self._kind)
         event.listen(self._kind, "after_soft_rollback", _restore)
         event.listen(self._kind, "after_transaction_end", _pass_on)
 
@@ -99,6 +101,7 @@ class RecordSessions:
         mode: Any = {"join_transaction_mode": "create_savepoint"}
         try:
             with self._opened(outer.connection(), read_only=is_read_only, **mode) as inner:
+                inner.info[_OUTER] = outer
                 yield inner
         finally:
             outer.expire_all()
@@ -113,6 +116,9 @@ class RecordSessions:
             return
         self._check_open()
         with self._engine.connect() as connection:
+            if is_autocommit(connection):
+                # Rows are streamed, which needs a transaction.
+                connection = connection.execution_options(isolation_level="READ COMMITTED")
             yield connection
 
     def write(self, work: Callable[[Session], T]) -> T:
@@ -177,6 +183,29 @@ class RecordSessions:
             raise StoreReadOnlyError(self._name, operation="begin a transaction")
 
 
+class SessionHooks:
+    """What listens on sessions of the store, and on those that are attached.
+
+    Args:
+        mirrors: The mirrored models.
+        models: The models of our tables.
+        engine: The engine of the sessions.
+    """
+
+    def __init__(self, mirrors: Registry, models: Models, engine: Engine) -> None:
+        self._parts = (FlushHook(mirrors, engine), RecordGuard(models))
+
+    def attach(self, target: Any) -> None:
+        """Listen on a session, a sessionmaker or a scoped session; once, if called twice."""
+        for part in self._parts:
+            part.attach(target)
+
+    def detach(self, target: Any) -> None:
+        """Take the listeners off again."""
+        for part in self._parts:
+            part.detach(target)
+
+
 class RecordGuard:
     """Refuses what sessions would write to the tables of records, which would not reach the log.
 
@@ -207,7 +236,10 @@ class RecordGuard:
         """Raise UntrackedWriteError for a bulk statement."""
         if not state.is_select:
             table = getattr(state.statement, "table", None)
-            if getattr(table, "name", None) in self._models.table_names:
+            own: Any = self._models.StoredRecord.__table__
+            named = getattr(table, "name", None) in self._models.table_names
+            # An application may have a table of the same name in another schema.
+            if named and getattr(table, "schema", None) == own.schema:
                 raise _untracked(str(state.statement))
 
 
@@ -221,13 +253,20 @@ def _untracked(statement: str) -> UntrackedWriteError:
 
 def on_undo(session: Session, restore: Callable[[], None]) -> None:
     """Call a function if the present savepoint of a session, or its transaction, is rolled back."""
+    facts = session.connection().info
+    mark_begun(facts)
+    session.info[_FACTS] = facts
+    _note_undo(session, [restore])
+
+
+def _note_undo(session: Session, undo: Sequence[Callable[[], None]]) -> None:
     transaction = session.get_nested_transaction() or session.get_transaction()
-    session.info.setdefault(_UNDO, {}).setdefault(transaction, []).append(restore)
+    session.info.setdefault(_UNDO, {}).setdefault(transaction, []).extend(undo)
 
 
 def _restore(session: Session, ended: SessionTransaction) -> None:
     last, kept = session.info.pop(_ENDED, (None, ()))
-    if last is ended:
+    if last is ended and not is_committed(session.info.get(_FACTS, {})):
         above = session.info.get(_UNDO, {}).get(ended.parent, [])
         for restore in kept:
             if restore in above:
@@ -241,5 +280,9 @@ def _pass_on(session: Session, ended: SessionTransaction) -> None:
     undo = session.info.get(_UNDO, {})
     kept = undo.pop(ended, [])
     session.info[_ENDED] = ended, kept
-    if kept and ended.parent is not None:
+    if not kept:
+        return
+    if ended.parent is not None:
         undo.setdefault(ended.parent, []).extend(kept)
+    elif _OUTER in session.info:
+        _note_undo(session.info[_OUTER], kept)
