@@ -6,6 +6,7 @@ import random
 import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
@@ -29,6 +30,8 @@ def write_all_the_time(
 ) -> None:
     """Commit pairs of rows, and changes of a third, and say when each is acknowledged.
 
+    With a store, the same transactions write records of the store: pairs of notes, and a count.
+
     Args:
         url: Of the database.
         folder: The store directory.
@@ -45,7 +48,8 @@ def write_all_the_time(
     for number in range(first, first + NUMBERS):
         told.send(("try", number))
         try:
-            with engine.begin() as connection:
+            begin: Any = engine.begin if store is None else store.transaction
+            with begin() as connection:
                 for side in "ab":
                     connection.execute(
                         text("INSERT INTO tasks (id, title) VALUES (:id, '')"),
@@ -60,6 +64,9 @@ def write_all_the_time(
                     ),
                     {"number": str(number)},
                 )
+                if store is not None:
+                    store.create_many("notes", [{"id": f"{number}{side}"} for side in "ab"])
+                    store.save("counts", {"id": "one", "count": number})
         except (OperationalError, LogPendingError):
             # The server is down, or went down; whether it has the transaction nobody knows.
             engine.dispose()

@@ -61,6 +61,7 @@ class Scene:
     tried: set[int] = attrs.field(factory=set)
     _running: list[tuple[BaseProcess, Connection]] = attrs.field(factory=list)
     _writers: int = 0
+    _with_records: set[int] = attrs.field(factory=set)
 
     def start(self, target: Any, *arguments: Any, **options: Any) -> tuple[BaseProcess, Connection]:
         """Start a program, and wait until it works."""
@@ -78,6 +79,8 @@ class Scene:
     def write(self, ack: str | None) -> tuple[BaseProcess, Connection]:
         """Start a writer."""
         self._writers += 1
+        if ack is not None:
+            self._with_records.add(self._writers)
         return self.start(write_all_the_time, self._writers * NUMBERS, ack=ack)
 
     def listen(self) -> None:
@@ -116,11 +119,16 @@ class Scene:
             found = set(clone.told("tasks"))
             lines = (self.folder / "tasks.jsonl").read_bytes().splitlines()
             labels = (self.folder / "labels.jsonl").read_bytes().splitlines()
+            notes = [line["id"] for line in clone.lines("notes")]
+            counts = [line["count"] for line in clone.lines("counts")]
         pairs = {int(id[:-1]) for id in found}
         assert {f"{number}{side}" for number in pairs for side in "ab"} == found
         assert self.acknowledged <= pairs <= self.tried
         assert [] == [line for line, count in Counter(lines).items() if count > 1]
         assert len(lines) == len({json.loads(line)["id"] for line in lines})
+        written = [number for number in pairs if number // NUMBERS in self._with_records]
+        assert sorted(f"{number}{side}" for number in written for side in "ab") == sorted(notes)
+        assert sorted(written) == sorted(counts)
         seen = Counter((found["id"], found["name"]) for found in map(json.loads, labels))
         assert [] == [one for one, count in seen.items() if count > 1]
 
