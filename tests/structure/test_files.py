@@ -32,6 +32,7 @@ OTHERS = {
     "_UpgradedStore.open",
     "cls.open",
     "self._cache.open",
+    "self._on_sqlite.open",
     "self.open",
     "target.open",
     "Store.open",

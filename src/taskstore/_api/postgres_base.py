@@ -194,4 +194,5 @@ def kind_with(calls: type[Any], kind: type[Any], refused: Callable[[str], Any]) 
         and not hasattr(calls, name)
         and callable(getattr(kind, name))
     }
-    return type(kind.__name__, (calls, kind), {**others, "__module__": kind.__module__})
+    facts = {"__module__": kind.__module__, "_on_sqlite": kind}
+    return type(kind.__name__, (calls, kind), {**others, **facts})

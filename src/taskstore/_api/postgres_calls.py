@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import attrs
 
 from taskstore._api.postgres_base import PostgresBase, check_types, kind_with
+from taskstore._api.postgres_past import PastCalls
 from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
 from taskstore._format.names import check_id
 from taskstore._mirror.model.registry import registry
@@ -38,16 +39,12 @@ Ack = Literal["database", "log"]
 _LATER = "use a store on SQLite for it"
 
 REFUSED = {
-    "as_of": "use a store on SQLite that mirrors the same models",
-    "blame": "run `taskstore blame` in the directory",
     "compact": "run `taskstore compact` in the directory",
-    "restore": _LATER,
-    "revert": _LATER,
 }
 """The calls that such a store does not support, and what to do instead."""
 
 
-class PostgresCalls(PostgresBase):
+class PostgresCalls(PastCalls, PostgresBase):
     """The calls that a store on PostgreSQL supports."""
 
     _context: StoreContext

@@ -55,6 +55,8 @@ class TimeCalls:
     _context: StoreContext
     _refresher: Refresher
     _sessions: Sessions
+    _on_sqlite: type[Any] | None = None
+    """The class of stores on SQLite; None if this is one."""
 
     def __init__(self, context: StoreContext) -> None:
         """Assemble a store; use `Store.open`."""
@@ -199,7 +201,7 @@ class TimeCalls:
             ):
                 known = Rows(cursor, self._context.models).fingerprints()
             try:
-                return _until(self._context, known, when_ms), format_rfc3339(when_ms)
+                return copy_at(self._context, known, when_ms)
             except LogDiffersError as changed:
                 reason = str(changed)
                 self._refresher.before_read(None)
@@ -241,7 +243,7 @@ class TimeCalls:
             past=f"{now.path} as of {name}",
             on_close=_ended(copy, None if own else engine),
         )
-        store = type(self)(context)
+        store = (self._on_sqlite or type(self))(context)
         store._start(types)
         return store
 
@@ -305,8 +307,19 @@ def _at_revision(context: StoreContext, revision: str) -> tuple[Snapshot, str]:
     return copy, revision if revision.startswith(commit) else f"{revision} ({commit[:12]})"
 
 
-def _until(context: StoreContext, known: dict[str, Fingerprint], when_ms: int) -> Snapshot:
-    """Return a copy of today's logs up to a time."""
+def copy_at(
+    context: StoreContext, known: dict[str, Fingerprint], when_ms: int
+) -> tuple[Snapshot, str]:
+    """Return a copy of today's logs up to a time, and a name for it.
+
+    Args:
+        context: The store.
+        known: How far each log is known.
+        when_ms: The time, in milliseconds since the epoch.
+
+    Raises:
+        LogDiffersError: A log has changed.
+    """
     logs = {name: found for name, found in known.items() if name != EVOLUTIONS}
     until_us = when_ms * 1000 + 999
     evolutions, settings = _read_now(context, EVOLUTIONS), _settings(context)
@@ -326,7 +339,8 @@ def _until(context: StoreContext, known: dict[str, Fingerprint], when_ms: int) -
     }
     parts |= {"version": _VERSION, "settings": settings, "evolutions": evolutions}
     parts["until"] = str(when_ms)
-    return snapshot(context.layout, key_of(parts), fill, keep=not context.read_only)
+    copy = snapshot(context.layout, key_of(parts), fill, keep=not context.read_only)
+    return copy, format_rfc3339(when_ms)
 
 
 def _read_now(context: StoreContext, collection: str) -> bytes:
