@@ -15,7 +15,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TextIO, TypeVar, cast
 
 import click
@@ -327,6 +327,11 @@ def warn(message: str) -> None:
 def _say(*parts: str | Styled) -> None:
     if sys.stderr is None:
         return
+    if sys.stdout is not None:
+        # So that the order is right if both go to the same place. If stdout cannot be written,
+        # the end of the command reports it.
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
     stream = unguarded(sys.stderr)
     stream.write("".join(_shown(part, sys.stderr) for part in parts) + "\n")
     stream.flush()
