@@ -26,8 +26,8 @@ class Gate(Exclusive):
 
     def __init__(self, layout: Layout) -> None:
         store = layout.directory
-        self._turn = file_lock(layout.turn_path, name="gate", store=store)
-        self._lock = file_lock(layout.gate_path, name="gate", store=store, queue=self._turn)
+        turn = file_lock(layout.turn_path, name="gate", store=store)
+        self._lock = file_lock(layout.gate_path, name="gate", store=store, queue=turn)
         self._store = store
         self._waited = 0.0
 
@@ -59,7 +59,6 @@ class Gate(Exclusive):
     def close(self) -> None:
         """Release the gate if this thread holds it, and close its files."""
         self._lock.close()
-        self._turn.close()
 
 
 class LocalGate(Exclusive):

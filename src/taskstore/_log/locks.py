@@ -193,13 +193,19 @@ class Lock(Exclusive):
         self._mutex.give_back(holder)
 
     def close(self) -> None:
-        """Release the lock if this thread holds it, and close its descriptor."""
+        """Release the lock if this thread holds it, and close its files.
+
+        While another thread has the lock or waits for it, its files stay open.
+        """
         if self.held:
             self.release()
         claim = Claim()
         try:
             if self._mutex.take(claim, 0.0):
                 self._close()
+                if self._queue is not None:
+                    # Only the thread that has this mutex uses it.
+                    self._queue._close()
         finally:
             self._mutex.give_back(claim)
 
@@ -224,7 +230,7 @@ class Lock(Exclusive):
             # The file was replaced while we waited, so our lock protects nothing.
             self._close()
             if self._queue is not None:
-                self._queue.close()
+                self._queue._close()
 
     def _try(self, fd: int, deadline: float) -> bool:
         """Lock the file if it is free. If there is time to wait, do not overtake waiters."""
