@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import URL, create_engine, select
 from sqlalchemy.orm import sessionmaker
 
 from taskstore import Store, mirror_all
 from tests.applications.tracker import imported, laid_out
+from tests.docs.pages import ROOT
 
 
 @contextmanager
@@ -86,3 +89,25 @@ def test_the_example_needs_another_url_alone(
             assert _lines(pg) == _lines(lite)
             assert store.verify().ok
             assert other.verify().ok
+
+
+def test_the_issue_tracker_tells_the_same_story(
+    new_database: Callable[[], URL], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The example for records of the store lists and changes the same issues on PostgreSQL."""
+    example = runpy.run_path(str(ROOT / "docs" / "examples" / "issue_tracker.py"))
+    engine = create_engine(new_database())
+    stories = []
+    kinds: dict[str, Any] = {"lite": {}, "pg": {"engine": engine, "ack": "log", "migrate": True}}
+    for name, options in kinds.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        log = Path(shutil.copy(example["LOG"], folder))
+        with Store.open(folder, types=[example["Issue"]], **options) as store:
+            example["list_open"](store)
+            example["change_one"](store, log)
+        listed, _, line = capsys.readouterr().out.partition("{")
+        changed = json.loads("{" + line)
+        stories.append((listed, changed["id"], changed["comments"][-1]["text"], list(changed)))
+    engine.dispose()
+    assert stories[0] == stories[1]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +40,29 @@ def test_writes_reach_the_log_of_another_machine(one: Clone) -> None:
             assert 0 < project.updated_at
     assert "one" == one.told("projects")["p"]["name"]
     assert 0 == len(server._attached)
+
+
+def test_a_server_needs_few_rights(one: Clone) -> None:
+    """A role with the rights that the documentation names can read and write records."""
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "postgresql.md"
+    text = page.read_text(encoding="utf-8")
+    role = f"role_{one.engine.url.database}"
+    grants = re.findall(r"^ *(GRANT .*) TO shop;$", text, re.MULTILINE)
+    assert 3 == len(grants)
+    one.sql(f"CREATE ROLE {role} LOGIN", *(f"{grant} TO {role}" for grant in grants))
+    engine = create_engine(one.engine.url.set(username=role))
+    try:
+        with Store.open(None, engine=engine) as server:
+            server.create("notes", {"id": "a"})
+            server.delete("notes", "a")
+            server.save("notes", {"id": "a", "body": "new"})
+            assert "new" == server.patch("notes", "a")["body"]
+            with pytest.raises(LogElsewhereError):
+                server.sync()
+    finally:
+        engine.dispose()
+        one.sql(f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+    assert ["a"] == list(one.told("notes"))
 
 
 @pytest.mark.parametrize("call", NEEDS_THE_LOG)
