@@ -91,9 +91,11 @@ def next_batch(connection: Connection, outbox: Outbox, limit: int = BATCH) -> Ba
     if count < limit:
         return Batch(end, tuple(collections or ()), is_last=True, has_problems=problems)
     while True:
+        # By groups, because PostgreSQL may join the rows of a large transaction with each other.
         reached, collections = connection.exec_driver_sql(
-            f"SELECT max(seq), (SELECT {_MIRRORED} {there} AND seq <= {end}) "
-            f"{there} AND xid IN (SELECT xid {there} AND seq <= {end})"
+            f"SELECT max(last), (SELECT {_MIRRORED} {there} AND seq <= {end}) "
+            f"FROM (SELECT min(seq) AS first, max(seq) AS last {there} GROUP BY xid) transactions "
+            f"WHERE first <= {end}"
         ).one()
         if reached == end:
             return Batch(end, tuple(collections or ()), is_last=False, has_problems=problems)
