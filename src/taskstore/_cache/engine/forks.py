@@ -61,7 +61,8 @@ def watch_forks(engine: Engine, path: str) -> None:
         if path in _lost:
             raise TransactionOpenError(operation="use a store in a process that was forked")
 
-    @event.listens_for(engine, "connect")
+    # First, because a fork may come while other listeners use the connection.
+    @event.listens_for(engine, "connect", insert=True)
     def remember(driver: GuardedConnection, record: Any) -> None:
         _connections[driver] = path
 
@@ -98,9 +99,9 @@ def _after_fork() -> None:
         engine.dispose(close=False)
 
 
-def _is_open(driver: sqlite3.Connection) -> bool:
+def _is_open(driver: GuardedConnection) -> bool:
     try:
-        return driver.total_changes >= 0
+        return driver.is_closing or driver.total_changes >= 0
     except sqlite3.ProgrammingError:
         return False
 

@@ -74,6 +74,7 @@ class GuardedConnection(sqlite3.Connection):
         pending: Whether the transaction holds changes for the log: then only SQLAlchemy's own
             methods may end it.
         inherited: Whether it belongs to the process from which this one was forked.
+        is_closing: Whether `close` has begun and not ended: SQLite may still have locks then.
         on_change: Called after each commit and after `close`, which may have changed the file.
         lost: What a callback has raised. SQLite knows only that it failed, so the statement raises
             this in place of SQLite's error.
@@ -85,6 +86,7 @@ class GuardedConnection(sqlite3.Connection):
         self.noted: tuple[str, str] | None = None
         self.pending = False
         self.inherited = False
+        self.is_closing = False
         self.on_change: Callable[[], None] | None = None
         self.lost: BaseException | None = None
         self._denied = False
@@ -167,11 +169,16 @@ class GuardedConnection(sqlite3.Connection):
 
     def close(self) -> None:
         """Close the connection; that of a parent process stays as it is."""
-        if not self.inherited:
+        if self.inherited:
+            return
+        self.is_closing = True
+        try:
             super().close()
             changed, self.on_change = self.on_change, None
             if changed is not None:
                 changed()
+        finally:
+            self.is_closing = False
 
     def refuse(self, statement: str, remedy: str = _REMEDY) -> NoReturn:
         """Raise UntrackedWriteError for a statement."""
