@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import attrs
@@ -106,3 +107,26 @@ def test_a_read_in_a_write_sees_it(store: Store) -> None:
     _create(store, "outer", lambda: found.append(store.get_one(Note, "outer").id))
     assert ["outer"] == found
     assert ["first", "outer"] == _logged(store)
+
+
+def test_a_reader_that_replaces_the_cache_of_a_write_misses_nothing(store: Store) -> None:
+    """The write was committed to a removed file, and the new one is read from the log."""
+    found: list[list[str]] = []
+    reader = Thread(target=lambda: found.append([one.id for one in store.list(Note)]))
+    is_leaving, ready = Event(), store._cache._ready
+
+    def remade(seal: Any) -> Any:
+        is_leaving.set()
+        return ready(seal)
+
+    def remove() -> None:
+        for path in store.path.glob("taskstore.db*"):
+            path.unlink()
+        reader.start()
+        assert is_leaving.wait(30)
+
+    store._cache._ready = remade  # type: ignore[method-assign]
+    _create(store, "second", remove)
+    reader.join()
+    assert [{"first", "second"}] == [set(ids) for ids in found]
+    assert ["first", "second"] == _logged(store)

@@ -31,6 +31,7 @@ class StoreContext(LogContext):
         migrate: Whether the schema may be upgraded.
         create: Whether the directory may be created, also if it vanishes later.
         seal: The seal of the store's own cache file; None if the cache is elsewhere.
+        reopenings: How many times the cache file was left for another one.
         closed: Whether the store was closed.
         on_close: Called when the store is closed.
     """
@@ -45,6 +46,7 @@ class StoreContext(LogContext):
     migrate: bool
     create: bool
     seal: CacheSeal | None = None
+    reopenings: int = 0
     closed: bool = False
     on_close: Callable[[], None] | None = None
 

@@ -147,6 +147,7 @@ class CacheFile:
                 raise StoreNotFoundError(context.path)
             context.layout.create()
         self.close()
+        context.reopenings += 1
         context.known, context.shapes = {}, Shapes()
         self._catalog.forget()
         identity = self._ready(seal)

@@ -176,7 +176,7 @@ class TransactionHook:
             self.capture.settle(unit, connection.connection)
 
     def _new_unit(self, info: dict[str, Any]) -> Unit:
-        unit: Unit = Unit()
+        unit: Unit = Unit(reopenings=self._context.reopenings)
         info[self._key] = unit
         self._open.add(unit)
         return unit
@@ -193,6 +193,7 @@ class TransactionHook:
         """
         info = pooled.info
         self._discard(info)
+        unit.reopenings = self._context.reopenings
         info[self._key] = unit
         self._open.add(unit)
         self._pass_gate(unit, pooled, info)
@@ -402,7 +403,9 @@ class TransactionHook:
 
     def _finish(self, unit: Unit, info: dict[str, Any]) -> None:
         """Share what a committed transaction has learned with all."""
-        for name, fingerprint in unit.fingerprints.items():
+        # If the cache was replaced meanwhile, the new one does not have these lines yet.
+        is_same = unit.reopenings == self._context.reopenings
+        for name, fingerprint in unit.fingerprints.items() if is_same else ():
             if fingerprint is None:
                 self._context.known.pop(name, None)
             else:

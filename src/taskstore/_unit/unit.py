@@ -43,6 +43,7 @@ class Unit:
         changes: The lines that the log receives at commit.
         fingerprints: Of the logs that were read or written in this transaction; None for one that
             is gone or must be looked at again.
+        reopenings: Those of the context when it began.
         owner: Who began it through the gate.
         claim: What holds the gate for it.
         locked: Whether the database's write lock was taken.
@@ -60,6 +61,7 @@ class Unit:
 
     changes: Changes = attrs.field(factory=Changes)
     fingerprints: dict[str, Fingerprint | None] = attrs.field(factory=dict)
+    reopenings: int = 0
     owner: Owner | None = None
     claim: Claim | None = None
     locked: bool = False
