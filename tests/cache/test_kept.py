@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -70,3 +71,19 @@ def test_an_applications_pool_gets_everything_back(file_engine: Engine) -> None:
         driver = cursor.connection
     with kept.cursor() as cursor:
         assert driver is cursor.connection
+
+
+def test_a_connection_that_is_given_back_during_a_release_is_closed(file_engine: Engine) -> None:
+    """The release of another thread may come between the decision to keep one and its keeping."""
+    kept = KeptConnections(file_engine, keep=True)
+
+    class Idle(list[Any]):
+        def append(self, connection: Any) -> None:
+            kept.release()
+            super().append(connection)
+
+    kept._idle = Idle()
+    with kept.cursor() as cursor:
+        driver = cursor.connection
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        driver.execute("SELECT 1")

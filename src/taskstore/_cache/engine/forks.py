@@ -163,8 +163,16 @@ class KeptConnections:
     def release(self) -> None:
         """Close all; those in use follow when they are given back."""
         self._turn += 1
-        while self._idle:
-            self._idle.pop().close()
+        self._close_idle()
+
+    def _close_idle(self) -> None:
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                # Another thread may have taken the last one.
+                return
+            connection.close()
 
     def _take(self) -> Any:
         try:
@@ -193,7 +201,10 @@ class KeptConnections:
             return
         if driver.in_transaction:
             driver.rollback()
-        if self.keep and turn == self._turn:
-            self._idle.append(connection)
-        else:
+        if not self.keep or turn != self._turn:
             connection.close()
+            return
+        self._idle.append(connection)
+        if turn != self._turn:
+            # A release in another thread may have come before that.
+            self._close_idle()
