@@ -16,6 +16,7 @@ from taskstore._log.commit import LogWriter
 from taskstore._log.journal import is_live
 from taskstore._log.recovery import recover
 from taskstore._log.replay import replay
+from taskstore._log.target import Target
 from taskstore.errors import (
     CommitUncertainError,
     InvalidNameError,
@@ -128,6 +129,29 @@ def test_a_racy_fingerprint_is_not_trusted(layout: Any, append: Any) -> None:
     assert append({"plans": [line("b")]}, {"plans": forged}).fingerprints["plans"] is not None
     changed = changed.renewed(layout.log_path("plans").stat(), time.time_ns())
     assert append({"plans": [line("c")]}, {"plans": changed}).fingerprints["plans"] is None
+
+
+def test_a_fingerprint_is_as_old_as_the_last_look(layout: Any, monkeypatch: Any) -> None:
+    """If a writer is stopped after it, others may change the log without changing its stat."""
+    late = [0]
+    placed = Target.is_placed
+
+    def stopped(target: Target) -> bool:
+        is_placed = placed(target)
+        late[0] = 1_000_000_000
+        return is_placed
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError(errno.EPERM, "the log is another user's")
+
+    monkeypatch.setattr(Target, "is_placed", stopped)
+    monkeypatch.setattr(files, "set_mtime", refuse)
+    writer = LogWriter(layout, now_ns=lambda: time.time_ns() + late[0])
+    appended = writer.append({"plans": [line("a")]}, {})
+    assert appended.retire()
+    fingerprint = appended.fingerprints["plans"]
+    assert fingerprint is not None
+    assert fingerprint.racy
 
 
 def test_another_last_block_is_noticed_under_the_same_stat(layout: Any, append: Any) -> None:

@@ -151,6 +151,7 @@ class _Attempt:
             for name, lines in work.items()
         ]
         self._journalled = False
+        self._looked_ns = 0
         self._step = "open"
         self._at = self._layout.directory
 
@@ -188,6 +189,8 @@ class _Attempt:
         if any(target.is_unsettled for target in self._targets):
             self._step, self._at = "fsync", self._layout.directory
             files.sync_directory(self._layout.directory)
+        # Before the last look, because a log that changes after it may keep its stat.
+        self._looked_ns = self._writer.now_ns()
         return all(target.is_placed() for target in self._each("compare"))
 
     def _each(self, step: str) -> Iterator[Target]:
@@ -223,8 +226,9 @@ class _Attempt:
                 target.close()
 
     def _appended(self, problems: list[Problem]) -> Appended:
-        now_ns = self._writer.now_ns()
-        prints = {target.collection: target.fingerprint(now_ns) for target in self._targets}
+        prints = {
+            target.collection: target.fingerprint(self._looked_ns) for target in self._targets
+        }
         return Appended(prints, problems, self._layout, self._targets, self._journalled)
 
 
