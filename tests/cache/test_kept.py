@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from taskstore._cache.engine.forks import KeptConnections
 from taskstore._cache.engine.sqlite import create_cache_engine
+from taskstore.errors import TransactionOpenError
 
 
 @pytest.fixture
@@ -71,6 +72,23 @@ def test_an_applications_pool_gets_everything_back(file_engine: Engine) -> None:
         driver = cursor.connection
     with kept.cursor() as cursor:
         assert driver is cursor.connection
+
+
+def test_a_connection_that_has_permission_is_not_kept(file_engine: Engine) -> None:
+    """Another call would write with it, and nothing would note that."""
+    kept = KeptConnections(file_engine, keep=True)
+    drivers = []
+
+    def refuse(pooled: Any) -> None:
+        drivers.append(pooled.dbapi_connection)
+        pooled.dbapi_connection.permits += 1
+        raise TransactionOpenError(operation="write")
+
+    with pytest.raises(TransactionOpenError):
+        kept.run(refuse)
+    with kept.cursor() as later:
+        assert [later.connection] != drivers
+    kept.release()
 
 
 def test_a_connection_that_is_given_back_during_a_release_is_closed(file_engine: Engine) -> None:

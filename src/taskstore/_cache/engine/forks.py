@@ -201,7 +201,8 @@ class KeptConnections:
             return
         if driver.in_transaction:
             driver.rollback()
-        if not self.keep or turn != self._turn:
+        if not self.keep or turn != self._turn or driver.permits:
+            # An exception may have come before a permission was given up.
             connection.close()
             return
         self._idle.append(connection)
