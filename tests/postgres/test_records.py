@@ -111,8 +111,9 @@ def test_a_committed_record_keeps_its_stamp(
         assert ["a", "b", "c"] == sorted(one.told("notes"))
 
 
+@pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
 def test_a_record_that_came_and_went_meanwhile_is_older(
-    one: Clone, monkeypatch: pytest.MonkeyPatch
+    one: Clone, monkeypatch: pytest.MonkeyPatch, isolation: str
 ) -> None:
     """A record that is created just after another one of its id has died is newer than that."""
     locked = CacheTables.locked
@@ -121,16 +122,16 @@ def test_a_record_that_came_and_went_meanwhile_is_older(
     def meanwhile(tables: CacheTables, collection: str, ids: Sequence[str]) -> Any:
         found = locked(tables, collection, ids)
         monkeypatch.undo()
-        with (
-            Store.open(None, engine=one.engine, clock=lambda: late) as server,
-            server.transaction(),
-        ):
-            server.create(Note("a", "theirs"))
-            server.delete(Note, "a")
+        other = Store.open(None, engine=one.engine, clock=lambda: late)
+        with other, other.transaction():
+            other.create(Note("a", "theirs"))
+            other.delete(Note, "a")
         return found
 
-    monkeypatch.setattr(CacheTables, "locked", meanwhile)
-    assert late < one.store.create(Note("a", "mine")).updated_at
+    engine = one.engine.execution_options(isolation_level=isolation)
+    with Store.open(None, engine=engine) as server:
+        monkeypatch.setattr(CacheTables, "locked", meanwhile)
+        assert late < server.create(Note("a", "mine")).updated_at
     assert "mine" == one.told("notes")["a"]["body"]
     one.check()
 

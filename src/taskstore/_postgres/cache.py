@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -11,6 +11,7 @@ from sqlalchemy import (
     Text,
     cast,
     delete,
+    exists,
     func,
     literal,
     select,
@@ -93,13 +94,25 @@ class CacheTables:
         statement = statement.on_conflict_do_nothing().returning(self.records.c.id)
         return len(self.connection.execute(statement).all())
 
-    def has_dead(self, collection: str, ids: Iterable[str]) -> bool:
-        """Whether any of some records has a tombstone."""
+    def has_dead(self, collection: str, ids: Collection[str]) -> bool:
+        """Whether any of some records has a tombstone.
+
+        If the snapshot of the transaction lacks it, PostgreSQL raises a serialization failure.
+        """
         table = self.tombstones
-        statement = select(literal(True)).where(
+        there = exists().where(
             table.c.collection == collection, table.c.id == func.any(_texts(ids))
         )
-        return self.connection.execute(statement.limit(1)).first() is not None
+        statement = select(func.current_setting("transaction_isolation"), there)
+        isolation, found = self.connection.execute(statement).one()
+        if not found and isolation != "read committed":
+            # Only the unique index knows what came after the snapshot.
+            trial = {id: Stored(None, 0, None) for id in ids}
+            told = [None] * len(trial)
+            insertion = self._insert(table, collection, trial, "updated_at_text", told)
+            self.connection.execute(insertion.on_conflict_do_nothing())
+            self._delete(table, collection, ids)
+        return bool(found)
 
     def put(
         self, collection: str, stored: Mapping[str, Stored], before: Mapping[str, Stored]
