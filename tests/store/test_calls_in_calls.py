@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event, Thread
@@ -12,7 +13,8 @@ import pytest
 from sqlalchemy import select
 
 from taskstore import Store, record
-from taskstore.errors import RecordExistsError
+from taskstore._log import files
+from taskstore.errors import LogWriteError, RecordExistsError
 from taskstore.models import StoredRecord
 
 _waiting: list[Callable[[], Any]] = []
@@ -70,6 +72,22 @@ def test_a_write_in_a_write_that_fails_is_undone(store: Store) -> None:
     assert ["first"] == _logged(store)
     store.create(Note("outer"))
     assert ["first", "outer"] == _logged(store)
+
+
+def test_a_write_in_a_write_that_the_disk_refuses_says_so(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is that of the log, though the rollback takes the notes of the database along."""
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    # The next connection is a new one, which notes nothing before it is handed over.
+    store._cache.close()
+    with monkeypatch.context() as full, pytest.raises(LogWriteError, match="no space left"):
+        full.setattr(files, "write_all", refuse)
+        _create(store, "outer", lambda: store.create(Note("inner")))
+    assert ["first"] == _logged(store)
 
 
 def test_a_session_in_a_write_is_part_of_it(store: Store) -> None:

@@ -167,11 +167,14 @@ class Notes:
         return int(found[0])
 
     def any(self, cursor: Any) -> bool:
-        """Whether there are notes."""
+        """Whether there are notes. If a rollback has removed their tables, there are none."""
         names = [self.capture.name] if self.capture.tables else []
         names += [self.capture.records_name] if self.capture.records is not None else []
+        tables = {name for (name,) in cursor.execute("SELECT name FROM sqlite_temp_master")}
         return any(
-            cursor.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone() is not None for name in names
+            cursor.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone() is not None
+            for name in names
+            if name in tables
         )
 
     def count(self, cursor: Any) -> int:
