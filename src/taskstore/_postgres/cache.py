@@ -11,7 +11,6 @@ from sqlalchemy import (
     Text,
     cast,
     delete,
-    exists,
     func,
     literal,
     select,
@@ -24,6 +23,7 @@ from sqlalchemy.engine import Connection
 from taskstore._cache.rows.records import Stored
 from taskstore._cache.schema.models import Models
 from taskstore._format.fingerprint import Fingerprint
+from taskstore._postgres.names import quoted_table
 
 _UNSIGNED, _SIGNED = 2**64, 2**63
 _FACTS = ("size", "mtime_ns", "ctime_ns", "inode", "digest", "lines", "problems", "ended", "racy")
@@ -100,11 +100,13 @@ class CacheTables:
         If the snapshot of the transaction lacks it, PostgreSQL raises a serialization failure.
         """
         table = self.tombstones
-        there = exists().where(
-            table.c.collection == collection, table.c.id == func.any(_texts(ids))
-        )
-        statement = select(func.current_setting("transaction_isolation"), there)
-        isolation, found = self.connection.execute(statement).one()
+        # As text, because each create asks.
+        isolation, found = self.connection.exec_driver_sql(
+            "SELECT current_setting('transaction_isolation'), EXISTS (SELECT FROM "
+            f"{quoted_table(table, self.connection.dialect)} "
+            "WHERE collection = %s AND id = ANY(%s::text[]))",
+            (collection, list(ids)),
+        ).one()
         if not found and isolation != "read committed":
             # Only the unique index knows what came after the snapshot.
             trial = {id: Stored(None, 0, None) for id in ids}
