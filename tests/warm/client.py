@@ -35,7 +35,10 @@ def ask(address: str, arguments: list[str]) -> int:
     size = len(call).to_bytes(4, sys.byteorder)
     connection.sendmsg([size], [(SOL_SOCKET, SCM_RIGHTS, streams)])
     connection.sendall(call)
-    return int.from_bytes(connection.recv(4), sys.byteorder, signed=True)
+    answer = connection.recv(4)
+    if not answer:
+        sys.exit("the server that runs commands gave no answer")
+    return int.from_bytes(answer, sys.byteorder, signed=True)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,10 @@ def receive(connection: socket.socket) -> Call:
     wanted = int.from_bytes(size, sys.byteorder)
     data = b""
     while len(data) < wanted:
-        data += connection.recv(wanted - len(data))
+        some = connection.recv(wanted - len(data))
+        if not some:
+            os._exit(0)  # the client was killed
+        data += some
     folder, arguments, environment = marshal.loads(data)
     return Call(folder, arguments, environment, streams)
 
