@@ -390,7 +390,7 @@ def same_file(fd: int, path: Path) -> bool:
     return stat_if_same(fd, path) is not None
 
 
-def stat_if_same(fd: int, path: str | Path) -> os.stat_result | None:
+def stat_if_same(fd: int, path: Path) -> os.stat_result | None:
     """Return the stat of the file that is open as `fd`; None if `path` does not name it."""
     try:
         named = os.lstat(path)

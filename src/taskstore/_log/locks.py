@@ -141,8 +141,6 @@ class Lock(Exclusive):
         queue: Lock | None = None,
     ) -> None:
         self._path = path
-        # As text, because a Path takes longer than the stat.
-        self._place = os.fspath(path)
         self._name = name
         self._opener = opener
         self._store = store
@@ -220,7 +218,7 @@ class Lock(Exclusive):
                 held = fd if self._try(fd, deadline) else self._wait(fd, deadline)
                 if held is None:
                     return False
-                if files.stat_if_same(held, self._place) is not None:
+                if files.same_file(held, self._path):
                     return True
             except TaskstoreError:
                 raise

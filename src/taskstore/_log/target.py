@@ -48,7 +48,6 @@ class Target:
     base: int = 0
     created: bool = False
     payload: bytes = b""
-    _name: str = attrs.field(init=False)
     _fd: int | None = None
     _trusted: bool = False
     _measured: os.stat_result | None = None
@@ -57,10 +56,6 @@ class Target:
     _placed: os.stat_result | None = None
     _exact: bool = False
     _written: bool = False
-
-    def __attrs_post_init__(self) -> None:
-        # As text, because a Path takes longer than the stat.
-        self._name = os.fspath(self.path)
 
     def open(self, lock_timeout: float) -> None:
         """Open, lock and measure the log, if there is one; nothing is made or written.
@@ -75,7 +70,7 @@ class Target:
             except FileNotFoundError:
                 break
             self._lock(lock_timeout)
-            self._measured = files.stat_if_same(self._fd, self._name)
+            self._measured = files.stat_if_same(self._fd, self.path)
             if self._measured is None:
                 self.close()
         self._measure()
@@ -180,13 +175,13 @@ class Target:
         It is not when git replaced or removed the file, cut it, or when somebody who takes no
         lock left half a line just before ours.
         """
-        st = self._placed = None if self._fd is None else files.stat_if_same(self._fd, self._name)
+        st = self._placed = None if self._fd is None else files.stat_if_same(self._fd, self.path)
         if self._fd is None or st is None:
             return False
-        if st.st_size == self.base + len(self.payload):
-            self._exact = True
+        self._exact = st.st_size == self.base + len(self.payload)
+        if self._exact:
             return True
-        at = tails.find(self._fd, self.payload, min(self.base, os.fstat(self._fd).st_size))
+        at = tails.find(self._fd, self.payload, min(self.base, st.st_size))
         if at <= 0 or self.payload.startswith(b"\n"):
             return at >= 0
         return files.read_at(self._fd, 1, at - 1) == b"\n"
