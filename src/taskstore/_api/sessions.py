@@ -225,14 +225,10 @@ class Sessions:
             raise
 
     def _called(self, work: Work, collection: str, call: Callable[[Work], T]) -> T:
-        joined, owner = StoreCall(work), current_owner()
-        try:
-            self._join(owner, joined)
+        with self._joined(StoreCall(work)):
             if self._context.refresh:
                 self._refresher.in_transaction(work, [collection])
             return call(work)
-        finally:
-            self._leave(owner, joined)
 
     def settled(self, current: Session | StoreCall) -> Connection:
         """Return the connection of a session or call, after collecting what it has written."""
@@ -307,21 +303,15 @@ class Sessions:
     def _joined(self, session: Session | StoreCall) -> Iterator[None]:
         """Make a session or a call the one that the store's calls join in this context."""
         owner = current_owner()
-        self._join(owner, session)
+        self._current.setdefault(owner, []).append(session)
         try:
             yield
         finally:
-            self._leave(owner, session)
-
-    def _join(self, owner: Owner, session: Session | StoreCall) -> None:
-        self._current.setdefault(owner, []).append(session)
-
-    def _leave(self, owner: Owner, session: Session | StoreCall) -> None:
-        stack = self._current.get(owner, [])
-        if session in stack:
-            stack.remove(session)
-        if not stack:
-            self._current.pop(owner, None)
+            stack = self._current.get(owner, [])
+            if session in stack:
+                stack.remove(session)
+            if not stack:
+                self._current.pop(owner, None)
 
     def _check_writable(
         self, session: Session | StoreCall, operation: str = "begin a transaction"
