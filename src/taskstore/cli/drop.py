@@ -34,16 +34,14 @@ def command(store: Store, collection: str, *, dry_run: bool, yes: bool, as_json:
     Example:
       taskstore drop drafts
     """
+    from taskstore._query.conditions import where
+
     check_collection(store, collection)
     total = store.count(collection)
     if total and not (yes or dry_run):
         confirm(total, collection, verb="delete", done="deleted")
     if not dry_run:
-        with store.transaction():
-            ids = [record["id"] for record in store.list(collection)]
-            for id in ids:
-                store.delete(collection, id)
-        total = len(ids)
+        total = store.delete_where(collection, where("id").is_not(None))
     with reporting("nothing was deleted" if dry_run else "the records were deleted"):
         if as_json:
             write_json({"collection": collection, "deleted": total, "dry_run": dry_run})
