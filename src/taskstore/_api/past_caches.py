@@ -39,9 +39,8 @@ def start_from_another(copy: Snapshot, lock_timeout: float) -> None:
     if sum(sizes.values()) < _LEAST:
         return
     with others(copy) as found:
-        shared = {other: _shared(other, layout.directory, sizes) for other in found}
-        best = max(shared, key=lambda other: shared[other], default=None)
-        if best is not None and 2 * shared[best] >= sum(sizes.values()):
+        best = _nearest(found, layout.directory, sizes)
+        if best is not None:
             source = attrs.evolve(layout, directory=best)
             Gate(layout).run(lock_timeout, lambda: _start(source, layout))
 
@@ -82,13 +81,23 @@ def _sizes(folder: Path) -> dict[str, int]:
     }
 
 
-def _shared(other: Path, folder: Path, sizes: dict[str, int]) -> int:
-    """Return how many bytes at the beginnings of logs another copy has."""
-    return sum(
-        size
-        for name, size in _sizes(other).items()
-        if size <= sizes.get(name, 0) and _begins(folder / name, other / name, size)
-    )
+def _nearest(found: list[Path], folder: Path, sizes: dict[str, int]) -> Path | None:
+    """Return the copy that has most bytes of the logs, at least half of them; None without one."""
+    fitting = {
+        other: {name: size for name, size in _sizes(other).items() if size <= sizes.get(name, 0)}
+        for other in found
+    }
+    best, most = None, 0
+    # The largest first, because logs are compared only as long as another copy may have more.
+    for other, logs in sorted(fitting.items(), key=lambda each: -sum(each[1].values())):
+        if sum(logs.values()) <= most:
+            break
+        shared = sum(
+            size for name, size in logs.items() if _begins(folder / name, other / name, size)
+        )
+        if shared > most and 2 * shared >= sum(sizes.values()):
+            best, most = other, shared
+    return best
 
 
 def _begins(path: Path, other: Path, size: int) -> bool:
