@@ -25,7 +25,7 @@ def file_engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 def _is_refused_in_child(engine: Engine) -> bool:
-    """Whether a child that is forked now cannot connect."""
+    """Fork a child, and return whether it is refused a connection."""
     child = os.fork()
     if child == 0:
         status = 0

@@ -107,7 +107,7 @@ def is_command(call: Call, connection: socket.socket) -> bool:
 
 
 def is_fit(call: Call) -> bool:
-    """Whether a new interpreter would start with the settings of this one."""
+    """Return whether a new interpreter would start with the settings of this one."""
     return settings(call.environment) == settings(dict(os.environb))
 
 

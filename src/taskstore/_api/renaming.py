@@ -63,7 +63,7 @@ def _check_free(store: Store, before: list[str], new: str) -> None:
 
 
 def _is_declared(store: Store, log: str) -> bool:
-    """Whether a record class has stated what it knows of the shape of a collection."""
+    """Return whether a record class declares the collection of a log."""
     context = store._context
     with (
         context.engine.connect() as connection,

@@ -61,7 +61,7 @@ def _decoded(token: object) -> tuple[Any, list[Any]]:
 
 
 def _fits(sort: Sort, value: object) -> bool:
-    """Whether a value could come from `Sort.key`. A checksum alone does not prove that."""
+    """Return whether `Sort.key` could give this value. A checksum does not prove that."""
     if sort.kind == "id":
         return isinstance(value, str) and _is_text(value)
     if sort.kind == "version":
@@ -78,7 +78,7 @@ def _fits_integer(value: int) -> bool:
 
 
 def _is_text(value: str) -> bool:
-    """Whether a text has no lone surrogate, which JSON allows and databases refuse."""
+    """Return whether a text has no lone surrogates. JSON allows them, databases do not."""
     try:
         value.encode()
     except UnicodeEncodeError:

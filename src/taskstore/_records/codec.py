@@ -167,7 +167,7 @@ def _sure_classes(hint: Hint) -> frozenset[type]:
 
 
 def _is_flat(hint: Hint, *, top: bool = True) -> bool:
-    """Whether msgspec itself encodes the values of a native type in the form of a line."""
+    """Return whether msgspec encodes the values of a native type as lines need them."""
     hint = bare(hint)
     members = union_members(hint)
     if members is not None:

@@ -130,7 +130,7 @@ class Notes:
         return wanted in self._triggers(cursor)
 
     def lost_records(self, cursor: Any) -> bool:
-        """Whether the triggers of the table of records are gone, for example after a rebuild."""
+        """Return whether the table of records has lost its triggers, as after a rebuild."""
         return self._had_records and not self.has_records(cursor)
 
     def records(self, cursor: Any) -> dict[tuple[str, str], NotedRecord]:
@@ -167,7 +167,7 @@ class Notes:
         return int(found[0])
 
     def any(self, cursor: Any) -> bool:
-        """Whether there are notes. If a rollback has removed their tables, there are none."""
+        """Return whether there are notes. A rollback may have removed their tables."""
         names = [self.capture.name] if self.capture.tables else []
         names += [self.capture.records_name] if self.capture.records is not None else []
         tables = {name for (name,) in cursor.execute("SELECT name FROM sqlite_temp_master")}

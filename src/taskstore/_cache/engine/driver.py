@@ -19,9 +19,9 @@ CONNECT_ARGUMENTS: Final[dict[str, Any]] = {
 }
 """The arguments of every new connection."""
 
-# A damaged or malicious file must fail, and not be trusted. The log is the
-# truth: what the cache loses in a power cut is replayed. Pages that many transactions write are
-# written to the file once: 32 MiB are collected first.
+# A damaged or malicious file must fail, and not be trusted. The log is the truth: what the cache
+# loses in a power cut is replayed. Pages that many transactions write are written to the file
+# once: 32 MiB are collected first.
 _SETTINGS = """
 PRAGMA foreign_keys = ON;
 PRAGMA trusted_schema = OFF;

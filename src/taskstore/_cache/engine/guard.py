@@ -59,7 +59,7 @@ _TABLE_SECOND = frozenset(
 
 
 def _steers_transaction(sql: str) -> bool:
-    """Whether a statement, not SQLAlchemy itself, begins, ends or nests a transaction."""
+    """Return whether a statement that is not SQLAlchemy's controls the transaction."""
     return _TRANSACTION.match(sql) is not None and not _OWN_SAVEPOINT.fullmatch(sql.strip())
 
 

@@ -180,7 +180,7 @@ class IndexRows(Statements):
         return int(count)
 
     def _is_most(self, collection: str, count: int) -> bool:
-        """Whether this is so much of a collection that indexing all of it in SQL is faster."""
+        """Return whether it is faster to index the whole collection in SQL."""
         if count < _MANY:
             return False
         [(all,)] = self._read(

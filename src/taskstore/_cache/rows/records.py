@@ -118,7 +118,7 @@ class RecordRows(FingerprintRows):
         }
 
     def _may_have(self, table: str, collection: str, ids: Sequence[str]) -> bool:
-        """Whether any of the ids may be in a table. None is if all lie outside its range."""
+        """Return whether a table may have any of the ids: it has none outside its range."""
         if len(ids) <= _FEW:
             return True
         [(first, last)] = self._read(

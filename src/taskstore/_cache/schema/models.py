@@ -306,7 +306,7 @@ class Models(TableNames):
 
     @property
     def _is_mapped(self) -> bool:
-        """Whether the classes are mapped."""
+        """Whether the classes have been mapped."""
         return "metadata" in vars(self)
 
     def _map(self, mapper_registry: registry, metadata: MetaData) -> None:

@@ -161,7 +161,7 @@ def _meant(current: Sequence[Declared], error: InvalidDeclarationError) -> tuple
 
 
 def _fixed(one: Declared, error: InvalidDeclarationError) -> tuple[Refusal, Declared | None]:
-    """What was refused, and the declaration without that, or None if that leaves nothing."""
+    """Return what was refused, and the rest of the declaration; None if nothing is left."""
     declaration, name = one.declaration, error.field
     assert declaration is not None
     table_name = _table_name(one.target)

@@ -91,7 +91,7 @@ class Effects:
     def _is_referred(
         self, link: Link, table: Any, condition: Any, deleting: Sequence[WantedRow]
     ) -> bool:
-        """Whether rows that stay refer to a row by a foreign key."""
+        """Return whether other rows, which stay, refer to a row by a foreign key."""
         going = [target for target in deleting if target.mirror.table.name == link.child]
         if not going:
             return bool(referring(self.connection, link, table, condition))

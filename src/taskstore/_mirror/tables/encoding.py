@@ -108,7 +108,7 @@ def _raw(name: str, field: Field, value: Any) -> bytes:
 
 
 def _differs(field: Field, value: Any, raw: bytes, before: bytes | None) -> bool:
-    """Whether a line must get the value of a row, because its bytes differ or are missing."""
+    """Return whether to take the value of a row: its bytes in the line differ or are missing."""
     if before is None:
         # A key that is absent and equal to its default is not added.
         return raw != field.default()

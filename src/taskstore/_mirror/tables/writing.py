@@ -205,7 +205,7 @@ def _type(mirror: Mirror, column: Any, dialect: Dialect) -> Any:
 
 
 def _means_null(type_: TypeDecorator[Any], dialect: Dialect) -> bool:
-    """Whether None in a row can only be a NULL, because the type stores None as another value."""
+    """Return whether None in a row is always a NULL: the type stores None as another value."""
     if not type_._has_bind_processor or type_._has_bind_expression:
         return False
     try:
