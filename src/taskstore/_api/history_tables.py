@@ -15,9 +15,9 @@ from taskstore._cache.history import database
 from taskstore._cache.history.database import ReadCommit
 from taskstore._diff.blame import Fields, blame_fields
 from taskstore._diff.changes import MISSING, compare_records
-from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
 from taskstore._evolution.shape import NO_SHAPE, Shape
 from taskstore._format.lines import LineError, decode_key, decode_object
+from taskstore._format.names import EVOLUTIONS
 from taskstore._git.history import Commit, added_lines, appended_lines
 from taskstore._git.objects import logs_at
 from taskstore._git.repository import Repository

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import attrs
 
-from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
+from taskstore._format.names import EVOLUTIONS
 from taskstore._log import files
 from taskstore._log.gate import Gate
 from taskstore._log.layout import Layout

@@ -14,8 +14,7 @@ import attrs
 
 from taskstore._api.postgres_base import PostgresBase, check_types, kind_with
 from taskstore._api.postgres_past import PastCalls
-from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
-from taskstore._format.names import check_id
+from taskstore._format.names import EVOLUTIONS, check_id
 from taskstore._mirror.model.registry import registry
 from taskstore._postgres.context import PostgresContext, own_engine
 from taskstore._postgres.preparing import prepare_database

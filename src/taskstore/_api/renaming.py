@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from taskstore._cache.engine.bridge import closing
 from taskstore._cache.rows.rows import Rows
-from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
 from taskstore._evolution.decoding import encode_evolution
-from taskstore._format.names import check_collection_name
+from taskstore._format.names import EVOLUTIONS, check_collection_name
 from taskstore._records.evolutions import renames_of_collection
 from taskstore.errors import InvalidDeclarationError, InvalidNameError
 

@@ -21,9 +21,9 @@ from taskstore._api.past_caches import start_from_another
 from taskstore._api.sessions import Sessions
 from taskstore._cache.engine.bridge import closing
 from taskstore._cache.rows.rows import Rows
-from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
 from taskstore._format.fingerprint import Fingerprint
 from taskstore._format.instants import format_rfc3339, parse_instant
+from taskstore._format.names import EVOLUTIONS
 from taskstore._log import files
 from taskstore._log.commit import LogWriter
 from taskstore._log.files import access

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from taskstore._diff.changes import MISSING, same_value
-from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
 from taskstore._evolution.shape import NO_SHAPE, Shape
 from taskstore._format.lines import decode_object
+from taskstore._format.names import EVOLUTIONS
 from taskstore._git.history import versions
 from taskstore._git.objects import read_sides
 from taskstore._git.repository import Repository

@@ -9,9 +9,8 @@ from taskstore._api.reading import Question, Reader
 from taskstore._api.sessions import Sessions
 from taskstore._cache.engine.guard import mark_pending
 from taskstore._cache.rows.rows import Rows
-from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
 from taskstore._format.lines import decode_object
-from taskstore._format.names import check_id
+from taskstore._format.names import EVOLUTIONS, check_id
 from taskstore._query.conditions import Condition, all_of
 from taskstore._query.fitting import check_fit
 from taskstore._query.resolve import matches

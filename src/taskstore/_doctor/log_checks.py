@@ -8,10 +8,10 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from taskstore._doctor.findings import ERROR, INFO, WARNING, Finding
-from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
 from taskstore._evolution.graph import clashes
 from taskstore._evolution.shape import NO_SHAPE, UNKNOWN
 from taskstore._format.instants import format_rfc3339
+from taskstore._format.names import EVOLUTIONS
 from taskstore._format.problems import Problem
 from taskstore._log import files
 from taskstore._log.evolutions import newest_shapes, read_graphs, read_names

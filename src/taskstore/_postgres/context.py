@@ -11,7 +11,7 @@ import attrs
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.sql import text
 
-from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
+from taskstore._format.names import EVOLUTIONS
 from taskstore._mirror.model.registry import registry
 from taskstore._mirror.model.shape import Mirror
 from taskstore._postgres.cache import CacheTables

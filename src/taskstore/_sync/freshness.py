@@ -14,8 +14,8 @@ from collections.abc import Iterable
 import attrs
 
 from taskstore._cache.rows.rows import Rows
-from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
 from taskstore._format.fingerprint import Fingerprint
+from taskstore._format.names import EVOLUTIONS
 from taskstore._store.log_context import LogContext
 from taskstore._store.shapes import load_shapes
 from taskstore.errors import StoreAccessError

@@ -21,9 +21,9 @@ from taskstore._cache.engine.bridge import closing
 from taskstore._cache.engine.permission import permitted
 from taskstore._cache.engine.sqlite import no_waiting
 from taskstore._cache.rows.rows import Rows
-from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
 from taskstore._evolution.graph import clashes
 from taskstore._format.fingerprint import Fingerprint
+from taskstore._format.names import EVOLUTIONS
 from taskstore._log import files
 from taskstore._log.files import access
 from taskstore._log.mutex import Claim

@@ -17,8 +17,8 @@ import attrs
 
 from taskstore._cache.rows.rows import Rows
 from taskstore._cache.schema.names import WRITTEN
-from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
 from taskstore._format.fingerprint import Fingerprint
+from taskstore._format.names import EVOLUTIONS
 from taskstore._format.problems import Problem
 from taskstore._log import files
 from taskstore._log.digest import LogDigest

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import click
 
-from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
 from taskstore._evolution.graph import Graph, graphs_of
 from taskstore._format.lines import LineError
-from taskstore._format.names import check_collection_name
+from taskstore._format.names import EVOLUTIONS, check_collection_name
 from taskstore._log.evolutions import read_stated
 from taskstore._log.layout import Layout
 from taskstore._log.lines import chunks_of, whole_lines

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from taskstore._evolution.decoding import COLLECTION as EVOLUTIONS
-from taskstore._format.names import check_collection_name
+from taskstore._format.names import EVOLUTIONS, check_collection_name
 from taskstore._mirror.model.registry import Registry
 from taskstore._records.dicts import DictType
 from taskstore._records.evolutions import stated_names
