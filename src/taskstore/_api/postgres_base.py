@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from sqlalchemy.orm import Session
 
-from taskstore._api.opening import check_bind, codecs_of
+from taskstore._api.opening import codecs_of
 from taskstore._api.postgres_reading import RecordReader
 from taskstore._api.reading import Question
 from taskstore._format.lines import decode_object
@@ -31,12 +29,14 @@ from taskstore.errors import InvalidFilterError
 
 T = TypeVar("T")
 
-RECORD_CALLS = frozenset(
+_KEPT = frozenset(
     (
+        "attach",
         "count",
         "create",
         "create_many",
         "delete",
+        "detach",
         "exists",
         "first",
         "get",
@@ -49,6 +49,8 @@ RECORD_CALLS = frozenset(
         "save",
         "save_many",
         "select",
+        "session",
+        "transaction",
         "update",
     )
 )
@@ -60,6 +62,7 @@ class PostgresBase:
 
     _context: Any
     _run: Callable[..., Any]
+    detach: Callable[[Any], None]
     _attached: list[Any]
     _ack: str = "database"
 
@@ -68,69 +71,17 @@ class PostgresBase:
         context = self._context
         self._attached = []
         self._outbox = outbox
-        self._hooks = SessionHooks(mirrors, context.models, context.engine)
+        self._hook = SessionHooks(mirrors, context.models, context.engine)
         self._catalog = RecordCatalog(mirrors)
         self._sessions = RecordSessions(
             context.engine,
             context.models,
-            self._hooks,
+            self._hook,
             name,
             context.lock_timeout,
             context.check_open,
         )
         self._reader = RecordReader(context.models, self._sessions)
-
-    def close(self) -> None:
-        """Close the store. You may close it twice."""
-        raise NotImplementedError
-
-    def __enter__(self) -> Self:
-        """Return the store."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the store."""
-        self.close()
-
-    def attach(self, target: Any) -> None:
-        """Attach sessions: they refuse stale rows, and their instances get the database's stamps.
-
-        Writes to mirrored models are captured in any case, also by sessions that are not attached.
-        Rows of `StoredRecord` are for queries, and attached sessions refuse to write them.
-
-        Raises:
-            UntrackedWriteError: It is bound to another engine, or it is for asyncio.
-        """
-        self._context.check_open()
-        check_bind(target, self._context.engine)
-        self._hooks.attach(target)
-        if not any(target is known for known in self._attached):
-            self._attached.append(target)
-
-    def detach(self, target: Any) -> None:
-        """Detach what was attached."""
-        self._hooks.detach(target)
-        self._attached = [known for known in self._attached if known is not target]
-
-    @contextmanager
-    def transaction(self) -> Iterator[Session]:
-        """Run a block as one transaction; see `Store.transaction`.
-
-        The session that it yields writes mirrored models too, in the same transaction.
-        """
-        with self._sessions.transaction() as session:
-            yield session
-
-    @contextmanager
-    def session(self, *, read_only: bool = False) -> Iterator[Session]:
-        """Yield a session, which you commit; see `Store.session`."""
-        with self._sessions.session(read_only=read_only) as session:
-            yield session
 
     def delete_where(self, type: Any, first: Condition, /, *more: Condition) -> int:
         """Write the tombstones of all records that meet all filters; see `Store.delete_where`."""
@@ -190,7 +141,7 @@ def kind_with(calls: type[Any], kind: type[Any], refused: Callable[[str], Any]) 
         for name in dir(kind)
         if not name.startswith("_")
         and name not in ("open", "find")
-        and name not in RECORD_CALLS
+        and name not in _KEPT
         and not hasattr(calls, name)
         and callable(getattr(kind, name))
     }

@@ -59,7 +59,7 @@ class PostgresCalls(PastCalls, PostgresBase):
             self._scribe = Scribe(self._work)
             self._assemble(registry(context), self._work.context.outbox, str(context.path))
             check_types(self._catalog, types)
-            self._hook = CommitHook(context.engine, self._scribe, context.lock_timeout)
+            self._commits = CommitHook(context.engine, self._scribe, context.lock_timeout)
             self._bring_up(ack)
         except BaseException:
             self._own.dispose()
@@ -83,7 +83,7 @@ class PostgresCalls(PastCalls, PostgresBase):
         self._scribe.start()
         self._ack = ack
         if ack == "log":
-            self._hook.install()
+            self._commits.install()
 
     def close(self) -> None:
         """Write what is committed to the log, and close the store. You may close it twice.
@@ -97,7 +97,7 @@ class PostgresCalls(PastCalls, PostgresBase):
         self._context.closed = True
         for target in list(self._attached):
             self.detach(target)
-        self._hook.remove()
+        self._commits.remove()
         try:
             self._scribe.stop()
         finally:

@@ -304,7 +304,8 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls, ChangeCalls):
         """Attach a session, sessionmaker or scoped_session of your application.
 
         Its flushes stamp `StoredRecord` rows before they are written, and a stale row raises.
-        It keeps its begin mode, and sees the logs as of the last `sync`.
+        It keeps its begin mode, and sees the logs as of the last `sync`. On PostgreSQL it refuses
+        to write `StoredRecord` rows, which are for queries there.
 
         Raises:
             UntrackedWriteError: It is bound to another engine, or it is for asyncio.
