@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 from sqlalchemy.orm import Session
 
@@ -128,16 +128,18 @@ def check_types(catalog: RecordCatalog, types: Any) -> None:
     codecs_of(types, cast("Any", catalog))
 
 
-def kind_with(calls: type[Any], kind: type[Any], refused: Callable[[str], Any]) -> type[Any]:
-    """Return a class of stores that has some calls, and replaces all others.
+def kind_with(
+    calls: type[Any], kind: type[Any], refuse: Callable[[Any, str], NoReturn]
+) -> type[Any]:
+    """Return a class of stores that has some calls, and refuses all others.
 
     Args:
         calls: The class with the calls.
         kind: The class of stores whose calls are replaced.
-        refused: Makes the replacement of a call, by its name.
+        refuse: Raises for a store and the name of a call; its docstring says what.
     """
     others = {
-        name: refused(name)
+        name: _refused(name, refuse)
         for name in dir(kind)
         if not name.startswith("_")
         and name not in ("open", "find")
@@ -147,3 +149,12 @@ def kind_with(calls: type[Any], kind: type[Any], refused: Callable[[str], Any]) 
     }
     facts = {"__module__": kind.__module__, "_on_sqlite": kind}
     return type(kind.__name__, (calls, kind), {**others, **facts})
+
+
+def _refused(name: str, refuse: Callable[[Any, str], NoReturn]) -> Callable[..., NoReturn]:
+    def call(self: Any, *arguments: Any, **options: Any) -> NoReturn:
+        refuse(self, name)
+
+    call.__name__ = name
+    call.__doc__ = refuse.__doc__
+    return call

@@ -40,7 +40,7 @@ _LATER = "use a store on SQLite for it"
 REFUSED = {
     "compact": "run `taskstore compact` in the directory",
 }
-"""The calls that such a store does not support, and what to do instead."""
+"""What to do instead of calls that such a store does not support, if it is not `_LATER`."""
 
 
 class PostgresCalls(PastCalls, PostgresBase):
@@ -183,7 +183,7 @@ class PostgresCalls(PastCalls, PostgresBase):
 
 def kind_on_postgres(kind: type[Any]) -> type[Any]:
     """Return a class of stores with the calls for PostgreSQL. It refuses all other calls."""
-    return kind_with(PostgresCalls, kind, lambda name: _refused(name, _LATER))
+    return kind_with(PostgresCalls, kind, _refuse)
 
 
 def hooks_on(store: Any, engine: Engine) -> tuple[CommitHook | None, SessionHooks]:
@@ -223,17 +223,9 @@ def take_over(store: Any) -> tuple[str, dict[str, int]]:
     return work.context.place, work.take_over()
 
 
-def _refused(name: str, remedy: str) -> Any:
-    def call(self: Any, *arguments: Any, **options: Any) -> NoReturn:
-        raise UnsupportedError(operation=f"Store.{name}", remedy=remedy)
-
-    call.__name__ = name
-    call.__doc__ = f"Raise UnsupportedError: {remedy}."
-    return call
-
-
-for _name, _remedy in REFUSED.items():
-    setattr(PostgresCalls, _name, _refused(_name, _remedy))
+def _refuse(store: Any, call: str) -> NoReturn:
+    """Raise UnsupportedError, which says what to use instead."""
+    raise UnsupportedError(operation=f"Store.{call}", remedy=REFUSED.get(call, _LATER))
 
 
 def _check_evolutions(context: StoreContext) -> None:
