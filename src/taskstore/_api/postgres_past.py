@@ -13,15 +13,15 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from taskstore._api.time_calls import LogDiffersError, TimeCalls, copy_at
+from taskstore._api.time_calls import TimeCalls, copy_at
 from taskstore._api.undo_calls import UndoCalls
+from taskstore._format.fingerprint import Fingerprint
 from taskstore._log.snapshots import Snapshot
 from taskstore._postgres.cache import CacheTables
 from taskstore._postgres.work import Work
 from taskstore._store.context import StoreContext
-from taskstore.errors import StoreAccessError, UnsupportedError
+from taskstore.errors import UnsupportedError
 
-_ATTEMPTS = 10
 _REMEDY = "open the same directory as a store without an engine, and mirror them there"
 
 
@@ -88,16 +88,16 @@ class PastCalls:
         self._work.drain()
 
     def _at_time(self, when_ms: int) -> tuple[Snapshot, str]:
-        for _ in range(_ATTEMPTS):
-            if self._work.is_stale():
-                self._work.sync(strict=False)
-            with self._work.context.engine.connect() as connection:
-                known = CacheTables(connection, self._context.models).fingerprints()
-            try:
-                return copy_at(self._context, known, when_ms)
-            except LogDiffersError as changed:
-                reason = str(changed)
-        raise StoreAccessError(self._context.path, operation="read", reason=reason)
+        self._refresh()
+        return copy_at(self._context, self._fingerprints, self._refresh, when_ms)
+
+    def _fingerprints(self) -> dict[str, Fingerprint]:
+        with self._work.context.engine.connect() as connection:
+            return CacheTables(connection, self._context.models).fingerprints()
+
+    def _refresh(self) -> None:
+        if self._work.is_stale():
+            self._work.sync(strict=False)
 
 
 def _after_drain(name: str) -> Callable[..., Any]:

@@ -194,18 +194,16 @@ class TimeCalls:
             self._sessions.run(
                 lambda: self._cache.retried(lambda: self._refresher.before_read(None))
             )
-        for _ in range(_ATTEMPTS):
-            with (
-                self._context.engine.connect() as connection,
-                closing(connection.connection.cursor()) as cursor,
-            ):
-                known = Rows(cursor, self._context.models).fingerprints()
-            try:
-                return copy_at(self._context, known, when_ms)
-            except LogDiffersError as changed:
-                reason = str(changed)
-                self._refresher.before_read(None)
-        raise StoreAccessError(self._context.path, operation="read", reason=reason)
+        return copy_at(
+            self._context, self._fingerprints, lambda: self._refresher.before_read(None), when_ms
+        )
+
+    def _fingerprints(self) -> dict[str, Fingerprint]:
+        with (
+            self._context.engine.connect() as connection,
+            closing(connection.connection.cursor()) as cursor,
+        ):
+            return Rows(cursor, self._context.models).fingerprints()
 
     def _open_past(
         self,
@@ -251,7 +249,7 @@ class TimeCalls:
         raise NotImplementedError
 
 
-class LogDiffersError(Exception):
+class _LogDiffersError(Exception):
     """A log differs from what the cache has read."""
 
 
@@ -308,18 +306,34 @@ def _at_revision(context: StoreContext, revision: str) -> tuple[Snapshot, str]:
 
 
 def copy_at(
-    context: StoreContext, known: dict[str, Fingerprint], when_ms: int
+    context: StoreContext,
+    fingerprints: Callable[[], dict[str, Fingerprint]],
+    refresh: Callable[[], object],
+    when_ms: int,
 ) -> tuple[Snapshot, str]:
     """Return a copy of today's logs up to a time, and a name for it.
 
     Args:
         context: The store.
-        known: How far each log is known.
+        fingerprints: Returns how far each log is known.
+        refresh: Reads the logs that have changed.
         when_ms: The time, in milliseconds since the epoch.
 
     Raises:
-        LogDiffersError: A log has changed.
+        StoreAccessError: The logs keep changing.
     """
+    for _ in range(_ATTEMPTS):
+        try:
+            return _copy_at(context, fingerprints(), when_ms)
+        except _LogDiffersError as changed:
+            reason = str(changed)
+            refresh()
+    raise StoreAccessError(context.path, operation="read", reason=reason)
+
+
+def _copy_at(
+    context: StoreContext, known: dict[str, Fingerprint], when_ms: int
+) -> tuple[Snapshot, str]:
     logs = {name: found for name, found in known.items() if name != EVOLUTIONS}
     until_us = when_ms * 1000 + 999
     evolutions, settings = _read_now(context, EVOLUTIONS), _settings(context)
@@ -331,7 +345,7 @@ def copy_at(
             with access(source):
                 read = copy_until(source, target / f"{name}.jsonl", found.size, until_us, digest)
             if read != found.digest:
-                raise LogDiffersError(f"{source} changes while it is read")
+                raise _LogDiffersError(f"{source} changes while it is read")
         _complete(target, evolutions, settings)
 
     parts: dict[str, str | bytes] = {
