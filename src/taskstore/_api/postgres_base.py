@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from taskstore._api.opening import codecs_of
 from taskstore._api.postgres_reading import RecordReader
-from taskstore._api.reading import Question
+from taskstore._api.reading import Question, facts_of
 from taskstore._format.lines import decode_object
 from taskstore._mirror.model.registry import Registry
 from taskstore._postgres.names import Outbox
@@ -24,7 +24,6 @@ from taskstore._postgres.records.sessions import RecordSessions, SessionHooks, o
 from taskstore._query.conditions import Condition
 from taskstore._query.resolve import matches
 from taskstore._records.interface import RecordCodec
-from taskstore._records.types import RecordType
 from taskstore.errors import InvalidFilterError
 
 T = TypeVar("T")
@@ -90,7 +89,7 @@ class PostgresBase:
         condition = question.condition
         if condition is None:
             raise InvalidFilterError("delete_where needs a filter")
-        facts = codec if isinstance(codec, RecordType) else None
+        facts = facts_of(codec)
 
         def write(writer: OutboxWriter) -> int:
             ids = self._reader.ids(question)

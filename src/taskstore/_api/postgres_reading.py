@@ -8,13 +8,12 @@ from typing import Any
 import attrs
 from sqlalchemy import Select, select
 
-from taskstore._api.reading import Question
+from taskstore._api.reading import Question, facts_of
 from taskstore._cache.schema.models import Models
 from taskstore._format.lines import decode_object
 from taskstore._postgres.records.questions import RecordQuestion
 from taskstore._postgres.records.sessions import RecordSessions
 from taskstore._records.interface import RecordCodec
-from taskstore._records.types import RecordType
 
 
 @attrs.frozen
@@ -83,7 +82,10 @@ class RecordReader:
 
     def _asked(self, question: Question) -> RecordQuestion:
         codec = question.codec
-        facts = codec if isinstance(codec, RecordType) else None
         return RecordQuestion.of(
-            self.models, codec.collection, question.condition, facts, question.order_by
+            self.models,
+            codec.collection,
+            question.condition,
+            facts_of(codec),
+            question.order_by,
         )

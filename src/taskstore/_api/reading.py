@@ -60,7 +60,7 @@ class Question:
                 raise InvalidFilterError(
                     f"{name} must be an integer from 0 to 2**62, not {value!r}"
                 )
-        check_fit(self.condition, _facts(self.codec))
+        check_fit(self.condition, facts_of(self.codec))
 
     @property
     def condition(self) -> Condition | None:
@@ -162,7 +162,7 @@ class Reader:
         indexed = self._read(
             codec, lambda cursor: Rows(cursor, models).index_fields(codec.collection)
         )
-        where = compile(question.condition, models, codec.collection, _facts(codec), indexed)
+        where = compile(question.condition, models, codec.collection, facts_of(codec), indexed)
         return select(models.StoredRecord).where(where)
 
     def _all(self, question: Question, column: str) -> list[Any]:
@@ -198,7 +198,7 @@ class Reader:
             self.context.models,
             codec.collection,
             question.condition,
-            record_type=_facts(codec),
+            record_type=facts_of(codec),
             # Read in the snapshot of the query: an index that was dropped would find nothing.
             indexed=Rows(cursor, self.context.models).index_fields(codec.collection),
             order_by=question.order_by,
@@ -230,7 +230,8 @@ class Reader:
             self.refresher.before_read([codec.collection])
 
 
-def _facts(codec: RecordCodec[Any]) -> RecordFacts | None:
+def facts_of(codec: RecordCodec[Any]) -> RecordFacts | None:
+    """Return what filters need to know of a record class; None for plain dicts."""
     return codec if isinstance(codec, RecordType) else None
 
 

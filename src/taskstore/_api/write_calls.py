@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, overload
 
-from taskstore._api.reading import Question, Reader
+from taskstore._api.reading import Question, Reader, facts_of
 from taskstore._api.sessions import Sessions
 from taskstore._cache.engine.guard import mark_pending
 from taskstore._cache.rows.rows import Rows
@@ -17,7 +17,6 @@ from taskstore._query.resolve import matches
 from taskstore._records.declare import evolve
 from taskstore._records.interface import RecordCodec
 from taskstore._records.reasons import StructureError
-from taskstore._records.types import RecordType
 from taskstore._records.versions import Claim, claim_of
 from taskstore._store.catalog import Catalog
 from taskstore._store.context import StoreContext
@@ -185,7 +184,7 @@ class WriteCalls:
                 collection=codec.collection, id=id, field="id", reason="an id cannot be changed"
             )
         condition = all_of(only_if)
-        facts = codec if isinstance(codec, RecordType) else None
+        facts = facts_of(codec)
         check_fit(condition, facts)
 
         def write(writer: Writer) -> Any:
