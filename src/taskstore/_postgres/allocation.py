@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
-from sqlalchemy import BigInteger, cast, func, select
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql import text
 
 from taskstore._cache.schema.models import Models
 from taskstore._mirror.model.shape import Mirror, Row
+from taskstore._postgres.arrays import integers
 from taskstore._postgres.names import quoted, quoted_table
 from taskstore._postgres.numbers import Pair, Pairs
 
@@ -73,9 +73,9 @@ class Counter:
         return [number for number in drawn if number not in there]
 
     def _there(self, numbers: Sequence[int]) -> set[int]:
-        wanted = cast(list(numbers), ARRAY(BigInteger))
         column = self._column
-        found = self.connection.execute(select(column).where(column == func.any(wanted)))
+        wanted = column == func.any(integers(numbers))
+        found = self.connection.execute(select(column).where(wanted))
         return set(found.scalars())
 
 

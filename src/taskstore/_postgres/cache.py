@@ -7,9 +7,7 @@ from typing import Any
 
 import attrs
 from sqlalchemy import (
-    BigInteger,
     Text,
-    cast,
     delete,
     func,
     literal,
@@ -17,12 +15,13 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
 from taskstore._cache.rows.records import Stored
 from taskstore._cache.schema.models import Models
 from taskstore._format.fingerprint import Fingerprint
+from taskstore._postgres.arrays import integers, texts
 from taskstore._postgres.names import quoted_table
 
 _UNSIGNED, _SIGNED = 2**64, 2**63
@@ -52,7 +51,7 @@ class CacheTables:
     def stored(self, collection: str, ids: Sequence[str]) -> dict[str, Stored]:
         """Return what is stored of some records, by id."""
         records, tombstones = self.records, self.tombstones
-        wanted = _texts(ids)
+        wanted = texts(ids)
         statement = union_all(
             select(records.c.id, records.c.data_json, records.c.updated_at_us, literal(True)).where(
                 records.c.collection == collection, records.c.id == func.any(wanted)
@@ -78,7 +77,7 @@ class CacheTables:
         for table, name in ((self.records, "data_json"), (self.tombstones, "updated_at_text")):
             statement = (
                 select(table.c.id, table.c[name], table.c.updated_at_us)
-                .where(table.c.collection == collection, table.c.id == func.any(_texts(ids)))
+                .where(table.c.collection == collection, table.c.id == func.any(texts(ids)))
                 .order_by(table.c.id)
                 .with_for_update()
             )
@@ -145,7 +144,7 @@ class CacheTables:
         table = self.tombstones
         self.connection.execute(
             update(table)
-            .where(table.c.collection == collection, table.c.id == func.any(_texts(ids)))
+            .where(table.c.collection == collection, table.c.id == func.any(texts(ids)))
             .values(revision=HIDDEN)
         )
 
@@ -180,10 +179,10 @@ class CacheTables:
         # One statement for any number of rows.
         source = select(
             literal(collection, Text),
-            func.unnest(_texts(stored)),
-            func.unnest(_texts(told)),
-            func.unnest(_numbers([order // 1000 for order in orders])),
-            func.unnest(_numbers(orders)),
+            func.unnest(texts(stored)),
+            func.unnest(texts(told)),
+            func.unnest(integers([order // 1000 for order in orders])),
+            func.unnest(integers(orders)),
         )
         columns = ["collection", "id", name, "updated_at", "updated_at_us"]
         return insert(table).from_select(columns, source, include_defaults=False)
@@ -191,7 +190,7 @@ class CacheTables:
     def _delete(self, table: Any, collection: str, ids: Iterable[str]) -> None:
         self.connection.execute(
             delete(table).where(
-                table.c.collection == collection, table.c.id == func.any(_texts(ids))
+                table.c.collection == collection, table.c.id == func.any(texts(ids))
             )
         )
 
@@ -270,11 +269,3 @@ class CacheTables:
         ]
         if rows:
             self.connection.execute(insert(table), rows)
-
-
-def _texts(values: Iterable[str | None]) -> Any:
-    return cast(list(values), ARRAY(Text))
-
-
-def _numbers(values: Iterable[int]) -> Any:
-    return cast(list(values), ARRAY(BigInteger))

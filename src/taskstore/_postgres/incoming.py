@@ -17,7 +17,6 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
-    cast,
     delete,
     exists,
     func,
@@ -25,7 +24,7 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
 from taskstore._format.fingerprint import Fingerprint
@@ -33,6 +32,7 @@ from taskstore._format.lines import decode_envelope, tombstone_line
 from taskstore._log import files
 from taskstore._log.files import access
 from taskstore._log.replay import LogChangedError, Replay, replay
+from taskstore._postgres.arrays import texts
 from taskstore._postgres.cache import CacheTables
 from taskstore._store.context import StoreContext
 from taskstore._sync.freshness import stat_log
@@ -164,7 +164,7 @@ class Incoming:
                     records.c.id.is_(None),
                     records.c.data_json != incoming.c.line,
                     records.c.updated_at_us != incoming.c.updated_at_us,
-                    incoming.c.id == func.any(cast(list(again), ARRAY(Text))),
+                    incoming.c.id == func.any(texts(again)),
                     literal(everything),
                 ),
             )

@@ -15,13 +15,13 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import attrs
-from sqlalchemy import BigInteger, Text, cast, delete, func, insert, or_, select, update
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import delete, func, insert, or_, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql import text
 
 from taskstore._cache.schema.models import Models
 from taskstore._mirror.model.shape import Field, Mirror
+from taskstore._postgres.arrays import integers, texts
 from taskstore._postgres.names import Outbox
 
 
@@ -46,14 +46,12 @@ class Pairs:
 
     def by_number(self, collection: str, numbers: Iterable[int]) -> dict[int, Pair]:
         """Return the pairs of some numbers."""
-        wanted = cast(list(numbers), ARRAY(BigInteger))
-        return {pair.number: pair for pair in self._read(collection, "number", wanted)}
+        rows = self._read(collection, "number", integers(numbers))
+        return {pair.number: pair for pair in rows}
 
     def by_id(self, collection: str, ids: Iterable[str]) -> dict[str, Pair]:
         """Return the pairs of some ids."""
-        return {
-            pair.id: pair for pair in self._read(collection, "id", cast(list(ids), ARRAY(Text)))
-        }
+        return {pair.id: pair for pair in self._read(collection, "id", texts(ids))}
 
     def _read(self, collection: str, column: str, wanted: Any) -> list[Pair]:
         table = self._table
@@ -69,8 +67,8 @@ class Pairs:
         if not pairs:
             return
         table = self._table
-        ids = cast([pair.id for pair in pairs], ARRAY(Text))
-        numbers = cast([pair.number for pair in pairs], ARRAY(BigInteger))
+        ids = texts(pair.id for pair in pairs)
+        numbers = integers(pair.number for pair in pairs)
         self.connection.execute(
             delete(table).where(
                 table.c.collection == collection,
@@ -83,10 +81,9 @@ class Pairs:
     def leave(self, collection: str, ids: Iterable[str]) -> None:
         """Note that the rows of some ids are gone."""
         table = self._table
-        wanted = cast(list(ids), ARRAY(Text))
         self.connection.execute(
             update(table)
-            .where(table.c.collection == collection, table.c.id == func.any(wanted))
+            .where(table.c.collection == collection, table.c.id == func.any(texts(ids)))
             .values(gone=True)
         )
 

@@ -30,9 +30,10 @@ from sqlalchemy import (
     select,
     true,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import JSONB
 
 from taskstore._cache.schema.models import Models
+from taskstore._postgres.arrays import texts
 from taskstore._query.conditions import And, Condition, FilterOp, Not, Or
 from taskstore._query.meaning import Test, holds, normal
 
@@ -137,7 +138,7 @@ def field(columns: RecordColumns, name: str) -> Value:
 
 def text_of(value: Value) -> Value:
     """Return JSONB as text that is ordered by code points; NULL if it is no string."""
-    string: Value = value.op("#>>", return_type=Text())(cast([], ARRAY(Text)))
+    string: Value = value.op("#>>", return_type=Text())(texts([]))
     return case((func.jsonb_typeof(value) == "string", string)).collate("C")
 
 
@@ -154,7 +155,7 @@ def _id_test(test: Test, column: Value) -> Bool | None:
     if test.op is FilterOp.EQ:
         return column == literal(test.value, Text)
     if test.op is FilterOp.IN:
-        return column == func.any(cast(list(test.value), ARRAY(Text)))
+        return column == func.any(texts(test.value))
     return _text_test(test.op, column.collate("C"), test.value)
 
 
@@ -208,7 +209,7 @@ def _contains(value: Value, operand: Any) -> Bool | None:
 
 def _one_of(value: Value, operands: Sequence[Any]) -> Bool | None:
     if all(isinstance(operand, str) for operand in operands):
-        return text_of(value) == func.any(cast(list(operands), ARRAY(Text)))
+        return text_of(value) == func.any(texts(operands))
     number = number_of(value)
     tests = [_number_test(FilterOp.EQ, number, operand) for operand in operands]
     known = [one for one in tests if one is not None]
