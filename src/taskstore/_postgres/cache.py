@@ -74,9 +74,9 @@ class CacheTables:
         A record that dies meanwhile is seen by the second statement, whose snapshot is newer.
         """
         found = {}
-        for table, name in ((self.records, "data_json"), (self.tombstones, "updated_at_text")):
+        for table in (self.records, self.tombstones):
             statement = (
-                select(table.c.id, table.c[name], table.c.updated_at_us)
+                select(table.c.id, table.c[self._told(table)], table.c.updated_at_us)
                 .where(table.c.collection == collection, table.c.id == func.any(texts(ids)))
                 .order_by(table.c.id)
                 .with_for_update()
@@ -88,13 +88,12 @@ class CacheTables:
 
     def add(self, collection: str, stored: Mapping[str, Stored]) -> int:
         """Insert live records, and return how many were not there yet."""
-        lines = [one.line for one in stored.values()]
-        statement = self._insert(self.records, collection, stored, "data_json", lines)
+        statement = self._insert(self.records, collection, stored)
         statement = statement.on_conflict_do_nothing().returning(self.records.c.id)
         return len(self.connection.execute(statement).all())
 
     def has_dead(self, collection: str, ids: Collection[str]) -> bool:
-        """Whether any of some records has a tombstone.
+        """Return whether any of some records has a tombstone.
 
         If the snapshot of the transaction lacks it, PostgreSQL raises a serialization failure.
         """
@@ -109,9 +108,8 @@ class CacheTables:
         if not found and isolation != "read committed":
             # Only the unique index knows what came after the snapshot.
             trial = {id: Stored(None, 0, None) for id in ids}
-            told = [None] * len(trial)
-            insertion = self._insert(table, collection, trial, "updated_at_text", told)
-            self.connection.execute(insertion.on_conflict_do_nothing())
+            insertion = self._insert(table, collection, trial).on_conflict_do_nothing()
+            self.connection.execute(insertion)
             self._delete(table, collection, ids)
         return bool(found)
 
@@ -127,12 +125,9 @@ class CacheTables:
         """
         live = {id: one for id, one in stored.items() if one.line is not None}
         dead = {id: one for id, one in stored.items() if one.line is None}
-        if live:
-            lines = [one.line for one in live.values()]
-            self._upsert(self.records, collection, live, "data_json", lines)
-        if dead:
-            told = [one.updated_at_text for one in dead.values()]
-            self._upsert(self.tombstones, collection, dead, "updated_at_text", told)
+        for table, some in ((self.records, live), (self.tombstones, dead)):
+            if some:
+                self._upsert(table, collection, some)
         born = [id for id in live if id in before and before[id].deleted]
         died = [id for id in dead if id in before and not before[id].deleted]
         for table, ids in ((self.tombstones, born), (self.records, died)):
@@ -148,44 +143,35 @@ class CacheTables:
             .values(revision=HIDDEN)
         )
 
-    def _upsert(
-        self,
-        table: Any,
-        collection: str,
-        stored: Mapping[str, Stored],
-        name: str,
-        told: Sequence[str | None],
-    ) -> None:
-        statement = self._insert(table, collection, stored, name, told)
+    def _upsert(self, table: Any, collection: str, stored: Mapping[str, Stored]) -> None:
+        statement = self._insert(table, collection, stored)
         self.connection.execute(
             statement.on_conflict_do_update(
                 index_elements=["collection", "id"],
                 set_={
                     column: statement.excluded[column]
-                    for column in (name, "updated_at", "updated_at_us")
+                    for column in (self._told(table), "updated_at", "updated_at_us")
                 },
             )
         )
 
-    def _insert(
-        self,
-        table: Any,
-        collection: str,
-        stored: Mapping[str, Stored],
-        name: str,
-        told: Sequence[str | None],
-    ) -> Any:
-        orders = [one.order_us for one in stored.values()]
+    def _insert(self, table: Any, collection: str, stored: Mapping[str, Stored]) -> Any:
+        some = stored.values()
+        is_live = table is self.records
         # One statement for any number of rows.
         source = select(
             literal(collection, Text),
             func.unnest(texts(stored)),
-            func.unnest(texts(told)),
-            func.unnest(integers([order // 1000 for order in orders])),
-            func.unnest(integers(orders)),
+            func.unnest(texts(one.line if is_live else one.updated_at_text for one in some)),
+            func.unnest(integers(one.order_us // 1000 for one in some)),
+            func.unnest(integers(one.order_us for one in some)),
         )
-        columns = ["collection", "id", name, "updated_at", "updated_at_us"]
+        columns = ["collection", "id", self._told(table), "updated_at", "updated_at_us"]
         return insert(table).from_select(columns, source, include_defaults=False)
+
+    def _told(self, table: Any) -> str:
+        """Return the column for the line of a live record, or for the version of a dead one."""
+        return "data_json" if table is self.records else "updated_at_text"
 
     def _delete(self, table: Any, collection: str, ids: Iterable[str]) -> None:
         self.connection.execute(
