@@ -6,7 +6,7 @@ what waits in the outbox, so that nothing is overwritten that the log does not h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -334,17 +334,12 @@ def _is_refusal(error: DBAPIError) -> bool:
 
 
 def refusals_of(
-    context: PostgresContext, tables: CacheTables, mirrors: Mapping[str, Mirror]
-) -> tuple[Problem, ...]:
-    """Return the records that could not be applied to their tables, as problems of the logs."""
-    return tuple(
-        Problem(
-            name,
-            str(context.store.layout.log_path(name)),
-            None,
-            f"not applied to the table {mirrors[name].table.name!r}: {reason}",
-            id,
-        )
-        for name in mirrors
-        for id, reason in sorted(tables.refusals(name).items())
-    )
+    context: PostgresContext, tables: CacheTables, names: Iterable[str]
+) -> Iterator[Problem]:
+    """Yield the records of some collections that their tables lack, as problems of the logs."""
+    for name in names:
+        mirror = context.mirrors.get(name)
+        begin = "" if mirror is None else f"not applied to the table {mirror.table.name!r}: "
+        path = str(context.store.layout.log_path(name))
+        for id, reason in sorted(tables.refusals(name).items()):
+            yield Problem(name, path, None, f"{begin}{reason}", id)

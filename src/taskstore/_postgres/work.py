@@ -19,7 +19,7 @@ from taskstore._mirror.projection.verification import MirrorVerification
 from taskstore._postgres.cache import CacheTables
 from taskstore._postgres.context import PostgresContext
 from taskstore._postgres.drain import Drain
-from taskstore._postgres.incoming import Incoming
+from taskstore._postgres.incoming import Incoming, LogRead
 from taskstore._postgres.lag import Lag, lag_on
 from taskstore._postgres.outbox import is_empty, note_all
 from taskstore._postgres.projection import Projection, lock_records, lock_tables, refusals_of
@@ -96,7 +96,8 @@ class Work:
             # Changes that the database has made in return.
             self._drained(connection)
             tables = CacheTables(connection, self.context.store.models)
-            unfit = refusals_of(self.context, tables, self.context.mirrors) + own.problems()
+            names = [*self.context.mirrors, *own.names]
+            unfit = tuple(refusals_of(self.context, tables, names))
             _, strays = self.context.store.layout.collections()
             recovered = tuple(self.context.store.recovered)
             return SyncReport(reports, tuple(strays), recovered, unfit)
@@ -158,22 +159,23 @@ class Work:
         problems: list[Problem] = [*strays, *store.recovered]
         differences: list[Difference] = []
         counts: dict[str, int] = {}
+
+        def compare(incoming: Incoming, read: LogRead) -> None:
+            counts[incoming.collection], _ = tables.count(incoming.collection)
+            if read.replay is not None:
+                problems.extend(read.replay.problems)
+            differences.extend(_log_differences(incoming, tables))
+
         for name in self.context.mirrors:
-            counts[name], _ = tables.count(name)
             incoming = Incoming(store, connection, name)
             with incoming.loaded() as read:
-                if read.replay is not None:
-                    problems += read.replay.problems
-                differences += _log_differences(incoming, tables)
-        rows = cast("Any", _VerifiedRows(tables))
+                compare(incoming, read)
         own = RecordSync(self.context, connection)
         for name in own.names:
-            counts[name], _ = tables.count(name)
             with own.loaded(name) as (incoming, read):
-                if read.replay is not None:
-                    problems += read.replay.problems
-                differences += _log_differences(incoming, tables)
-        problems += own.problems()
+                compare(incoming, read)
+        problems += refusals_of(self.context, tables, own.names)
+        rows = cast("Any", _VerifiedRows(tables))
         differences += MirrorVerification(store, connection, rows, problems).run()
         problems += [
             Problem(None, str(store.path), None, f"a row that no line can carry: {one}")

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import attrs
 from sqlalchemy.engine import Connection
 
-from taskstore._format.problems import Problem
 from taskstore._postgres.cache import CacheTables
 from taskstore._postgres.context import PostgresContext
 from taskstore._postgres.incoming import Incoming, LogRead
@@ -48,8 +47,9 @@ class RecordSync:
     connection: Connection
     names: list[str] = attrs.field(init=False)
 
-    def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "names", self.context.own_collections(self.connection))
+    @names.default
+    def _own_collections(self) -> list[str]:
+        return self.context.own_collections(self.connection)
 
     def run(self, *, force: bool) -> dict[str, CollectionReport]:
         """Read the logs that have changed, or all; return what was read of each."""
@@ -86,16 +86,6 @@ class RecordSync:
             tables = CacheTables(self.connection, self.context.store.models)
             tables.put_refusals(name, dict.fromkeys(refused, _NO_TEXT))
             yield incoming, read
-
-    def problems(self) -> tuple[Problem, ...]:
-        """Return the records that the tables do not have, as problems of the logs."""
-        tables = CacheTables(self.connection, self.context.store.models)
-        layout = self.context.store.layout
-        return tuple(
-            Problem(name, str(layout.log_path(name)), None, reason, id)
-            for name in self.names
-            for id, reason in sorted(tables.refusals(name).items())
-        )
 
     def _hidden(self) -> list[str]:
         """Make the records that cannot be held dead ones, so that new versions are newer."""
