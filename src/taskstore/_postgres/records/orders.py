@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
     Double,
     Integer,
     Numeric,
@@ -24,11 +23,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from taskstore._format.lines import encode_value
-from taskstore._postgres.records.filters import RecordColumns, field, number_of, text_of
+from taskstore._postgres.records.filters import RecordColumns, Value, field, number_of, text_of
 from taskstore._query.meaning import MAX_INT, MIN_INT, Scalar
 from taskstore._query.ordering import Sort
-
-Value = ColumnElement[Any]
 
 
 class Key(NamedTuple):

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from taskstore._cache.schema.models import Models
 from taskstore._format.lines import decode_object
-from taskstore._postgres.records.filters import RecordColumns, narrowed
+from taskstore._postgres.records.filters import Narrowed, RecordColumns, narrowed
 from taskstore._postgres.records.orders import Key, following, sort_keys
 from taskstore._query.conditions import Condition
 from taskstore._query.meaning import evaluate
@@ -45,9 +45,20 @@ class RecordQuestion:
     condition: Condition | None
     sorts: tuple[Sort, ...]
     _columns: RecordColumns = attrs.field(init=False)
-    _is_exact: bool = attrs.field(init=False)
-    _where: Any = attrs.field(init=False)
+    _narrowed: Narrowed = attrs.field(init=False)
     _keys: list[Key] | None = attrs.field(init=False)
+
+    @_columns.default
+    def _make_columns(self) -> RecordColumns:
+        return RecordColumns(self.models)
+
+    @_narrowed.default
+    def _narrow(self) -> Narrowed:
+        return narrowed(self.condition, self._columns)
+
+    @_keys.default
+    def _make_keys(self) -> list[Key] | None:
+        return sort_keys(self.sorts, self._columns)
 
     @classmethod
     def of(
@@ -66,13 +77,6 @@ class RecordQuestion:
         """
         resolved = None if condition is None else resolve(condition, record_type)
         return cls(models, collection, resolved, resolve_order(order_by, record_type))
-
-    def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "_columns", RecordColumns(self.models))
-        found = narrowed(self.condition, self._columns)
-        object.__setattr__(self, "_is_exact", found.is_exact)
-        object.__setattr__(self, "_where", found.where)
-        object.__setattr__(self, "_keys", sort_keys(self.sorts, self._columns))
 
     def lines(
         self,
@@ -96,7 +100,7 @@ class RecordQuestion:
             InvalidFilterError: The token is not valid, or belongs to another order.
         """
         place = None if after is None else page_values(self.sorts, after)
-        if not self._is_exact or self._keys is None:
+        if not self._narrowed.is_exact or self._keys is None:
             yield from self._in_python(connection, limit, offset, place)
             return
         statement = self._statement(self.models.StoredRecord.data_json)
@@ -112,14 +116,14 @@ class RecordQuestion:
 
     def count(self, connection: Connection) -> int:
         """Return how many records match."""
-        if not self._is_exact:
+        if not self._narrowed.is_exact:
             return sum(1 for _ in self._matching(connection))
         statement = self._statement(func.count())
         return int(connection.execute(statement).scalar_one())
 
     def exists(self, connection: Connection) -> bool:
         """Return whether any record matches."""
-        if not self._is_exact:
+        if not self._narrowed.is_exact:
             with closing(self._matching(connection)) as found:
                 return next(found, None) is not None
         one = self._statement(self._columns.id).limit(1)
@@ -131,7 +135,7 @@ class RecordQuestion:
         Raises:
             UnsupportedError: SQL cannot say the filter.
         """
-        if not self._is_exact:
+        if not self._narrowed.is_exact:
             raise UnsupportedError(
                 operation="select with this filter",
                 remedy="use list, which filters moments, ids of 128 bits and lists in Python",
@@ -144,7 +148,7 @@ class RecordQuestion:
 
     def _statement(self, what: Any) -> Select[Any]:
         own = self.models.StoredRecord.collection == self.collection
-        return select(what).select_from(self._columns.tables).where(own, self._where)
+        return select(what).select_from(self._columns.tables).where(own, self._narrowed.where)
 
     def _matching(
         self, connection: Connection
