@@ -1,4 +1,4 @@
-"""What stores on PostgreSQL have in common, with and without a directory."""
+"""The base of stores on PostgreSQL, with and without a directory."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _KEPT = frozenset(
         "update",
     )
 )
-"""The calls of `Store` that work as they are, on what a store on PostgreSQL gives them."""
+"""The calls of `Store` that stores on PostgreSQL inherit unchanged."""
 
 
 class PostgresBase:
@@ -66,7 +66,7 @@ class PostgresBase:
     _ack: str = "database"
 
     def _assemble(self, mirrors: Registry, outbox: Outbox, name: str) -> None:
-        """Make what the calls use."""
+        """Create the objects that the calls use."""
         context = self._context
         self._attached = []
         self._outbox = outbox
@@ -105,7 +105,7 @@ class PostgresBase:
     def _written(
         self, codec: RecordCodec[Any], operation: str, write: Callable[[OutboxWriter], T]
     ) -> T:
-        """Run the body of a call that writes, in its transaction or the caller's."""
+        """Run the body of a call that writes, in the caller's transaction or in one of its own."""
 
         def work(session: Session) -> T:
             context, connection = self._context, session.connection()
@@ -123,7 +123,7 @@ class PostgresBase:
 
 
 def check_types(catalog: RecordCatalog, types: Any) -> None:
-    """Raise what is wrong with the record classes that a store is opened with."""
+    """Raise InvalidDeclarationError if a store cannot have some record classes."""
     codecs_of(types, cast("Any", catalog))
 
 

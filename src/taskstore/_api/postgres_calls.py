@@ -189,7 +189,7 @@ def kind_on_postgres(kind: type[Any]) -> type[Any]:
 def hooks_on(store: Any, engine: Engine) -> tuple[CommitHook | None, SessionHooks]:
     """Return the hooks of a store on PostgreSQL for another engine on its database.
 
-    The first has commits wait for the log; None if they do not.
+    The first makes commits wait for the log. It is None if they do not wait.
 
     Args:
         store: The store.

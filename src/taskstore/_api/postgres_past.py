@@ -1,6 +1,6 @@
-"""The calls of a store on PostgreSQL that look at the past, and bring it back.
+"""The calls of a store on PostgreSQL that read the past, and restore it.
 
-They read the logs and git. What they show is a store, or a session, on SQLite.
+They read the logs and git. The stores and sessions that they open are on SQLite.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _REMEDY = "open the same directory as a store without an engine, and mirror them
 
 
 class PastCalls:
-    """Time, blame and undo, after what is committed is in the logs."""
+    """The calls for the past. They first write everything that is committed into the logs."""
 
     _context: StoreContext
     _work: Work
@@ -44,7 +44,7 @@ class PastCalls:
         """Open the store as it was, on SQLite; see `Store.as_of`.
 
         Raises:
-            UnsupportedError: Models are to be seen as they were.
+            UnsupportedError: `mirrors` names models.
         """
         self._see_all(mirrors)
         call: Any = TimeCalls.as_of
@@ -69,7 +69,7 @@ class PastCalls:
         """Yield a session on SQLite that sees several revisions; see `Store.revisions`.
 
         Raises:
-            UnsupportedError: Models are to be seen as they were.
+            UnsupportedError: `mirrors` names models.
         """
         self._see_all(mirrors)
         with self._beside() as store, store.revisions(named, on_progress=on_progress) as session:

@@ -18,7 +18,7 @@ from taskstore._records.interface import RecordCodec
 
 @attrs.frozen
 class RecordReader:
-    """Reads records, with the calls of `Reader`."""
+    """Reads records, with the same methods as `Reader`."""
 
     models: Models
     sessions: RecordSessions

@@ -1,4 +1,4 @@
-"""The numbers of records that a sync brings, given before their rows are written."""
+"""Gives numbers to the records that a sync brings, before it writes their rows."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Counter:
     def draw(self, wanted: Mapping[str, int | None]) -> dict[str, int]:
         """Return a number for each of some ids.
 
-        A record gets the number that its creator has used, if the sequence here has not come so
-        far yet; else the next one.
+        A record gets the number that its creator used, if the sequence here has not reached it
+        yet; otherwise it gets the next one.
 
         Args:
-            wanted: The numbers that creators have used, by id; None where lines do not say.
+            wanted: The numbers that creators used, by id; None if a line does not name one.
         """
         name = sequence_of(self.connection, self.mirror)
         last, most = self.connection.exec_driver_sql(
@@ -101,7 +101,7 @@ class Allocation:
         connection: In the transaction of the sync.
         models: The models of our tables.
         mirrors: The mirrored models by collection.
-        numbers: Of all records that the rows are, or refer to.
+        numbers: The numbers of the rows' records, and of those that they refer to.
     """
 
     connection: Connection
@@ -140,7 +140,7 @@ class Allocation:
         self._revived[mirror.collection] = revived
 
     def missing(self, mirror: Mirror, row: Row) -> str:
-        """Return what a row refers to that has no number here; "" if everything has one."""
+        """Return why a row cannot be written: a reference has no number here. "" if it can."""
         for name, collection in self._references(mirror, row):
             id = row.values[name]
             if id not in self.numbers[collection]:
@@ -169,11 +169,11 @@ class Allocation:
                 yield field.name, field.translated.collection
 
     def end(self, gone: Mapping[str, Iterable[str]], refused: Mapping[str, Iterable[str]]) -> None:
-        """Note which rows are there, by collection.
+        """Record which rows are gone, or could not be written.
 
         Args:
-            gone: The ids of those that were deleted.
-            refused: The ids of those that could not be written.
+            gone: The ids of deleted rows, by collection.
+            refused: The ids of rows that could not be written, by collection.
         """
         pairs = Pairs(self.connection, self.models)
         for collection, mirror in self.mirrors.items():

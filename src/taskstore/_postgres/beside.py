@@ -1,8 +1,8 @@
-"""A synchronous engine on the database of an asyncio one, for the store's own connections.
+"""Makes a synchronous engine that connects to the same database as an asyncio engine.
 
 The scribe and the store's calls run in threads, where an asyncio engine cannot be used. Their
-connections come from psycopg. They connect with what the application's engine would connect with:
-its URL, its `connect_args`, and what its `do_connect` listeners make of them.
+connections come from psycopg. They use the parameters of the application's engine: its URL, its
+`connect_args`, and the changes that its `do_connect` listeners make.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NAMES = {
     "ssl": "sslmode",
     "timeout": "connect_timeout",
 }
-"""The names of asyncpg's parameters in libpq. Others say how asyncpg works."""
+"""The names of asyncpg's parameters in libpq. Its other parameters are for asyncpg alone."""
 
 _ASYNC_ONLY = {"cursor_factory", "async_creator_fn", "async_fallback"}
 
@@ -43,14 +43,14 @@ _is_asking: ContextVar[bool] = ContextVar("taskstore_is_asking", default=False)
 
 
 class _Parameters(Exception):  # noqa: N818 - it carries an answer
-    """Carries what an engine was about to give its driver."""
+    """Carries the parameters that an engine was about to give its driver."""
 
 
 async def postgres_beside(engine: AsyncEngine) -> Engine:
     """Return a synchronous engine that connects as an asyncio one on PostgreSQL does.
 
     Raises:
-        UntrackedWriteError: There is no such engine; says why and what to do.
+        UntrackedWriteError: There is no psycopg, or it cannot connect in the same way.
     """
     dialect: Any = engine.dialect
     # The content of JSON columns must not depend on the engine that reads them.
@@ -107,10 +107,10 @@ def _place(engine: AsyncEngine, second: Engine) -> tuple[Any, ...]:
 
 
 def parameters_of(engine: AsyncEngine) -> dict[str, Any]:
-    """Return what psycopg needs to connect as an asyncio engine does.
+    """Return the parameters with which psycopg connects as an asyncio engine does.
 
     Raises:
-        UntrackedWriteError: It cannot be told.
+        UntrackedWriteError: The engine does not show them, or psycopg cannot take one.
     """
     token = _is_asking.set(True)
     try:

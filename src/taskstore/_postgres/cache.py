@@ -28,7 +28,7 @@ _UNSIGNED, _SIGNED = 2**64, 2**63
 _FACTS = ("size", "mtime_ns", "ctime_ns", "inode", "digest", "lines", "problems", "ended", "racy")
 
 HIDDEN = "unreadable"
-"""The revision of a tombstone whose record is live in the log, and cannot be held here."""
+"""The revision of a tombstone whose record is live in the log, but cannot be stored here."""
 
 
 @attrs.frozen
@@ -135,7 +135,7 @@ class CacheTables:
                 self._delete(table, collection, ids)
 
     def mark_hidden(self, collection: str, ids: Iterable[str]) -> None:
-        """Note that the log has records as live which are stored as dead: they cannot be held."""
+        """Mark tombstones of records that are live in the log, but cannot be stored here."""
         table = self.tombstones
         self.connection.execute(
             update(table)

@@ -131,7 +131,7 @@ def _array(type_: Any, dialect: Dialect) -> Codec | None:
 
 
 def _domain(type_: Any, dialect: Dialect) -> Codec | None:
-    """As values of the domain's type travel, unless SQLAlchemy would have to convert them."""
+    """Return the codec of the domain's type; None if SQLAlchemy would have to convert values."""
     inner = type_.data_type
     impl = inner.dialect_impl(dialect)
     # The driver gives a NUMERIC as a Decimal; SQLAlchemy's processor asks for what was received.

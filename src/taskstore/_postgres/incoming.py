@@ -184,7 +184,7 @@ class Incoming:
         """Return the lines of what is stored and newer than the log says, oldest first."""
         found: list[tuple[int, bytes]] = []
         for table, column in ((self._records, "data_json"), (self._tombstones, "updated_at_text")):
-            # What is hidden is in no log but the other clone's.
+            # Hidden records are only in the log of the other clone.
             known = [] if table is self._records else [table.c.revision.is_(None)]
             newer = exists().where(
                 _TABLE.c.id == table.c.id, _TABLE.c.updated_at_us >= table.c.updated_at_us

@@ -1,7 +1,7 @@
 """The ids of rows whose keys the database counts.
 
-A number is known in its own database only: lines have an id for it. The scribe gives a row its id
-when it makes the row's first line; a sync draws a number from the table's sequence for a record
+A number is valid only in its own database, so lines have an id instead. The scribe gives a row its
+id when it makes the row's first line. A sync draws a number from the table's sequence for a record
 that has none here.
 """
 
@@ -63,7 +63,7 @@ class Pairs:
         return [Pair(*row) for row in rows]
 
     def put(self, collection: str, pairs: Sequence[Pair]) -> None:
-        """Write pairs; others of the same ids or numbers make way."""
+        """Write pairs, in place of those with the same ids or numbers."""
         if not pairs:
             return
         table = self._table
@@ -79,7 +79,7 @@ class Pairs:
         self.connection.execute(insert(table), rows)
 
     def leave(self, collection: str, ids: Iterable[str]) -> None:
-        """Note that the rows of some ids are gone."""
+        """Record that the rows of some ids are gone."""
         table = self._table
         self.connection.execute(
             update(table)
@@ -90,12 +90,13 @@ class Pairs:
 
 @attrs.define
 class _Timeline:
-    """Whose number it was, and since when.
+    """The records that a number has stood for, oldest first.
 
     Attributes:
-        seqs, ids: The first rows of the outbox that meant the number, and the records.
-        gone: Whether the last one is deleted.
-        changed: Whether the database does not know it so yet.
+        seqs: For each record, the row of the outbox from which on it has the number.
+        ids: The ids of the records.
+        gone: Whether the last record is deleted.
+        changed: Whether the database does not have this yet.
     """
 
     seqs: list[int] = attrs.field(factory=list)
@@ -104,7 +105,7 @@ class _Timeline:
     changed: bool = False
 
     def begin(self, seq: int, id: str) -> None:
-        """Note that another record has the number from a row of the outbox on."""
+        """Record that the number stands for another record, from a row of the outbox on."""
         self.seqs.append(seq)
         self.ids.append(id)
         self.changed = True
@@ -112,17 +113,16 @@ class _Timeline:
 
 @attrs.define
 class Naming:
-    """Finds the ids that are meant by the numbers in one batch of the outbox.
+    """Finds the ids that the numbers in one batch of the outbox stand for.
 
-    A row that comes under a number is a new record if there was none, or if it was deleted. The
-    id follows from the row of the outbox alone, so that it is the same when a batch is drained
-    once more.
+    A row is a new record if no record had its number before, or if that one was deleted. The id
+    is made from the row of the outbox alone, so it is the same when a batch is drained again.
 
     Args:
         connection: In the transaction of the batch.
         models: The models of our tables.
-        outbox: Where the batch is.
-        clone: Says which clone this is: a copy of the database has the same outbox.
+        outbox: The outbox that has the batch.
+        clone: The id of this clone, since a copy of the database has the same outbox.
     """
 
     connection: Connection
@@ -142,7 +142,7 @@ class Naming:
                 self._load_referred(mirror, field, end)
 
     def id_of(self, collection: str, number: int, seq: int) -> str:
-        """Return which record a number means in a row of the outbox."""
+        """Return the id that a number stands for in a row of the outbox."""
         line = self._known[collection][number]
         # A row may refer to one that comes later in its transaction.
         place = bisect_right(line.seqs, seq)
@@ -159,7 +159,7 @@ class Naming:
         return found
 
     def save(self) -> None:
-        """Write what is new."""
+        """Write the pairs that are new or have changed."""
         pairs = Pairs(self.connection, self.models)
         for collection, lines in self._known.items():
             changed = [
@@ -175,7 +175,7 @@ class Naming:
         known = self._timelines(mirror.collection, {number for _, number, *_ in rows})
         for seq, number, deleted, written in rows:
             line = known[number]
-            # One without an id that goes was there before anything was captured.
+            # A deleted row without an id was there before anything was captured.
             if not line.ids or (line.gone and not deleted):
                 line.begin(seq, self._new_id(mirror.collection, number, seq, written))
             if line.gone != deleted:
@@ -229,7 +229,7 @@ class Naming:
 
 
 def translated_fields(mirror: Mirror) -> list[Field]:
-    """Return the fields of a model whose columns have numbers, one for each column."""
+    """Return the fields of a model whose columns hold numbers, one for each column."""
     found = {
         field.column.name: field
         for shape in mirror.shapes
@@ -240,5 +240,5 @@ def translated_fields(mirror: Mirror) -> list[Field]:
 
 
 def referring(mirror: Mirror) -> list[Field]:
-    """Return those that refer to rows with counted keys."""
+    """Return the fields of a model that refer to rows with counted keys."""
     return [field for field in translated_fields(mirror) if not field.is_own]

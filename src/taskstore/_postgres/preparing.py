@@ -1,4 +1,4 @@
-"""Sees that a database has the tables and triggers that a store needs, when one is opened."""
+"""Checks, or creates, the tables and triggers that a store needs in a database."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def lock_tables(connection: Connection, mirrors: Iterable[Mirror]) -> None:
 def lock_records(connection: Connection, models: Models) -> None:
     """Keep writers out of the store's own records until the transaction ends; readers go on.
 
-    The calls that write lock rows first. This mode has them wait before they do.
+    Calls that write lock rows first, and this lock makes them wait before that.
     """
     tables: Any = (models.StoredRecord.__table__, models.Tombstone.__table__)
     names = [quoted_table(table, connection.dialect) for table in tables]
@@ -215,7 +215,7 @@ class Projection:
         )
 
     def _resolve(self, plan: Plan, numbers: Allocation) -> None:
-        """Leave out what refers to records that are not there."""
+        """Leave out rows and keys that refer to records that are not there."""
         mirror = plan.mirror
         numbers.load(mirror, plan.rows.values(), plan.gone.values())
         for id, row in list(plan.rows.items()):
@@ -230,7 +230,7 @@ class Projection:
                 and one not in numbers.numbers[field.translated.collection]
                 for field, one in parts
             ):
-                # There is no such row.
+                # Without the record that it refers to, there is no row to delete.
                 del plan.gone[id]
 
     def _apply(self, plans: Sequence[Plan]) -> None:

@@ -21,12 +21,12 @@ _ITEMS: dict[str, tuple[types.TypeEngine[Any], Any]] = {
     "ts": (types.DateTime(), None),
     "tstz": (types.DateTime(timezone=True), None),
 }
-"""By the kind of range: the type of its bounds, and the distance of two neighbours, if they have
-one. PostgreSQL writes ranges of such values with "[)" only."""
+"""For each kind of range: the type of its bounds, and the step between two neighbouring values if
+there is one. PostgreSQL returns ranges of values with a step with the bounds "[)"."""
 
 
 def range_codec(type_: Any, dialect: Dialect) -> Codec | None:
-    """Return how ranges of a type travel; None if the type of their bounds is not known."""
+    """Return the codec for a type of ranges; None if the type of their bounds is not known."""
     is_many = isinstance(type_, AbstractMultiRange)
     kind = type_.__visit_name__.lower().removesuffix("multirange" if is_many else "range")
     item, step = _ITEMS.get(kind, (None, None))
@@ -68,11 +68,11 @@ def _decoded(found: Any, codec: Codec, step: Any) -> Range[Any]:
         raise ValueError(f"not the bounds of a range: {bounds!r}")
     opening, closing = bounds
     if step is not None:
-        # As PostgreSQL gives it back.
+        # The form that PostgreSQL returns.
         lower = lower + step if lower is not None and opening == "(" else lower
         upper = upper + step if upper is not None and closing == "]" else upper
         opening, closing = "[", ")"
-    # What has no bound has none that is included.
+    # An infinite bound is never included.
     made: Range[Any] = Range(
         lower,
         upper,

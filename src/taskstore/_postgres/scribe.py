@@ -78,7 +78,7 @@ class Scribe:
             raise LogPendingError(reason=_why(error)) from error
 
     async def waited(self, timeout: float) -> None:
-        """Do the same in an event loop. A cancelled task waits, too."""
+        """Wait as `wait` does, in an event loop. A cancelled task waits, too."""
         answer = asyncio.wrap_future(self.ask())
         deadline = asyncio.get_running_loop().time() + timeout
         cancelled: BaseException | None = None
@@ -178,7 +178,7 @@ def mark_begun(facts: dict[Any, Any]) -> None:
 
 
 def is_committed(facts: Mapping[Any, Any]) -> bool:
-    """Whether the last transaction is committed, although its COMMIT raised LogPendingError."""
+    """Return whether the last COMMIT has taken effect, although it raised LogPendingError."""
     return bool(facts.get(_COMMITTED))
 
 
@@ -187,7 +187,7 @@ class CommitHook:
 
     Args:
         engine: The application's; the synchronous side of it if it is for asyncio.
-        scribe: Which drains the outbox.
+        scribe: The scribe that drains the outbox.
         timeout: How long to wait, in seconds.
     """
 
@@ -231,7 +231,7 @@ class CommitHook:
             raise
 
     def _has_written(self, connection: Any) -> bool:
-        """Whether a driver's connection has written in its transaction."""
+        """Return whether a driver's connection has written in its transaction."""
         driver = getattr(connection, "driver_connection", connection)
         if self._dialect.driver == "asyncpg":
             if not driver.is_in_transaction():
@@ -244,7 +244,7 @@ class CommitHook:
             cursor.execute("SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL")
             return bool(cursor.fetchone()[0])
         except self._dialect.loaded_dbapi.Error:
-            # asyncpg does not tell beforehand that a transaction has failed.
+            # asyncpg does not show that a transaction has failed.
             return False
         finally:
             cursor.close()

@@ -24,10 +24,12 @@ class ServerContext:
         models: The models of our tables.
         mirrors: The mirrored models.
         outbox: The names of our tables that only PostgreSQL has.
-        lock_timeout: How long a call tries again if others are in the way, in seconds.
-        clock: What versions of records are stamped with, in milliseconds since the epoch.
+        lock_timeout: How long a call repeats itself if other transactions are in the way, in
+            seconds.
+        clock: Returns the time that versions get, in milliseconds since the epoch.
         closed: Whether the store was closed.
-        read_only: Never: such a store writes to the database.
+        read_only: Always False: such a store writes to the database.
+        past: Always None: such a store has today's records.
     """
 
     engine: Engine
@@ -42,12 +44,12 @@ class ServerContext:
 
     @property
     def name(self) -> str:
-        """What the store is called in messages."""
+        """The store's name in messages."""
         return self.engine.url.render_as_string(hide_password=True)
 
     @property
     def path(self) -> NoReturn:
-        """There is none; raise LogElsewhereError."""
+        """Raise LogElsewhereError: there is no path here."""
         self.refuse("path")
 
     def check_open(self) -> None:

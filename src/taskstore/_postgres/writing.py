@@ -29,7 +29,7 @@ class _Place:
         name: The attribute whose value it takes; "" for the version.
         numbers: The numbers of the records whose ids it takes; None if it takes no ids.
         bind: Makes what the driver takes of a value; None where it takes the value.
-        nothing: What it has for null.
+        nothing: The text that it gets for null; None for NULL.
         given: Whether lines say the value, rather than the default of the column.
     """
 
@@ -102,12 +102,12 @@ class TableWriter:
         return None if translated is None else self.numbers[translated.collection]
 
     def _nothing(self, column: Column[Any]) -> str | None:
-        """What a column has where a line has null."""
+        """Return the text that a column gets for null; None for NULL."""
         type_: Any = variant_of(column.type, self._dialect.name)
         inner = (
             type_.load_dialect_impl(self._dialect) if isinstance(type_, TypeDecorator) else type_
         )
-        # Where a column takes no NULL, it had the null of JSON.
+        # A JSON column that takes no NULL had the null of JSON.
         return "null" if isinstance(inner, JSON) and not column.nullable else None
 
     def _bind(self, column: Column[Any]) -> Callable[[Any], Any] | None:
@@ -151,7 +151,7 @@ class TableWriter:
 
 
 def _bound(place: _Place, value: Any) -> Any:
-    """Return what the driver takes of a value."""
+    """Return a value in the form that the driver takes."""
     if value is None:
         return place.nothing
     if place.numbers is not None:

@@ -19,7 +19,7 @@ class RecordCatalog:
     """Finds the codec of a record class, or of plain dicts.
 
     Args:
-        mirrors: The mirrored models, whose rows are elsewhere.
+        mirrors: The mirrored models, whose rows are in tables of their own.
     """
 
     def __init__(self, mirrors: Registry) -> None:
@@ -56,8 +56,8 @@ class RecordCatalog:
         """Return the codec for a record to write; see `codec`.
 
         Raises:
-            InvalidDeclarationError: It is a dict and no collection is named, or its class belongs
-                to another collection.
+            InvalidDeclarationError: The record is a dict and no collection is named, or its class
+                belongs to another collection.
         """
         if collection is None:
             return self.codec(type(record))

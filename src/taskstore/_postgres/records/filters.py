@@ -1,9 +1,10 @@
 """Filters as SQL over the lines of records, read as JSONB.
 
-What a filter means is said in Python, by `taskstore._query.meaning`. Most tests have SQL that means
-the same. For the others, such as those of moments, the SQL finds more, and Python looks again.
+`taskstore._query.meaning` defines in Python what a filter means. Most tests have SQL that means the
+same. For the others, such as tests of moments, the SQL finds more records, and Python tests them
+again.
 
-All truth here is two-valued: no expression is ever NULL, so that NOT means what it says.
+A condition here is true or false, never NULL, so NOT means what it says.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Narrowed(NamedTuple):
     """A filter as SQL.
 
     Attributes:
-        where: What every record that passes the filter meets.
+        where: A condition that every record meets that passes the filter.
         is_exact: Whether no other record meets it.
     """
 
@@ -65,7 +66,7 @@ _ALL = Narrowed(true(), False)
 
 
 class RecordColumns:
-    """The records table, and beside it the line of each record as JSONB, which is parsed once.
+    """The records table, joined with the line of each record as JSONB, which is parsed once.
 
     Attributes:
         id, updated_at_us: The columns of the table.
@@ -75,7 +76,7 @@ class RecordColumns:
 
     def __init__(self, models: Models) -> None:
         table: Any = models.StoredRecord.__table__
-        # OFFSET keeps PostgreSQL from parsing the line wherever it is named.
+        # Without OFFSET, PostgreSQL would parse the line again for each use.
         line = select(cast(table.c.data_json, JSONB).label("document"))
         parsed = line.correlate(table).offset(0).lateral()
         self.id: Value = table.c.id
@@ -238,7 +239,7 @@ def _number_test(op: FilterOp, number: Value, operand: int | float) -> Bool | No
 
 
 def _rounding_to(double: float) -> tuple[Value, Value, bool]:
-    """Return between which numbers all are read as a double, and whether these two are too."""
+    """Return the bounds of the numbers that round to a double, and whether they do so too."""
     ends = int(math.frexp(double)[0] * 2**53) % 2 == 0
     halves = [
         (Fraction(double) + Fraction(math.nextafter(double, end))) / 2

@@ -34,7 +34,7 @@ class Key(NamedTuple):
     Attributes:
         value: The expression.
         descending: From the greatest to the least.
-        type: Of the values that it is compared with.
+        type: The type of the values that it is compared with.
     """
 
     value: Value
@@ -80,7 +80,7 @@ def _as_read(number: Value) -> Value:
     is_integer = and_(
         number == func.trunc(number), number.between(Decimal(MIN_INT), Decimal(MAX_INT))
     )
-    # Outside of these PostgreSQL refuses to make a double of it.
+    # PostgreSQL refuses to convert other numbers to a double.
     has_double = func.abs(number).between(Decimal("1e-290"), Decimal("1.79e308"))
     rounded = cast(cast(cast(number, Double), Text), Numeric)
     return case((is_integer, number), (has_double, rounded), else_=number)
@@ -92,7 +92,7 @@ def following(keys: Sequence[Key], sorts: Sequence[Sort], place: Sequence[Scalar
     Args:
         keys: From `sort_keys`.
         sorts: The order.
-        place: What the record at the place is sorted by, from `page_values`.
+        place: The values that sort the record at the place, from `page_values`.
     """
     values = [value for sort, item in zip(sorts, place, strict=True) for value in _at(sort, item)]
     follows: Value = false()
@@ -104,7 +104,7 @@ def following(keys: Sequence[Key], sorts: Sequence[Sort], place: Sequence[Scalar
 
 
 def _at(sort: Sort, item: Scalar | None) -> Iterator[Any]:
-    """Yield what `_keys` gives for a record that is sorted by a value."""
+    """Yield the values of the expressions of `_keys`, for a record that is sorted by a value."""
     if sort.kind != "plain":
         yield item
     elif item is None:

@@ -1,4 +1,4 @@
-"""Asks the records table what `list`, `page` and `count` want to know."""
+"""The queries of `list`, `page`, `count` and the other reads, on the records table."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from taskstore._query.resolve import RecordFacts, resolve
 from taskstore.errors import UnsupportedError
 
 _STREAM: Any = {"yield_per": 500}
-"""How an iteration takes rows from the server: so many at a time."""
+"""Options of a statement whose rows are taken from the server in batches."""
 
 
 @attrs.frozen
 class RecordQuestion:
     """A filter and an order of one collection.
 
-    If SQL cannot say the filter or the order, Python evaluates it, over all records that the rest
-    of the filter leaves.
+    If SQL cannot express the filter or the order, Python evaluates it, over all records that the
+    rest of the filter leaves.
 
     Attributes:
         models: The models of our tables.
@@ -69,11 +69,11 @@ class RecordQuestion:
         record_type: RecordFacts | None,
         order_by: object = None,
     ) -> RecordQuestion:
-        """Resolve a question.
+        """Return a question, with its filter and its order resolved.
 
         Raises:
             UnknownFieldError: The type has no field of that name.
-            InvalidFilterError: A value cannot be compared with, or the order is none.
+            InvalidFilterError: A value of the filter cannot be compared, or the order is not valid.
         """
         resolved = None if condition is None else resolve(condition, record_type)
         return cls(models, collection, resolved, resolve_order(order_by, record_type))
@@ -91,10 +91,10 @@ class RecordQuestion:
 
         Args:
             connection: In a transaction.
-            limit: At most so many.
-            offset: How many to skip.
-            after: The token of a page, whose end they follow.
-            stream: Whether to hold few of them in memory.
+            limit: How many lines to yield at most.
+            offset: How many lines to skip.
+            after: The token of a page: the lines that follow it.
+            stream: Whether to hold only a few of them in memory at a time.
 
         Raises:
             InvalidFilterError: The token is not valid, or belongs to another order.
@@ -133,7 +133,7 @@ class RecordQuestion:
         """Return the question as a SELECT of StoredRecord.
 
         Raises:
-            UnsupportedError: SQL cannot say the filter.
+            UnsupportedError: SQL cannot express the filter.
         """
         if not self._narrowed.is_exact:
             raise UnsupportedError(

@@ -1,8 +1,8 @@
-"""The rows of the store's own records, and their lines in the outbox, for the calls that write.
+"""Writes the store's own records, and their lines into the outbox.
 
-A call decides what to write with the code that SQLite has as well, after it has locked the rows. It
-writes the table and the outbox in one transaction, so the table is always what the log says, and
-then the outbox.
+A call locks the rows, and then decides what to write with the same code as on SQLite. It writes the
+table and the outbox in one transaction, so the table always has what the log and the outbox after
+it say.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NOW_MS = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 
 class RacedError(Exception):
-    """Another transaction has created a record of the same id, after this one had looked for it."""
+    """Another transaction created a record with the same id after this one had looked for it."""
 
 
 @attrs.define
@@ -44,9 +44,9 @@ class OutboxRows:
     Attributes:
         connection: In the transaction.
         models: The models of the tables.
-        outbox: Where lines wait for the log.
-        clock: What versions are stamped with, in milliseconds since the epoch; by default the
-            database's clock.
+        outbox: The outbox, where lines wait for the log.
+        clock: Returns the time that versions get, in milliseconds since the epoch; by default,
+            the database's clock is used.
         now_ms: The time after the last rows were locked.
     """
 
@@ -85,8 +85,8 @@ class OutboxRows:
         """Write live records: id, line, and version in ms and in us.
 
         Raises:
-            RacedError: One that should be new is there, or was and is deleted: its tombstone may be
-                newer than the line.
+            RacedError: A record that should be new exists, or existed and was deleted: its
+                tombstone may be newer than the line.
             InvalidRecordError: PostgreSQL cannot hold a line.
         """
         for id, line, _, _ in rows:
@@ -132,7 +132,7 @@ class OutboxRows:
         return {}
 
     def has_index(self, collection: str, wanted: Iterable[Any]) -> bool:
-        """Return whether the index rows of a collection are right, of which there are none."""
+        """Return whether no index rows are wanted, because there are none."""
         return not list(wanted)
 
     def put_outbox(self, lines: Sequence[tuple[Key, bytes, bool]]) -> None:
@@ -160,7 +160,7 @@ class PendingLines:
     """The lines of one call, and what to do if its transaction is rolled back.
 
     Attributes:
-        undo: What restores records that were stamped.
+        undo: Takes a function that restores stamped records, for a rollback.
         lines: Key, line, and whether it is a tombstone.
     """
 
@@ -196,7 +196,7 @@ class OutboxWriter(Writer):
 
 
 def check_transactional(connection: Connection, operation: str) -> None:
-    """Refuse to write where each statement commits by itself: a line could miss its record.
+    """Raise if each statement commits by itself, because a line could miss its record.
 
     Raises:
         UntrackedWriteError: The engine is in AUTOCOMMIT mode.
@@ -210,7 +210,7 @@ def check_transactional(connection: Connection, operation: str) -> None:
 
 
 def is_autocommit(connection: Connection) -> bool:
-    """Whether each statement on a connection commits by itself."""
+    """Return whether each statement on a connection commits by itself."""
     driver: Any = connection.connection.driver_connection
     return bool(driver.autocommit)
 
@@ -218,11 +218,11 @@ def is_autocommit(connection: Connection) -> bool:
 def own_lines(connection: Connection, outbox: Outbox, end: int) -> dict[str, list[bytes]]:
     """Return the lines of the store's own records in a batch, by collection and oldest first.
 
-    Of each record that a transaction has written, it is the last line.
+    If a transaction has written a record several times, only the last line counts.
 
     Args:
         connection: In the transaction of the batch.
-        outbox: Where they are. Its other rows, which triggers have put there, have no id yet.
+        outbox: The outbox. Its other rows come from triggers, and have no id yet.
         end: The last number of the batch.
     """
     rows = connection.exec_driver_sql(

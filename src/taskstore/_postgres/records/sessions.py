@@ -36,9 +36,10 @@ class RecordSessions:
     Args:
         engine: The application's.
         models: The models of our tables.
-        hooks: What listens on every session of the store.
-        name: What the store is called in messages.
-        lock_timeout: How long a call tries again if others are in the way, in seconds.
+        hooks: The listeners for all sessions of the store.
+        name: The store's name in messages.
+        lock_timeout: How long a call repeats itself if other transactions are in the way, in
+            seconds.
         check_open: Raises if the store is closed.
     """
 
@@ -122,7 +123,7 @@ class RecordSessions:
             yield connection
 
     def write(self, work: Callable[[Session], T]) -> T:
-        """Call with the session of a write; again, if other transactions are in the way.
+        """Run a write in a session, and repeat it if other transactions are in the way.
 
         Raises:
             LockTimeoutError: They were for longer than `lock_timeout`.
@@ -150,7 +151,7 @@ class RecordSessions:
         return self.current() is None and state in _IN_THE_WAY
 
     def expire(self, session: Session, collection: str, ids: Sequence[str]) -> None:
-        """Have the rows of some records read again."""
+        """Expire the rows of some records, so that they are read again."""
         changed = {(collection, id) for id in ids}
         for row in session.identity_map.values():
             if isinstance(row, self._models.StoredRecord) and (row.collection, row.id) in changed:
@@ -169,7 +170,7 @@ class RecordSessions:
         try:
             yield session
         except BaseException:
-            # A session that is only closed says nothing of the rollback.
+            # If a session is only closed, no listener is told of the rollback.
             session.rollback()
             raise
         finally:
@@ -184,7 +185,7 @@ class RecordSessions:
 
 
 class SessionHooks:
-    """What listens on sessions of the store, and on those that are attached.
+    """The listeners for sessions of the store, and for those that are attached.
 
     Args:
         mirrors: The mirrored models.
@@ -201,13 +202,13 @@ class SessionHooks:
             part.attach(target)
 
     def detach(self, target: Any) -> None:
-        """Take the listeners off again."""
+        """Remove the listeners."""
         for part in self._parts:
             part.detach(target)
 
 
 class RecordGuard:
-    """Refuses what sessions would write to the tables of records, which would not reach the log.
+    """Refuses writes of sessions to the tables of records: they would not reach the log.
 
     Args:
         models: The models of our tables.
@@ -223,7 +224,7 @@ class RecordGuard:
         self._listeners.attach(target)
 
     def detach(self, target: Any) -> None:
-        """Take the listeners off again."""
+        """Remove the listeners."""
         self._listeners.detach(target)
 
     def before_flush(self, session: Session, *_: Any) -> None:
@@ -275,7 +276,7 @@ def _restore(session: Session, ended: SessionTransaction) -> None:
 
 
 def _pass_on(session: Session, ended: SessionTransaction) -> None:
-    """Keep what a savepoint has left to undo for the transaction around it."""
+    """Pass the functions that undo a savepoint's writes to the transaction around it."""
     # A rollback is announced only after this.
     undo = session.info.get(_UNDO, {})
     kept = undo.pop(ended, [])

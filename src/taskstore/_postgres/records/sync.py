@@ -1,4 +1,4 @@
-"""Makes the store's own records what their logs say, after git has changed them."""
+"""Updates the store's own records from their logs, after git has changed these."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from taskstore._sync.report import CollectionReport
 
 _NO_TEXT = "PostgreSQL cannot hold its text or its numbers"
 
-# Not a function of the schema: it is needed while a log is read, and what it asks of a line is
-# what `CAST(line AS jsonb)` in a filter does.
+# A temporary function, because it is needed only while a log is read. It tries what
+# `CAST(line AS jsonb)` does in a filter.
 _FITS = """
 CREATE OR REPLACE FUNCTION pg_temp.taskstore_fits(line text) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE AS $taskstore$
@@ -35,7 +35,7 @@ $taskstore$
 class RecordSync:
     """One sync of the store's own collections, in a transaction that holds their tables.
 
-    Everything that waits in the outbox is in the logs, so the logs say all.
+    The outbox was drained before, so the logs are complete.
 
     Attributes:
         context: The store.
@@ -76,9 +76,9 @@ class RecordSync:
 
     @contextmanager
     def loaded(self, name: str) -> Iterator[tuple[Incoming, LogRead]]:
-        """A block in which the temporary table has what a log says, and PostgreSQL can hold.
+        """Yield while the temporary table has the records of a log that PostgreSQL can hold.
 
-        Why it cannot hold a record is noted.
+        The other records are recorded as refused.
         """
         incoming = Incoming(self.context.store, self.connection, name)
         with incoming.loaded() as read:
@@ -88,7 +88,10 @@ class RecordSync:
             yield incoming, read
 
     def _hidden(self) -> list[str]:
-        """Make the records that cannot be held dead ones, so that new versions are newer."""
+        """Make records dead that PostgreSQL cannot hold, and return their ids.
+
+        New versions of them are newer then.
+        """
         # Few lines have what JSONB may refuse: NUL, half a pair of surrogates, a huge exponent.
         self.connection.exec_driver_sql(_FITS)
         rows = self.connection.exec_driver_sql(
