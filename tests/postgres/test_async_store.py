@@ -49,7 +49,7 @@ class Application:
     path: Path
 
     def log(self, collection: str) -> str:
-        """What a log has now."""
+        """Return the lines that a log has now."""
         path = self.path / f"{collection}.jsonl"
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
@@ -65,13 +65,13 @@ def driver(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def url(new_database: Callable[[], URL], driver: str) -> URL:
-    """Of a new database, for a driver."""
+    """The URL of a new database, for the driver."""
     return new_database().set(drivername=f"postgresql+{driver}")
 
 
 @pytest.fixture
 def run(url: URL, tmp_path: Path) -> Run:
-    """Runs a test with an application."""
+    """Return a function that runs a test with an application."""
 
     def call(work: Callable[[Application], Coroutine[Any, Any, None]], **options: Any) -> None:
         async def main() -> None:
@@ -252,7 +252,7 @@ def test_a_sync_brings_what_others_wrote(run: Run, new_database: Any, tmp_path: 
 
 
 def test_a_closed_store_leaves_the_engine_alone(url: URL, tmp_path: Path) -> None:
-    """After the store is closed, the engine commits without it and has no listener of its."""
+    """After the store is closed, the engine commits without it and has none of its listeners."""
 
     async def main() -> None:
         async with _engine(url) as engine:
@@ -307,7 +307,7 @@ def test_the_store_connects_as_the_application_does(url: URL, tmp_path: Path) ->
 def test_what_cannot_be_told_is_refused(
     url: URL, arguments: dict[str, Any], reason: str, tmp_path: Path
 ) -> None:
-    """Parameters that psycopg cannot take are refused by name."""
+    """An engine with a parameter that psycopg cannot take is refused; the error names it."""
 
     async def main() -> None:
         async with _engine(url, connect_args=arguments) as engine:
@@ -318,7 +318,7 @@ def test_what_cannot_be_told_is_refused(
 
 
 def test_another_schema_is_refused(url: URL, tmp_path: Path) -> None:
-    """Connections that a listener has moved to another schema would not find the same tables."""
+    """A listener that moves connections to another schema is found: it has other tables."""
 
     def move(driver: Any, record: Any) -> None:
         cursor = driver.cursor()

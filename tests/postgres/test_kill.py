@@ -37,7 +37,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """A server of this module's own, which is killed."""
-    # Programs start ten times as fast where their modules are imported already.
+    # Programs start ten times as fast if their modules are already imported.
     processes.set_forkserver_preload(["tests.postgres.committer"])
     with Server() as started:
         yield started
@@ -222,7 +222,7 @@ def test_the_server_is_killed(scene: Scene, capsys: Any) -> None:
 
 
 def test_all_are_killed_together(scene: Scene, capsys: Any) -> None:
-    """Writers, scribes and the server are killed in every mixture, while two writers are live."""
+    """Writers, scribes and the server are killed in any combination, while two writers are live."""
     chance = _seeded(capsys)
     scene.write(None)
     roles: list[Callable[[], Any]] = [

@@ -92,7 +92,7 @@ def one(new_database: Callable[[], URL], tmp_path: Path) -> Iterator[Clone]:
 
 @pytest.fixture
 def two(new_database: Callable[[], URL], tmp_path: Path) -> Iterator[Clone]:
-    """Another, whose numbers are others."""
+    """Another clone, with other numbers."""
     with cloned(new_database(), tmp_path / "two", MODELS, Base) as clone:
         for name in ("authors_id_seq", "books_id_seq", "tag_numbers"):
             clone.sql(f"SELECT setval('{name}', 1000)")
@@ -143,7 +143,7 @@ def test_lines_have_ids_in_place_of_numbers(one: Clone) -> None:
 
 
 def test_a_clone_counts_for_itself(one: Clone, two: Clone) -> None:
-    """Rows come with other numbers and the same references, and edits go back."""
+    """Rows arrive with other numbers and the same references, and edits travel back."""
     _fill(one)
     assert not _pull(one, two).problems
     assert _shown(one) == _shown(two)
@@ -162,7 +162,7 @@ def test_a_clone_counts_for_itself(one: Clone, two: Clone) -> None:
 def test_a_new_clone_keeps_the_numbers(
     one: Clone, new_database: Callable[[], URL], tmp_path: Path
 ) -> None:
-    """Where the sequence has not come that far, rows keep the numbers of their creator."""
+    """If the sequence has not reached them, rows keep the numbers of their creator."""
     _fill(one)
     with cloned(new_database(), tmp_path / "new", MODELS, Base) as new:
         _pull(one, new)
@@ -185,7 +185,7 @@ def test_a_line_cannot_use_up_the_sequence(one: Clone) -> None:
 
 
 def test_a_number_that_is_used_again_is_another_record(one: Clone) -> None:
-    """A row that is deleted and one that gets its number are two records, also at once."""
+    """A deleted row and one that gets its number are two records, even in one transaction."""
     one.sql("INSERT INTO tags (id, name) VALUES (7, 'old')")
     [old] = one.told("tags")
     one.sql("DELETE FROM tags", "INSERT INTO tags (id, name) VALUES (7, 'new')")
@@ -211,7 +211,7 @@ def test_deletions_travel(one: Clone, two: Clone) -> None:
 
 
 def test_references_to_what_is_not_there_wait(one: Clone) -> None:
-    """A row whose parent has not come is a problem until it comes."""
+    """A row whose parent has not arrived is a problem until it arrives."""
     one.append(
         "books",
         {"id": "b", "title": "x", "author_id": "a", "sequel_id": None, "updated_at": 2**42},
@@ -225,7 +225,7 @@ def test_references_to_what_is_not_there_wait(one: Clone) -> None:
 
 
 def test_rows_from_before_get_ids(new_database: Callable[[], URL], tmp_path: Path) -> None:
-    """Rows that were there first get their ids by an export, whatever refers to them before."""
+    """Rows that are older than the store get ids from an export, even if others refer to them."""
     with cloned(new_database(), tmp_path / "one", MODELS, Base) as one:
         one.sql("ALTER TABLE authors DISABLE TRIGGER USER")
         one.sql("INSERT INTO authors (name, updated_at) VALUES ('Ada', 1)")
@@ -242,10 +242,10 @@ def test_rows_from_before_get_ids(new_database: Callable[[], URL], tmp_path: Pat
 def test_a_batch_that_is_drained_again_makes_the_same_ids(
     one: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A crash after the lines are on the disk does not make other records of the rows."""
+    """After a crash with the lines on the disk, the rows are still the same records."""
 
     class CrashError(Exception):
-        """Comes before the transaction commits."""
+        """Raised before the transaction commits."""
 
     run = Drain.run
 
@@ -255,7 +255,7 @@ def test_a_batch_that_is_drained_again_makes_the_same_ids(
 
     one.store.close()
     with cloned(one.engine.url, one.path, MODELS, Base) as again:
-        # The scribe in the background would be as good as the call.
+        # Before the writes, because the scribe in the background may drain first.
         monkeypatch.setattr(Drain, "run", crash)
         _fill(again)
         with pytest.raises(CrashError):
@@ -299,7 +299,7 @@ _STATEMENTS = (
 
 
 def test_random_statements(one: Clone, two: Clone, capsys: pytest.CaptureFixture[str]) -> None:
-    """After random transactions, logs and tables agree, and another clone comes to be the same."""
+    """After random transactions, logs and tables agree, and another clone becomes equal."""
     seed = chance.randrange(2**31)
     with capsys.disabled():
         print(f" [seed {seed}]", end="")

@@ -42,7 +42,7 @@ def versions(one: Clone) -> Iterator[list[Note]]:
 
 
 def test_a_store_as_it_was(one: Clone, versions: list[Note]) -> None:
-    """At a revision and at a time, with all that was committed in the database until then."""
+    """A store at a revision or a time has everything that was committed until then."""
     first, second = versions
     with one.store.as_of("v1", types=[Note]) as past:
         assert [first, Note("b", updated_at=past.get_one(Note, "b").updated_at)] == past.list(

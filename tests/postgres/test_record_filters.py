@@ -1,4 +1,4 @@
-"""On PostgreSQL a filter or an order finds what Python finds, for any lines."""
+"""Filters and orders on PostgreSQL find the same as in Python, for any lines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOGS = logs().map(lambda lines: [line for line in lines if "\\u0000" not in line
 
 @pytest.fixture(scope="module")
 def connection(server_url: URL, template: str) -> Iterator[Connection]:
-    """In a transaction that is rolled back."""
+    """A connection, in a transaction that is rolled back."""
     engine = create_engine(server_url.set(database=template))
     with engine.connect() as connection:
         yield connection
@@ -47,7 +47,7 @@ def fill(connection: Connection, lines: list[str]) -> None:
 
 
 def ids(connection: Connection, question: RecordQuestion, **window: Any) -> list[str]:
-    """The ids of what is found."""
+    """Return the ids of the records that are found."""
     return [decode_object(line)["id"] for line in question.lines(connection, **window)]
 
 
@@ -60,7 +60,7 @@ def test_filters_and_orders(
     order_by: list[str],
     record_type: Any,
 ) -> None:
-    """Any filter and order, counted, streamed and cut."""
+    """Any filter and order finds the same, counted, streamed and limited."""
     expected = in_python(lines, condition, order_by, record_type)
     fill(connection, lines)
     question = RecordQuestion.of(DEFAULT, COLLECTION, condition, record_type, order_by)

@@ -40,7 +40,7 @@ class Note:
 
 
 def test_records_and_rows_of_models_commit_together(one: Clone) -> None:
-    """A transaction of the store writes both, and a rollback takes both back, with stamps."""
+    """A transaction of the store writes both, and a rollback undoes both, and the stamps."""
     with one.store.transaction() as session:
         session.add(Project(id="p", name="one"))
         one.store.create(Note("a"))
@@ -57,7 +57,7 @@ def test_records_and_rows_of_models_commit_together(one: Clone) -> None:
 
 
 def test_a_savepoint_takes_its_records_back(one: Clone) -> None:
-    """What a nested transaction has written is gone after its rollback, and the rest stays."""
+    """A rollback of a nested transaction undoes its writes only."""
     with one.store.transaction():
         one.store.create(Note("a"))
         lost = Note("b")
@@ -73,7 +73,7 @@ def test_a_savepoint_takes_its_records_back(one: Clone) -> None:
 
 
 def test_a_session_in_a_transaction_takes_its_records_back(one: Clone) -> None:
-    """What it has committed is gone after a rollback of the transaction, with its stamps."""
+    """A rollback of the transaction undoes what the session committed, and the stamps."""
     lost = Note("a")
     with pytest.raises(KeyError), one.store.transaction():
         with one.store.session() as inner:
@@ -87,7 +87,7 @@ def test_a_session_in_a_transaction_takes_its_records_back(one: Clone) -> None:
 def test_a_committed_record_keeps_its_stamp(
     new_database: Callable[[], URL], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """LogPendingError comes after COMMIT: nothing is taken back, and the next rollback works."""
+    """LogPendingError comes after COMMIT: nothing is undone, and the next rollback works."""
     notes = [Note(id) for id in "abcd"]
 
     def refuse(*arguments: Any) -> None:
@@ -115,7 +115,7 @@ def test_a_committed_record_keeps_its_stamp(
 def test_a_record_that_came_and_went_meanwhile_is_older(
     one: Clone, monkeypatch: pytest.MonkeyPatch, isolation: str
 ) -> None:
-    """A record that is created just after another one of its id has died is newer than that."""
+    """A record that is created just after one with its id was deleted is newer than that one."""
     locked = CacheTables.locked
     late = 2**42
 
@@ -137,7 +137,7 @@ def test_a_record_that_came_and_went_meanwhile_is_older(
 
 
 def test_a_transaction_writes_one_line_for_each_record(one: Clone) -> None:
-    """It has the final state; a tombstone says the end of a record."""
+    """The line has the final state; a deleted record has a tombstone."""
     with one.store.transaction():
         note = one.store.create(Note("a", "one"))
         note.body = "two"
@@ -234,7 +234,7 @@ def test_a_line_that_the_database_cannot_hold_is_reported(one: Clone) -> None:
         {"id": "fine", "body": "\\u0000 \U0001f600", "updated_at": 1},
     )
     report = one.store.sync()
-    # Half a surrogate pair is no text in any store.
+    # No store accepts half a surrogate pair.
     assert ["None", "nul"] == sorted(str(problem.id) for problem in report.problems)
     assert ["fine"] == [note.id for note in one.store.list(Note, where("body") != "x")]
     with pytest.raises(InvalidRecordError, match="PostgreSQL"):
@@ -331,7 +331,7 @@ def two_databases(new_database: Callable[[], URL], tmp_path: Path) -> Iterator[A
 
 
 def test_two_databases_end_equal(two_databases: Any) -> None:
-    """Lines that travel between clones make equal records, in the order of their bytes."""
+    """Lines from another clone make equal records, ordered by the bytes of their ids."""
     first, second = two_databases
     first.store.create_many([Note(id) for id in ("a", "B", "é", "_", "b")])
     first.work.drain()

@@ -108,7 +108,7 @@ def one(new_database: Callable[[], URL], tmp_path: Path) -> Iterator[Clone]:
 
 @pytest.fixture
 def two(new_database: Callable[[], URL], tmp_path: Path) -> Iterator[Clone]:
-    """Another."""
+    """Another clone."""
     with cloned(new_database(), tmp_path / "two", [Value], Base) as clone:
         yield clone
 
@@ -126,7 +126,7 @@ def _values(clone: Clone, id: str) -> dict[str, Any]:
 
 
 def test_every_type_travels(one: Clone, two: Clone) -> None:
-    """A row with a value of every type, one without any, and one of empty values arrive."""
+    """Rows with values of all types, with no values, and with empty values arrive."""
     empty = Range(empty=True)
     bare = {"small": empty, "many": MultiRange([]), "colors": [], "spans": [empty]}
     with one.sessions.begin() as session:
@@ -146,7 +146,7 @@ def test_every_type_travels(one: Clone, two: Clone) -> None:
 
 
 def test_ranges_are_spelled_in_one_way(one: Clone) -> None:
-    """A line of another program may spell a range otherwise than PostgreSQL gives it back."""
+    """A line of another program may write a range in another form than PostgreSQL returns."""
     line = {
         "id": "a",
         "small": {"lower": 0, "upper": 4, "bounds": "(]"},
@@ -164,7 +164,7 @@ def test_ranges_are_spelled_in_one_way(one: Clone) -> None:
 
 @pytest.mark.parametrize("told", [1, {"bounds": "x"}, {"lower": "a"}, {"lower": 2, "upper": 1}])
 def test_what_is_no_range_is_a_problem(one: Clone, told: Any) -> None:
-    """A line whose value is no range is reported, and the others come."""
+    """A line whose value is not a range is reported, and the other lines arrive."""
     one.append("values", {"id": "a", "small": told, "never": 1, "updated_at": 2**42})
     one.append("values", {"id": "b", "never": 1, "updated_at": 2**42})
     [problem] = one.store.sync().problems
@@ -184,7 +184,7 @@ def test_null_in_columns_of_json(one: Clone, two: Clone) -> None:
 
 
 class Other(DeclarativeBase):
-    """Of models that are refused."""
+    """The base of models that are refused."""
 
 
 @mirrored("bits", updated_at=None)

@@ -93,13 +93,13 @@ def test_a_store_on_sqlite_needs_a_directory(url: str | None) -> None:
 
 @pytest.mark.parametrize("options", [{"read_only": True}, {"ack": "log"}])
 def test_options_that_need_the_log_are_refused(engine: Engine, options: Any) -> None:
-    """They raise before anything is made."""
+    """They raise before anything is created."""
     with pytest.raises(UnsupportedError):
         Store.open(None, engine=engine, **options)
 
 
 def test_the_database_must_be_prepared(engine: Engine) -> None:
-    """Triggers and outbox are required, and made with migrate=True."""
+    """Triggers and outbox are required; migrate=True creates them."""
     Base.metadata.create_all(engine)
     with pytest.raises(TriggersRequiredError):
         Store.open(None, engine=engine, mirrors=MIRRORS)
@@ -112,7 +112,7 @@ def test_the_database_must_be_prepared(engine: Engine) -> None:
 
 
 def test_an_asyncio_store_may_have_no_directory(one: Clone) -> None:
-    """AsyncStore.open takes None as well, with an asyncio engine too, and has the records."""
+    """AsyncStore.open takes None, also with an asyncio engine, and can write records."""
 
     async def main() -> None:
         engine = create_async_engine(one.engine.url)
