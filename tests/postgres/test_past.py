@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
@@ -14,6 +12,7 @@ from taskstore.errors import RecordNotFoundError, UnsupportedError
 from taskstore.models import RecordVersion, StoredRecord
 from tests.postgres.clones import Clone
 from tests.postgres.models import MIRRORS
+from tests.time.histories import run
 
 
 @record("notes")
@@ -28,12 +27,12 @@ class Note:
 @pytest.fixture
 def versions(one: Clone) -> Iterator[list[Note]]:
     """Two versions of a note: the first is tagged in git as v1, and the second is committed."""
-    _git(one.path.parent, "init", "-q")
+    run(one.path.parent, "init", "-q")
     first = one.store.create(Note("a", "one"))
     one.store.create(Note("b"))
     one.sql("INSERT INTO tasks (id, title) VALUES ('t', 'task')")
     _commit(one, "first")
-    _git(one.path.parent, "tag", "v1")
+    run(one.path.parent, "tag", "v1")
     second = one.store.patch(Note, "a", body="two")
     one.store.delete(Note, "b")
     _commit(one, "second")
@@ -89,10 +88,5 @@ def test_sessions_that_see_the_past(one: Clone, versions: list[Note]) -> None:
 
 def _commit(clone: Clone, subject: str) -> None:
     clone.work.drain()
-    _git(clone.path.parent, "add", "-A")
-    _git(clone.path.parent, "commit", "-qm", subject)
-
-
-def _git(folder: Path, *arguments: str) -> None:
-    name = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
-    subprocess.run(["git", *name, *arguments], cwd=folder, check=True, capture_output=True)
+    run(clone.path.parent, "add", "-A")
+    run(clone.path.parent, "commit", "-qm", subject)
