@@ -24,6 +24,7 @@ from taskstore._postgres.records.sessions import RecordSessions, SessionHooks, o
 from taskstore._query.conditions import Condition
 from taskstore._query.resolve import matches
 from taskstore._records.interface import RecordCodec
+from taskstore._unit.record_capture import expire_records
 from taskstore.errors import InvalidFilterError
 
 T = TypeVar("T")
@@ -74,7 +75,6 @@ class PostgresBase:
         self._catalog = RecordCatalog(mirrors)
         self._sessions = RecordSessions(
             context.engine,
-            context.models,
             self._hook,
             name,
             context.lock_timeout,
@@ -115,7 +115,8 @@ class PostgresBase:
             writer = OutboxWriter(codec, cast("Any", rows), cast("Any", pending), 0)
             result = write(writer)
             rows.put_outbox(pending.lines)
-            self._sessions.expire(session, codec.collection, writer.touched)
+            keys = ((codec.collection, id) for id in writer.touched)
+            expire_records(context.models, session, keys)
             return result
 
         self._context.check_open()

@@ -250,7 +250,7 @@ class Sessions:
         changes.on_undo(lambda: self._expire(current, collection, ids))
 
     def _expire(self, session: Session, collection: str, ids: Iterable[str]) -> None:
-        expire_records(self._context, session, [(collection, id) for id in ids])
+        expire_records(self._context.models, session, [(collection, id) for id in ids])
 
     def after_begin(
         self, session: Session, transaction: SessionTransaction, connection: Connection

@@ -300,7 +300,7 @@ def _check_marks(unit: Unit, found: int) -> None:
 
 def _tell(context: StoreContext, unit: Unit, keys: Iterable[Key]) -> None:
     for session in list(unit.sessions) if keys else ():
-        expire_records(context, session, keys)
+        expire_records(context.models, session, keys)
 
 
 def _has_any(notes: Notes, driver: Any) -> bool:

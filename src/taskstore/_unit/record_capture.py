@@ -18,6 +18,7 @@ from sqlalchemy.orm.util import identity_key
 from taskstore._cache.capture.record_notes import NotedRecord
 from taskstore._cache.rows.records import Stored
 from taskstore._cache.rows.rows import Rows
+from taskstore._cache.schema.models import Models
 from taskstore._format.lines import decode_envelope
 from taskstore._records.versions import Claim
 from taskstore._store.context import StoreContext
@@ -159,14 +160,13 @@ def refuse_mirrored(context: StoreContext, collection: str) -> None:
         )
 
 
-def expire_records(context: StoreContext, session: Session, keys: Iterable[Key]) -> None:
+def expire_records(models: Models, session: Session, keys: Iterable[Key]) -> None:
     """Expire the instances of some records in a session, so that they are reloaded."""
     known = session.identity_map
     if not known:
         return
-    model = context.models.StoredRecord
     for key in keys:
-        row = known.get(identity_key(model, key))
+        row = known.get(identity_key(models.StoredRecord, key))
         if row is not None:
             session.expire(row)
 

@@ -35,7 +35,6 @@ class RecordSessions:
 
     Args:
         engine: The application's.
-        models: The models of our tables.
         hooks: The listeners for all sessions of the store.
         name: The store's name in messages.
         lock_timeout: How long a call repeats itself if other transactions are in the way, in
@@ -46,14 +45,12 @@ class RecordSessions:
     def __init__(
         self,
         engine: Engine,
-        models: Models,
         hooks: SessionHooks,
         name: str,
         lock_timeout: float,
         check_open: Callable[[], None],
     ) -> None:
         self._engine = engine
-        self._models = models
         self._name = name
         self._lock_timeout = lock_timeout
         self._check_open = check_open
@@ -149,13 +146,6 @@ class RecordSessions:
         # Within another transaction, that one has failed as a whole.
         state = getattr(getattr(error, "orig", None), "sqlstate", None)
         return self.current() is None and state in _IN_THE_WAY
-
-    def expire(self, session: Session, collection: str, ids: Sequence[str]) -> None:
-        """Expire the rows of some records, so that they are read again."""
-        changed = {(collection, id) for id in ids}
-        for row in session.identity_map.values():
-            if isinstance(row, self._models.StoredRecord) and (row.collection, row.id) in changed:
-                session.expire(row)
 
     @contextmanager
     def _opened(
