@@ -13,6 +13,7 @@ import contextlib
 import os
 import sqlite3
 import stat
+import time
 import weakref
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,7 @@ _SALTS_AT = 16
 _SALTS_BYTES = 8
 _WAL_HEADER_BYTES = 32
 _NO_SALTS = "-"
+_NOTE_SECONDS = 1.0
 
 
 class _Left(NamedTuple):
@@ -72,7 +74,7 @@ class CacheSeal:
         return first | 1, second | 1
 
     def make(self) -> None:
-        """Create a cache file with our numbers and nothing else, as private as the logs.
+        """Create a cache file with our numbers and nothing else, as private as the logs; note it.
 
         Raises:
             OSError: It cannot be created, or it exists.
@@ -89,19 +91,22 @@ class CacheSeal:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute(f"PRAGMA application_id = {application}")
             connection.execute(f"PRAGMA user_version = {version}")
+        self.note()
 
     def fits(self, driver: sqlite3.Connection) -> bool:
         """Return whether the file of a connection has our numbers, and the other files are ours.
 
         SQLite opens the write-ahead log by its name for each connection. So a file that was put
-        there while we use another one would be read with our index.
+        there while we use another one would be read with our index. While this process has no
+        connection, SQLite would also apply a log or a journal that was put there.
 
         Raises:
             sqlite3.Error: It is not a database.
             StoreAccessError: The operating system refused a file beside it.
         """
         if not self._is_used():
-            self.close()
+            if not self._is_whole_soon():
+                return False
         elif self._is_replaced():
             return False
         self._drivers.add(weakref.ref(driver, self._drivers.discard))
@@ -130,6 +135,21 @@ class CacheSeal:
             return False
         self._noted = noted
         return True
+
+    def _is_whole_soon(self) -> bool:
+        """Return `is_whole`, once another process has had the time to note what it has changed.
+
+        To wait for the gate is no choice: the thread that connects may hold it.
+        """
+        end = time.monotonic() + _NOTE_SECONDS
+        while True:
+            self.close()
+            is_whole = self.is_whole()
+            # SQLite may open other files of these names than the ones that were looked at.
+            self.close()
+            if is_whole or time.monotonic() > end:
+                return is_whole
+            time.sleep(0.001)
 
     def note(self) -> None:
         """Note what a commit, or the end of the last connection, has left of the files.
