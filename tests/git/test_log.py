@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.git.clones import Clone
 from tests.merge.repositories import line
 
@@ -49,6 +51,45 @@ def test_a_merge_is_named_only_for_what_it_made_itself(clone: Clone) -> None:
     assert ["base", "a {'title': 'Theirs'}", "a {'status': 'done'}", "Merge branch 'other'"] == (
         subjects(versions(clone, "a"))
     )
+
+
+@pytest.mark.parametrize("binary", ["by its attributes", "by its bytes"])
+def test_a_merge_is_named_if_git_takes_the_log_for_binary(clone: Clone, binary: str) -> None:
+    """Git shows no combined diff then, but the lines that the merge made are found."""
+    if binary == "by its attributes":
+        path = clone.path / ".git" / "info" / "attributes"
+        path.write_text(f"{path.read_text()}*.jsonl -diff\n")
+    else:
+        clone.append("\0\n")
+        clone.git("commit", "-qam", "NUL", "--no-verify")
+    test_a_merge_is_named_only_for_what_it_made_itself(clone)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("log.follow", "true"),
+        ("log.showRoot", "false"),
+        ("log.diffMerges", "off"),
+        ("i18n.logOutputEncoding", "ISO-8859-1"),
+        ("i18n.logOutputEncoding", "UTF-16"),
+        ("diff.orderFile", "missing"),
+    ],
+)
+def test_what_a_user_has_set_for_git_log_changes_nothing(
+    clone: Clone, name: str, value: str
+) -> None:
+    """Lines of the first commit, of a renamed log and of a merge, and names with umlauts."""
+    drafts = clone.directory / "drafts.jsonl"
+    drafts.write_text("".join(line(f"d{number}", number) for number in range(9)))
+    clone.commit("Entwürfe")
+    clone.git("mv", ".taskstore/drafts.jsonl", ".taskstore/goals.jsonl")
+    clone.commit("größer")
+    test_a_merge_is_named_only_for_what_it_made_itself(clone)
+    expected = [versions(clone, id) for id in ("a", "b", "d1")]
+    assert ["größer"] == subjects(expected[2])
+    clone.git("config", name, value)
+    assert expected == [versions(clone, id) for id in ("a", "b", "d1")]
 
 
 def test_a_change_is_told_against_what_it_was_made_to(clone: Clone) -> None:

@@ -13,6 +13,7 @@ from taskstore._git import files as git_files
 from taskstore._git.growth import MANY, growth_of
 from taskstore._git.repository import Repository
 from taskstore._log import files
+from taskstore._log.files import access
 from taskstore._log.lines import Line, read_lines
 
 _MARK = b"\x01"  # no line of a diff begins with it
@@ -77,7 +78,7 @@ def versions(
 
     Raises:
         GitError: Git refused.
-        OSError: The log cannot be read.
+        StoreAccessError: The log cannot be read.
     """
     # If a line is in the log twice, a replay uses the last one.
     here = {line.raw.removesuffix(b"\r"): line for line in _lines(log, id) if line.raw is not None}
@@ -222,16 +223,17 @@ def _is_of(raw: bytes, id: str) -> bool:
 
 def _lines(log: Path, id: str) -> Iterator[Line]:
     """Yield the lines of a log that are versions of a record."""
-    try:
-        fd = files.open_log(log)
-    except FileNotFoundError:
-        return
-    try:
-        for line in read_lines(fd):
-            if line.raw is not None and _is_of(line.raw, id):
-                yield line
-    finally:
-        os.close(fd)
+    with access(log):
+        try:
+            fd = files.open_log(log)
+        except FileNotFoundError:
+            return
+        try:
+            for line in read_lines(fd):
+                if line.raw is not None and _is_of(line.raw, id):
+                    yield line
+        finally:
+            os.close(fd)
 
 
 def added_lines(
@@ -307,18 +309,34 @@ def _parsed(
     boundaries = _boundaries(repository)
     commit: Commit | None = None
     parents: list[str] = []
-    columns = 0
+    sides: list[dict[bytes, None]] = []
+    is_in_hunk = False
     for line in repository.git.lines("log", *call):
         if line.startswith(_MARK):
-            commit, parents = _commit(line, boundaries)
-            columns = 0
-            yield commit, parents, None
+            found, above = _commit(line, boundaries)
+            is_in_hunk = False
+            if commit is None or found.id != commit.id:
+                if commit is not None:
+                    yield from ((commit, parents, raw) for raw in _in_all(sides))
+                commit, parents, sides = found, above, []
+                yield commit, parents, None
+            if len(parents) > 1:
+                sides.append({})
         elif line.startswith(b"@@"):
-            # A merge has a column for each parent. A line that the merge itself added is new in
-            # all.
-            columns = len(line) - len(line.lstrip(b"@")) - 1
-        elif columns and line.startswith(b"+" * columns) and commit is not None:
-            yield commit, parents, line[columns:]
+            is_in_hunk = True
+        elif is_in_hunk and line.startswith(b"+") and commit is not None:
+            if sides:
+                sides[-1][line[1:]] = None
+            else:
+                yield commit, parents, line[1:]
+    if commit is not None:
+        yield from ((commit, parents, raw) for raw in _in_all(sides))
+
+
+def _in_all(sides: Sequence[dict[bytes, None]]) -> list[bytes]:
+    """Return the lines that a merge itself added: they are new against each of its parents."""
+    first, others = sides[:1], sides[1:]
+    return [raw for side in first for raw in side if all(raw in other for other in others)]
 
 
 _CALL = (
@@ -328,9 +346,11 @@ _CALL = (
     "--parents",
     "--format=%x01%H%x00%P%x00%an%x00%aI%x00%s",
 )
+# A merge is compared with each parent in turn. Git's combined diff would say "Binary files differ"
+# for a log with NUL bytes, or with the attribute `-diff`, in spite of `--text`.
 _PATCH = (
     "--patch",
-    "-c",
+    "-m",
     "--unified=0",
     "--text",
     "--no-textconv",

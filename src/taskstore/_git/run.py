@@ -46,6 +46,21 @@ LOG_BYTES = 2**30
 _MESSAGE_BYTES = 64 * 1024
 _CHUNK = 64 * 1024
 
+# A user may configure what `git log` leaves out, and how it spells names. We need every line of
+# every commit of one file, in UTF-8.
+_AS_IT_IS = (
+    "-c",
+    "log.follow=false",
+    "-c",
+    "log.showRoot=true",
+    "-c",
+    "log.diffMerges=separate",
+    "-c",
+    "i18n.logOutputEncoding=UTF-8",
+    "-c",
+    f"diff.orderFile={os.devnull}",
+)
+
 # The configuration of a repository could start these programs while we only read: a monitor of the
 # work tree, a pager, a program that checks signatures. Git would wait for a pipe called .mailmap,
 # and we show names as they are in commits. A bare repository inside a work tree came with a clone,
@@ -63,6 +78,7 @@ _SAFE = (
     "log.mailmap=false",
     "-c",
     "core.alternateRefsCommand=true",
+    *_AS_IT_IS,
 )
 # An empty value would name the working directory.
 _NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
