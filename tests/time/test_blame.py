@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from taskstore import (
     AsyncStore,
@@ -19,9 +20,11 @@ from taskstore import (
     RecordNotFoundError,
     RevertConflictError,
     Store,
+    StoreAccessError,
 )
 from taskstore._git import growth, history
 from taskstore._git.history import versions
+from taskstore.models import RecordVersion
 from tests.cli.programs import on_pipe
 from tests.merge.repositories import line
 from tests.time.histories import Change, build, random_changes, read_plainly, run
@@ -235,6 +238,21 @@ def test_a_value_that_was_changed_again_is_not_reverted(store: Store) -> None:
         store.revert("HEAD~2")
     assert ("plans/a",) == caught.value.conflicts
     assert before == values(store)
+
+
+@pytest.mark.parametrize("replaces", ["a directory", "a link to itself"])
+def test_a_log_that_is_no_file_is_a_typed_error(store: Store, replaces: str) -> None:
+    """Blame and restore name the log; tables of the history have what git knows."""
+    log = store.path / "plans.jsonl"
+    log.unlink()
+    log.mkdir() if replaces == "a directory" else log.symlink_to(log.name)
+    for call in (store.blame, store.restore):
+        with pytest.raises(StoreAccessError, match=r"plans\.jsonl"):
+            call("plans", "a")
+    with store.history_session("plans") as session:
+        found = session.scalars(select(RecordVersion.line)).all()
+    assert found
+    assert {None} == set(found)
 
 
 def test_a_merge_is_not_reverted(tmp_path: Path) -> None:

@@ -174,3 +174,26 @@ def test_a_cursor_survives_as_text() -> None:
     for text in faulty:
         with pytest.raises(CursorError):
             Cursor.parse(text)
+
+
+@pytest.mark.parametrize("replaces", ["a directory", "a pipe", "a link to itself", "a link outside"])
+def test_what_replaces_a_log_and_is_no_file_ends_that_log_alone(
+    store: Store, follow: Follow, tmp_path: Path, replaces: str
+) -> None:
+    """As the store does, the follower takes the log for gone, and goes on with the others."""
+    follower, other = follow(), follow()
+    log = store.path / "plans.jsonl"
+    log.rename(tmp_path / "outside")
+    if replaces == "a directory":
+        log.mkdir()
+    elif replaces == "a pipe":
+        os.mkfifo(log)
+    else:
+        log.symlink_to(log.name if replaces == "a link to itself" else tmp_path / "outside")
+    store.create({"id": "z"}, collection="zebras")
+    for each in (follower, other):
+        assert [("reset", None), ("change", "z")] == said(each.poll())
+    assert [("change", "z")] == said(follow("0").poll())
+    log.rmdir() if log.is_dir() and not log.is_symlink() else log.unlink()
+    (tmp_path / "outside").rename(log)
+    assert [("change", "a"), ("change", "b")] == said(follower.poll())

@@ -63,7 +63,7 @@ def blame(layout: Layout, collection: str, id: str, *, keep: bool = True) -> lis
 
     Raises:
         GitError: Git refused.
-        OSError: The log cannot be read.
+        StoreAccessError: The log cannot be read.
     """
     repository = Repository.find(layout.directory)
     answers = _Answers.of(layout) if keep else None

@@ -68,13 +68,9 @@ def fill(layout: Layout, folder: Path, collections: Iterable[str] | None) -> Pat
     return path
 
 
-def _place_of(path: Path) -> str:
+def _place_of(found: os.stat_result | None) -> str:
     """Return a text for the state of a log's file; empty if there is no file."""
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return ""
-    return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}"
+    return "" if found is None else f"{found.st_size} {found.st_mtime_ns} {found.st_ino}"
 
 
 def _fill_one(
@@ -87,7 +83,8 @@ def _fill_one(
     head, state = database.read_state(connection, collection)
     path = layout.log_path(collection)
     new_head = "" if repository is None else repository.revision("HEAD")
-    place = _place_of(path)
+    found = layout.stat_log(collection)
+    place = _place_of(found)
     new_state = f"{new_head} {place} {shape.signature}"
     if state == new_state:
         return
@@ -102,7 +99,7 @@ def _fill_one(
     elif repository is None:
         database.forget(connection, collection)
     commits = database.commits_of(connection, collection)
-    versions = _versions(commits, _lines(path))
+    versions = _versions(commits, {} if found is None else _lines(path))
     rows = _Rows(collection, shape, commits)
     database.put_rows(connection, collection, rows.of(versions))
     database.put_state(connection, collection, new_head, new_state)

@@ -23,7 +23,6 @@ from taskstore._postgres.scribe import CommitHook, Scribe
 from taskstore._postgres.work import Work
 from taskstore._query.conditions import Condition, all_of
 from taskstore._store.context import StoreContext
-from taskstore._sync.freshness import stat_log
 from taskstore._sync.report import SyncReport
 from taskstore.errors import InvalidDeclarationError, UnsupportedError
 
@@ -234,5 +233,5 @@ def _check_evolutions(context: StoreContext) -> None:
     Raises:
         UnsupportedError: There are evolutions.
     """
-    if stat_log(context, EVOLUTIONS) is not None:
+    if context.layout.stat_log(EVOLUTIONS) is not None:
         raise UnsupportedError(operation="a log with evolutions", remedy=_LATER)

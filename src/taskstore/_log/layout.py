@@ -125,6 +125,23 @@ class Layout:
     def _logs(self) -> str:
         return os.path.join(self.directory, "")
 
+    def stat_log(self, collection: str) -> os.stat_result | None:
+        """Return the stat of a collection's log; None if it is missing or not a regular file.
+
+        Raises:
+            StoreAccessError: The directory may not be searched.
+        """
+        name = self.log_name(collection)
+        try:
+            found = os.lstat(name)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StoreAccessError(
+                name, operation="read", reason=error.strerror or str(error), errno=error.errno
+            ) from error
+        return found if stat.S_ISREG(found.st_mode) else None
+
     def collections(self) -> tuple[list[str], list[Problem]]:
         """Return the sorted names of the collections that have a log, and the strays.
 

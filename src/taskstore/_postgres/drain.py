@@ -33,7 +33,7 @@ from taskstore._postgres.outbox import (
     put_problems,
 )
 from taskstore._postgres.records.rows import own_lines
-from taskstore._sync.freshness import looks_fresh, stat_log
+from taskstore._sync.freshness import looks_fresh
 
 
 @attrs.frozen
@@ -131,7 +131,7 @@ class Drain:
         self, collection: str, lines: Sequence[bytes], known: Fingerprint | None
     ) -> list[bytes]:
         """The lines that a log does not have yet."""
-        found = stat_log(self.context.store, collection)
+        found = self.context.store.layout.stat_log(collection)
         if known is not None and known.size and (found is None or not found.st_size):
             mirror = self.context.mirrors.get(collection)
             rows = self.tables.count(collection)[0]

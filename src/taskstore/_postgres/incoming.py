@@ -35,7 +35,6 @@ from taskstore._log.replay import LogChangedError, Replay, replay
 from taskstore._postgres.arrays import texts
 from taskstore._postgres.cache import CacheTables
 from taskstore._store.context import StoreContext
-from taskstore._sync.freshness import stat_log
 from taskstore.errors import StoreAccessError
 
 _TABLE = Table(
@@ -101,7 +100,7 @@ class Incoming:
 
     def _read(self) -> LogRead:
         path = self.store.layout.log_path(self.collection)
-        if stat_log(self.store, self.collection) is None:
+        if self.store.layout.stat_log(self.collection) is None:
             return LogRead(None, None, [])
         with access(path):
             try:

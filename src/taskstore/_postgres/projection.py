@@ -29,7 +29,7 @@ from taskstore._postgres.context import PostgresContext
 from taskstore._postgres.incoming import Incoming, LogRead
 from taskstore._postgres.names import quoted_table
 from taskstore._postgres.writing import TableWriter
-from taskstore._sync.freshness import looks_fresh, stat_log
+from taskstore._sync.freshness import looks_fresh
 from taskstore._sync.report import CollectionReport
 
 _PASSES = 3
@@ -105,7 +105,7 @@ class Projection:
         known = tables.fingerprints()
         reports = {}
         for name, mirror in self.context.mirrors.items():
-            is_fresh = looks_fresh(known.get(name), stat_log(self.context.store, name))
+            is_fresh = looks_fresh(known.get(name), self.context.store.layout.stat_log(name))
             is_known = name in known or not self._has_rows(mirror)
             # The row that a refused row refers to may come with another log.
             if is_fresh and is_known and not self.force and not tables.refusals(name):

@@ -24,7 +24,7 @@ from taskstore._postgres.lag import Lag, lag_on
 from taskstore._postgres.outbox import is_empty, note_all
 from taskstore._postgres.projection import Projection, lock_records, lock_tables, refusals_of
 from taskstore._postgres.records.sync import RecordSync
-from taskstore._sync.freshness import looks_fresh, stat_log
+from taskstore._sync.freshness import looks_fresh
 from taskstore._sync.report import SyncReport
 from taskstore._sync.verification import Difference, VerifyReport
 from taskstore.errors import LockTimeoutError
@@ -72,7 +72,7 @@ class Work:
         with self.context.engine.connect() as connection:
             known = CacheTables(connection, store.models).fingerprints()
             names = [*self.context.mirrors, *self.context.own_collections(connection)]
-        return not all(looks_fresh(known.get(name), stat_log(store, name)) for name in names)
+        return not all(looks_fresh(known.get(name), store.layout.stat_log(name)) for name in names)
 
     def sync(self, *, force: bool = False, prune: bool = False, strict: bool = True) -> SyncReport:
         """Update the tables from the logs.

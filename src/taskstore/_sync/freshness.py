@@ -8,7 +8,6 @@ decides.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable
 
 import attrs
@@ -18,7 +17,6 @@ from taskstore._format.fingerprint import Fingerprint
 from taskstore._format.names import EVOLUTIONS
 from taskstore._store.log_context import LogContext
 from taskstore._store.shapes import load_shapes
-from taskstore.errors import StoreAccessError
 
 
 @attrs.frozen
@@ -32,24 +30,6 @@ class Stale:
 
     collection: str
     only_grown: bool
-
-
-def stat_log(context: LogContext, collection: str) -> os.stat_result | None:
-    """Return the stat of a collection's log; None if it is missing or not a regular file.
-
-    Raises:
-        StoreAccessError: The directory may not be searched.
-    """
-    name = context.layout.log_name(collection)
-    try:
-        found = os.lstat(name)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise StoreAccessError(
-            name, operation="read", reason=error.strerror or str(error), errno=error.errno
-        ) from error
-    return found if stat.S_ISREG(found.st_mode) else None
 
 
 def looks_fresh(known: Fingerprint | None, found: os.stat_result | None) -> bool:
@@ -92,7 +72,7 @@ def find_stale(context: LogContext, rows: Rows, collections: Iterable[str] | Non
     if collections is None:
         names, _ = context.layout.collections()
         collections = {*names, *recorded}
-    found = {name: stat_log(context, name) for name in sorted({*collections, EVOLUTIONS})}
+    found = {name: context.layout.stat_log(name) for name in sorted({*collections, EVOLUTIONS})}
     stale = stale_among(recorded, found)
     reshaped = set(context.shapes.differ_from(recorded)) - {item.collection for item in stale}
     return stale + [Stale(name, only_grown=False) for name in sorted(reshaped)]

@@ -31,7 +31,7 @@ from taskstore._records.interface import RecordCodec
 from taskstore._store.catalog import Catalog
 from taskstore._store.context import StoreContext
 from taskstore._store.shapes import load_shapes
-from taskstore._sync.freshness import Stale, find_stale, looks_fresh, stat_log
+from taskstore._sync.freshness import Stale, find_stale, looks_fresh
 from taskstore._sync.projection_port import late, projection
 from taskstore._sync.report import SyncReport
 from taskstore._sync.sync import Progress, Sync
@@ -261,9 +261,9 @@ class Refresher:
 
     def _remembered(self, collections: Iterable[str]) -> bool:
         known = self._context.known
-        evolutions = stat_log(self._context, EVOLUTIONS)
+        evolutions = self._context.layout.stat_log(EVOLUTIONS)
         return looks_fresh(known.get(EVOLUTIONS), evolutions) and all(
-            name in known and looks_fresh(known[name], stat_log(self._context, name))
+            name in known and looks_fresh(known[name], self._context.layout.stat_log(name))
             for name in collections
         )
 

@@ -27,7 +27,6 @@ from taskstore._log.replay import LogChangedError, replay
 from taskstore._store.log_context import LogContext
 from taskstore._store.settings import settings_problems
 from taskstore._store.shapes import evolution_problems, load_shapes
-from taskstore._sync.freshness import stat_log
 from taskstore._sync.report import CollectionReport, SyncReport
 from taskstore._unit.changes import Changes
 from taskstore.errors import StoreAccessError
@@ -129,7 +128,7 @@ class Sync:
         """Read the evolutions, and then read again what the cache holds in another shape."""
         context, reports = self.context, dict[str, CollectionReport]()
         recorded = self.rows.fingerprints()
-        if EVOLUTIONS in recorded or stat_log(context, EVOLUTIONS) is not None:
+        if EVOLUTIONS in recorded or context.layout.stat_log(EVOLUTIONS) is not None:
             reports[EVOLUTIONS] = self._collection(EVOLUTIONS, limits.get(EVOLUTIONS))
             recorded = self.rows.fingerprints()
         before: dict[str, dict[str, bytes]] = {}
@@ -140,7 +139,7 @@ class Sync:
             mirrored, self.mirrored = self.mirrored, None
             names = {*context.shapes.differ_from(recorded), *migrated & recorded.keys()}
             for name in sorted(names):
-                if stat_log(context, name) is not None:
+                if context.layout.stat_log(name) is not None:
                     if name in context.mirrors.by_collection:
                         before[name] = self._expected(name, recorded[name])
                     reports[name] = self._collection(name, limits.get(name))
@@ -214,7 +213,7 @@ class Sync:
 
     def _look(self, collection: str, limit: int | None) -> CollectionReport:
         path = self.context.layout.log_path(collection)
-        if stat_log(self.context, collection) is None:
+        if self.context.layout.stat_log(collection) is None:
             # Report anything that is not a regular file as a stray, and carry on.
             return self._removed(collection)
         with access(path):

@@ -114,24 +114,21 @@ class Follower:
         return sorted(known & set(self._wanted) if self._wanted else known)
 
     def _stat(self, name: str) -> tuple[int, ...] | None:
-        try:
-            found = os.stat(self._layout.log_path(name))
-        except FileNotFoundError:
+        found = self._layout.stat_log(name)
+        if found is None:
             return None
         return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
     def _committed(self, names: Collection[str]) -> dict[str, int]:
-        """Return the committed lengths of logs. Missing logs are left out."""
+        """Return the committed lengths of logs. What is missing or not a file is left out."""
         return self._lock.run(self._timeout, lambda: self._committed_now(names))
 
     def _committed_now(self, names: Collection[str]) -> dict[str, int]:
         sizes = {}
         limits = virtual_limits(self._layout)
         for name in names:
-            path = self._layout.log_path(name)
-            with access(path), suppress(FileNotFoundError):
-                size = os.stat(path).st_size
-                sizes[name] = min(size, limits.get(name, size))
+            if (found := self._layout.stat_log(name)) is not None:
+                sizes[name] = min(found.st_size, limits.get(name, found.st_size))
         return sizes
 
     def _place_at(self, name: str, size: int) -> Place:

@@ -25,7 +25,7 @@ from taskstore._mirror.model.shape import Mirror
 from taskstore._mirror.tables.reading import any_row
 from taskstore._mirror.tables.stored_rows import StoredRows
 from taskstore._store.context import StoreContext
-from taskstore._sync.freshness import looks_fresh, stat_log
+from taskstore._sync.freshness import looks_fresh
 from taskstore._unit.unit import Unit
 from taskstore.errors import MissingLogError
 
@@ -109,7 +109,7 @@ def has_own_log(context: StoreContext, connection: Connection, mirror: Mirror) -
 
 def _is_fresh(context: StoreContext, driver: Any, collection: str) -> bool:
     """Whether a log has something, and looks as it did when it was read."""
-    found = stat_log(context, collection)
+    found = context.layout.stat_log(collection)
     if found is None or not found.st_size:
         return False
     with closing(driver.cursor()) as cursor:

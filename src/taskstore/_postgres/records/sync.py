@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from taskstore._postgres.cache import CacheTables
 from taskstore._postgres.context import PostgresContext
 from taskstore._postgres.incoming import Incoming, LogRead
-from taskstore._sync.freshness import looks_fresh, stat_log
+from taskstore._sync.freshness import looks_fresh
 from taskstore._sync.report import CollectionReport
 
 _NO_TEXT = "PostgreSQL cannot hold its text or its numbers"
@@ -57,7 +57,7 @@ class RecordSync:
         known = tables.fingerprints()
         reports = {}
         for name in self.names:
-            if not force and looks_fresh(known.get(name), stat_log(self.context.store, name)):
+            if not force and looks_fresh(known.get(name), self.context.store.layout.stat_log(name)):
                 reports[name] = CollectionReport(name, "fresh", 0, *tables.count(name))
                 continue
             had = tables.count(name)
