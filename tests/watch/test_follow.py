@@ -176,7 +176,7 @@ def test_a_cursor_survives_as_text() -> None:
             Cursor.parse(text)
 
 
-@pytest.mark.parametrize("replaces", ["a directory", "a pipe", "a link to itself", "a link outside"])
+@pytest.mark.parametrize("replaces", ["a folder", "a pipe", "a link to itself", "a link outside"])
 def test_what_replaces_a_log_and_is_no_file_ends_that_log_alone(
     store: Store, follow: Follow, tmp_path: Path, replaces: str
 ) -> None:
@@ -184,7 +184,7 @@ def test_what_replaces_a_log_and_is_no_file_ends_that_log_alone(
     follower, other = follow(), follow()
     log = store.path / "plans.jsonl"
     log.rename(tmp_path / "outside")
-    if replaces == "a directory":
+    if replaces == "a folder":
         log.mkdir()
     elif replaces == "a pipe":
         os.mkfifo(log)
