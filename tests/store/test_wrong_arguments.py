@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import shutil
+import subprocess
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,8 @@ from sqlalchemy import create_engine, make_url
 from sqlalchemy.orm import Session
 
 from taskstore import (
+    CommitNotFoundError,
+    CursorError,
     InvalidDeclarationError,
     InvalidFilterError,
     InvalidRecordError,
@@ -96,6 +99,37 @@ def test_only_sessions_are_attached(store: Store, target: Any) -> None:
     """What is no session, nor makes any, cannot be attached."""
     with pytest.raises(UntrackedWriteError, match="sessionmaker"):
         store.attach(target)
+
+
+@pytest.mark.parametrize("timeout", [None, "30", float("nan"), True], ids=repr)
+def test_a_timeout_is_a_number(tmp_path: Path, timeout: Any) -> None:
+    """What is no number of seconds is refused by name, and nothing is made."""
+    with pytest.raises(InvalidDeclarationError, match="a number of seconds"):
+        Store.open(tmp_path / "store", lock_timeout=timeout)
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("cursor", [0, b"0", ["0"], "x" * 500], ids=repr)
+def test_a_cursor_is_a_text(store: Store, cursor: Any) -> None:
+    """What is no cursor is refused as such, also the number 0."""
+    with pytest.raises(CursorError, match="is not a cursor"):
+        store.consumer("mailer", start=cursor)
+    with pytest.raises(CursorError, match="is not a cursor"):
+        list(store.changes(cursor))
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\0b", "", "-x", b"HEAD", ("HEAD",)], ids=repr)
+def test_what_cannot_name_a_commit_names_none(tmp_path: Path, name: Any) -> None:
+    """A text that no program can be given is a commit that is not there."""
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    with Store.open(tmp_path / ".taskstore") as store, pytest.raises(CommitNotFoundError):
+        store.revert(name)
+
+
+def test_a_start_that_cannot_be_looked_at_is_a_typed_error(tmp_path: Path) -> None:
+    """A name that is too long for the file system has no store, and says why."""
+    with pytest.raises(StoreAccessError, match="too long"):
+        Store.find(tmp_path / ("x" * 300))
 
 
 def test_two_new_rows_of_one_key_are_refused(store: Store) -> None:

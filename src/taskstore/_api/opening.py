@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import stat
@@ -170,6 +171,20 @@ def _is_directory(path: Path) -> bool:
             remedy="give the path of the directory that has the logs",
         )
     return True
+
+
+def check_timeout(lock_timeout: Any) -> None:
+    """Refuse what is not a number of seconds.
+
+    Raises:
+        InvalidDeclarationError: It is none, or it is not a number at all.
+    """
+    is_number = isinstance(lock_timeout, int | float) and not isinstance(lock_timeout, bool)
+    if not is_number or math.isnan(lock_timeout):
+        raise InvalidDeclarationError(
+            f"lock_timeout={_shown(lock_timeout)}",
+            reason="it takes a number of seconds: lock_timeout=30.0",
+        )
 
 
 def check_engine(engine: Any, *, read_only: bool = False) -> None:

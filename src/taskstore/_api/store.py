@@ -17,6 +17,7 @@ from taskstore._api.mirror_calls import MirrorCalls
 from taskstore._api.opening import (
     check_bind,
     check_engine,
+    check_timeout,
     codecs_of,
     layout_of,
     open_context,
@@ -139,7 +140,8 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls, ChangeCalls):
             StoreAccessError: The operating system refused a file.
             SchemaVersionError: A newer version of the library upgraded the cache.
             MigrationRequiredError: The schema of `engine` is not current.
-            InvalidDeclarationError: Something in `mirrors` cannot be mirrored.
+            InvalidDeclarationError: Something in `mirrors` cannot be mirrored, or `lock_timeout` is
+                not a number.
             UntrackedWriteError: `engine` is for asyncio or of another database, or another open
                 store writes the log of its tables.
             UnsupportedError: `engine` is for PostgreSQL, and an argument is not possible there.
@@ -147,6 +149,7 @@ class Store(UndoCalls, UpkeepCalls, MirrorCalls, ChangeCalls):
             OutboxOwnerError: Another clone writes the logs of that database.
             RecoveryError: A crash left something that cannot be recovered.
         """
+        check_timeout(lock_timeout)
         models = mapped_again(models)
         if path is None:
             options = migrate, lock_timeout, clock, ack, read_only

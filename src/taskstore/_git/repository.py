@@ -195,7 +195,7 @@ class Repository:
             CommitNotFoundError: There is no such commit.
         """
         # A name that begins with a dash would be an option.
-        if not name or "\0" in name or name.startswith("-"):
+        if not _can_be_argument(name) or name.startswith("-"):
             raise CommitNotFoundError(name)
         answer = self.git.ask("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
         if answer.status != 0:
@@ -213,6 +213,14 @@ class Repository:
     def has_commits(self) -> bool:
         """Return whether HEAD exists. It does not in a new repository."""
         return self.git.ask("rev-parse", "--verify", "--quiet", "HEAD").status == 0
+
+
+def _can_be_argument(value: object) -> bool:
+    """Return whether a program can be given a value: a text without NUL and lone surrogates."""
+    try:
+        return isinstance(value, str) and value != "" and b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
 
 
 def _real_place(path: Path) -> Path:

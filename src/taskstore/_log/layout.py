@@ -270,12 +270,14 @@ class Layout:
         Raises:
             StoreNotFoundError: There is no store.
             StoreOwnerError: The nearest store belongs to another user, who is not trusted.
-            StoreAccessError: The nearest store is a symbolic link.
+            StoreAccessError: The nearest store is a symbolic link, or cannot be looked at.
         """
         origin = Path(start).absolute()
         for folder in (origin, *origin.parents):
             candidate = folder / cls.NAME
-            if candidate.is_dir():
+            with access(candidate, "open"):
+                is_there = candidate.is_dir()
+            if is_there:
                 cls(candidate).check_place()
                 found = os.lstat(candidate)
                 if not (files.is_own(found) or is_safe(candidate)):

@@ -61,6 +61,8 @@ class Cursor:
         places: dict[str, Place] = {}
         if text == BEGINNING:
             return cls()
+        if not isinstance(text, str):
+            raise CursorError(text)
         for part in text.split(","):
             found = _PLACE.fullmatch(part)
             if found is None or found[1] in places:

@@ -198,7 +198,7 @@ class CursorError(TaskstoreError, ValueError):
 
     def __init__(self, cursor: str) -> None:
         super().__init__(
-            f"{cursor[:80]!r} is not a cursor: pass one that `watch` has printed, or 0 for the "
+            f"{shown(cursor)} is not a cursor: pass one that `watch` has printed, or 0 for the "
             "beginning",
             cursor=cursor,
         )
