@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import attrs
 
 from tests.git.clones import Clone
+from tests.warm import warm_program
 
 MODELS = {
     "old": """
@@ -160,7 +160,7 @@ class Application(Clone):
         for compiled in self.path.rglob("__pycache__"):
             shutil.rmtree(compiled)
         done = subprocess.run(
-            [sys.executable, "-c", program, *call],
+            warm_program(program, *call),
             cwd=self.path,
             env={**os.environ, "PYTHONWARNINGS": "default"},
             capture_output=True,

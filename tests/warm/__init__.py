@@ -1,9 +1,10 @@
-"""`taskstore` as a process that need not import anything first.
+"""`taskstore` and programs that use it, as processes that need not import anything first.
 
 Most of the time of a command goes into starting an interpreter and into imports. `warm(...)`
-returns a command line that does what `python -P -m taskstore` does, in a process with the streams,
-environment and folder of its caller. But the process is forked from a server that has already
-imported everything, so the call takes a tenth of the processor time.
+returns a command line that does what `python -P -m taskstore` does, and `warm_program(...)` one
+that does what `python -c` does, in a process with the streams, environment and folder of its
+caller. But the process is forked from a server that has already imported everything, so the call
+takes a tenth of the processor time.
 
 A call with other variables PYTHON..., another locale, or a closed stream starts an interpreter.
 Tests of imports, of interpreters and of signals use `sys.executable` instead.
@@ -26,6 +27,11 @@ def warm(*arguments: str) -> list[str]:
     """Return the command line for a call of `taskstore`."""
     # Without site packages the client needs a hundredth of a second.
     return [sys.executable, "-I", "-S", str(_FOLDER / "client.py"), _server(), *arguments]
+
+
+def warm_program(program: str, *arguments: str) -> list[str]:
+    """Return the command line for a Python program that uses the library."""
+    return warm("-c", program, *arguments)
 
 
 @cache

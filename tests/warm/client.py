@@ -17,8 +17,8 @@ def main() -> None:
     address, *arguments = sys.argv[1:]
     status = ask(address, arguments)
     if status == UNFIT:
-        call = [sys.executable, "-P", "-m", "taskstore", *arguments]
-        os.execv(sys.executable, call)
+        command = [] if arguments[:1] == ["-c"] else ["-P", "-m", "taskstore"]
+        os.execv(sys.executable, [sys.executable, *command, *arguments])
     if status < 0:
         os.kill(os.getpid(), -status)
     os._exit(status)

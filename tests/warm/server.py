@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import marshal
 import os
@@ -10,8 +11,11 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
+import warnings
 from importlib import import_module
+from types import ModuleType
 
 import attrs
 
@@ -42,9 +46,43 @@ def main() -> None:
         os.write(1, b"ready\n")
         call = next_call(listener)
     become(call)
-    from taskstore.cli import main as command
+    try:
+        run(call.arguments)
+    except SystemExit as end:
+        leave(end.code)
+        raise
+    leave(0)
 
-    command(prog_name="taskstore")
+
+def run(arguments: list[str]) -> None:
+    """Run the command, or a program."""
+    if arguments[:1] != ["-c"]:
+        from taskstore.cli import main as command
+
+        command(prog_name="taskstore")
+        return
+    sys.argv[:] = ["-c", *arguments[2:]]
+    sys.path.insert(0, "")
+    sys.modules["__main__"] = module = ModuleType("__main__")
+    exec(arguments[1], module.__dict__)
+
+
+def leave(status: str | int | None) -> None:
+    """End the process as the interpreter does, but leave it to the system to free its memory.
+
+    The interpreter would free each object of all modules, which takes longer than the command.
+    Return if it has something to print first.
+    """
+    if isinstance(status, str):
+        return
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return
+    os._exit(status or 0)
 
 
 def load() -> None:
@@ -113,12 +151,12 @@ def is_fit(call: Call) -> bool:
 
 def settings(environment: dict[bytes, bytes]) -> dict[bytes, bytes]:
     """Return what an interpreter reads of an environment when it starts."""
-    # See `open_streams`. Streams have buffers here.
-    streams = (b"PYTHONIOENCODING", b"PYTHONUNBUFFERED")
+    # See `become`. Streams have buffers here.
+    followed = (b"PYTHONIOENCODING", b"PYTHONUNBUFFERED", b"PYTHONWARNINGS")
     found = {
         name: value
         for name, value in environment.items()
-        if name.startswith(b"PYTHON") and name not in streams
+        if name.startswith(b"PYTHON") and name not in followed
     }
     names = (b"LC_ALL", b"LC_CTYPE", b"LANG")
     locale = next((environment[name] for name in names if environment.get(name)), b"C.UTF-8")
@@ -145,6 +183,9 @@ def become(call: Call) -> None:
     time.tzset()
     sys.argv[1:] = call.arguments
     open_streams(os.environ.get("PYTHONIOENCODING", ""))
+    if os.environ.get("PYTHONWARNINGS"):
+        options = os.environ["PYTHONWARNINGS"].split(",")
+        warnings._processoptions(options)  # type: ignore[attr-defined]
 
 
 def open_streams(wanted: str) -> None:
