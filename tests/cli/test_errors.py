@@ -24,6 +24,7 @@ from taskstore._log.locks import directory_lock, file_lock
 from taskstore.cli import main
 from taskstore.cli._errors import Status, guarded, status_of
 from tests.cli.programs import CALL, INTERRUPTIBLE, environment, on_pipe
+from tests.warm import warm
 
 
 @pytest.fixture
@@ -314,7 +315,7 @@ def test_a_writer_in_the_way_is_busy(call: Callable[..., Result], folder: Path) 
 def test_who_waits_for_a_lock_learns_for_whom(lock: Callable[..., Any], folder: Path) -> None:
     """A writer that has waited for a second says for which process, and then writes."""
     held = lock(Layout(folder / ".taskstore"))
-    add = [*CALL, "add", "plans", "id=late", "title=x"]
+    add = warm("add", "plans", "id=late", "title=x")
     pipe = subprocess.PIPE
     with held.hold(5):
         waiter = subprocess.Popen(add, cwd=folder, env=environment(), stdout=pipe, stderr=pipe)
@@ -335,7 +336,7 @@ def test_who_prints_json_says_nothing_of_waits(folder: Path) -> None:
     """With --json a wait is silent; who waits behind another waiter names who has the gate."""
     layout = Layout(folder / ".taskstore")
     gate, turn = Gate(layout), file_lock(layout.turn_path, name="turn", store=layout.directory)
-    add = [*CALL, "add", "plans", "title=x"]
+    add = warm("add", "plans", "title=x")
 
     def start(*more: str) -> subprocess.Popen[bytes]:
         pipe = subprocess.PIPE
@@ -366,7 +367,7 @@ def test_a_query_whose_output_ends_early_leaves_no_noise(output: str, folder: Pa
         store.create_many(
             ({"id": f"p{n}", "title": "x" * 90} for n in range(2000)), collection="plans"
         )
-    call = shlex.join([*CALL, "sql", "SELECT * FROM plans", "--json"])
+    call = shlex.join(warm("sql", "SELECT * FROM plans", "--json"))
     done = in_shell(f"{call} {output}", folder)
     assert ("" if "head" in output else "Error: No space left on device\n") == done.stderr
 
@@ -384,7 +385,7 @@ def test_a_reader_that_has_gone_ends_it_quietly(arguments: list[str], folder: Pa
     os.close(read)
     try:
         done = subprocess.run(
-            [*CALL, *arguments],
+            warm(*arguments),
             cwd=folder,
             stdout=write,
             stderr=subprocess.PIPE,
@@ -516,7 +517,7 @@ def test_what_could_not_be_printed_was_done(
     (folder / "new.jsonl").write_text('{"id": "new", "title": "x"}\n', encoding="utf-8")
     log = folder / ".taskstore/plans.jsonl"
     before = log.read_text(encoding="utf-8")
-    done = in_shell(f"{shlex.join([*CALL, *line.split()])} {closing}", folder)
+    done = in_shell(f"{shlex.join(warm(*line.split()))} {closing}", folder)
     assert (3, f"Error: 'stdout': {reason}; {said}\n") == (done.returncode, done.stderr)
     added = log.read_text(encoding="utf-8").removeprefix(before)
     assert (written in added) if written else "" == added
@@ -593,7 +594,7 @@ def test_an_output_that_is_full_is_said(folder: Path) -> None:
         pytest.skip("there is no /dev/full")
     with full.open("wb") as stdout:
         done = subprocess.run(
-            [*CALL, "list", "plans"],
+            warm("list", "plans"),
             cwd=folder,
             stdout=stdout,
             stderr=subprocess.PIPE,

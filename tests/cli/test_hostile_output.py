@@ -16,7 +16,8 @@ import click
 import pytest
 
 from taskstore.cli import main
-from tests.cli.programs import BAR, CALL, Run, environment, on_pipe, on_terminal
+from tests.cli.programs import BAR, Run, environment, on_pipe, on_terminal
+from tests.warm import warm
 
 # A title for the window, a colour that we never use, a C1 control, changes of direction, line ends.
 EVIL = "\x1b]0;evil\x07\x1b[41m\x9b2J\x7f\u202e\u2067\u2028\r\n\u00e9"
@@ -271,7 +272,7 @@ def test_json_has_the_same_data_on_every_stdout(cloned: Callable[[str], Path]) -
     found = []
     for encoding in ("utf-8", "ascii", "latin-1", "utf-16"):
         done = subprocess.run(
-            [*CALL, "get", "plans", ID, "--json"],
+            warm("get", "plans", ID, "--json"),
             cwd=folder,
             env=environment(PYTHONIOENCODING=encoding),
             capture_output=True,
@@ -279,7 +280,7 @@ def test_json_has_the_same_data_on_every_stdout(cloned: Callable[[str], Path]) -
         )
         found.append(json.loads(done.stdout.decode(encoding)))
         done = subprocess.run(
-            [*CALL, "export", "plans"],
+            warm("export", "plans"),
             cwd=folder,
             env=environment(PYTHONIOENCODING=encoding),
             capture_output=True,
@@ -295,7 +296,7 @@ def test_csv_in_a_pipe_is_as_the_log_has_it(cloned: Callable[[str], Path]) -> No
     folder = cloned("one")
     before = on_pipe("get", "plans", ID, "--json", cwd=folder).stdout
     table = subprocess.run(
-        [*CALL, "export", "plans", "-f", "csv"],
+        warm("export", "plans", "-f", "csv"),
         cwd=folder,
         env=environment(PYTHONIOENCODING="ascii"),
         capture_output=True,
@@ -303,7 +304,7 @@ def test_csv_in_a_pipe_is_as_the_log_has_it(cloned: Callable[[str], Path]) -> No
     ).stdout
     assert EVIL in table.decode()
     copied = ["import", "copy", "-", "-f", "csv", "--new"]
-    subprocess.run([*CALL, *copied], cwd=folder, env=environment(), input=table, check=True)
+    subprocess.run(warm(*copied), cwd=folder, env=environment(), input=table, check=True)
     assert json.loads(before) == json.loads(on_pipe("get", "copy", ID, "--json", cwd=folder).stdout)
 
 
@@ -356,7 +357,7 @@ def test_a_stderr_that_takes_nothing_changes_no_status(
     """What cannot be said on stderr is lost, and the exit status says what was done."""
     if "/dev/full" in closing and not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full")
-    call = f"{shlex.join([*CALL, *words.split()])} {closing}"
+    call = f"{shlex.join(warm(*words.split()))} {closing}"
     done = subprocess.run(["/bin/sh", "-c", call], cwd=folder, env=environment(), check=False)
     assert status == done.returncode
 
@@ -378,7 +379,7 @@ def test_a_change_is_told_where_stdout_is_full(words: str, folder: Path) -> None
         pytest.skip("there is no /dev/full")
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
-            [*CALL, *words.split()],
+            warm(*words.split()),
             cwd=folder,
             env=environment(),
             stdout=full,
