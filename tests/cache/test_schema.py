@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import multiprocessing
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ from taskstore._cache.schema.models import DEFAULT, build_models
 from taskstore._cache.schema.names import HEAD
 from taskstore._cache.schema.schema import current_revision, ensure_schema
 from taskstore.errors import InvalidDeclarationError, MigrationRequiredError, SchemaVersionError
+from tests.store.workers import server
 
 
 def _tables(path: Path) -> list[str]:
@@ -117,8 +117,7 @@ def test_processes_upgrade_in_turn(tmp_path: Path) -> None:
     engine = create_cache_engine(path)
     enable_wal(engine)
     engine.dispose()
-    spawn = multiprocessing.get_context("spawn")
-    children = [spawn.Process(target=_upgrade, args=(path,)) for _ in range(4)]
+    children = [server.Process(target=_upgrade, args=(path,)) for _ in range(4)]
     for child in children:
         child.start()
     for child in children:

@@ -15,7 +15,10 @@ from tests.store.plans import Plan
 TIMEOUT = 60
 """How long a process may take, in seconds."""
 
-spawn = multiprocessing.get_context("spawn")
+server = multiprocessing.get_context("forkserver")
+"""Starts processes that share nothing with this one, and need not import the library first."""
+
+server.set_forkserver_preload(["tests.writing.racers"])
 
 
 def run_all(work: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> list[Any]:
@@ -24,10 +27,10 @@ def run_all(work: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> l
     Each gets a barrier first, which all of them pass at the same moment.
     """
     arguments = list(arguments)
-    results = spawn.SimpleQueue()
-    barrier = spawn.Barrier(len(arguments), timeout=TIMEOUT)
+    results = server.SimpleQueue()
+    barrier = server.Barrier(len(arguments), timeout=TIMEOUT)
     processes = [
-        spawn.Process(target=_report, args=(results, work, barrier, *given)) for given in arguments
+        server.Process(target=_report, args=(results, work, barrier, *given)) for given in arguments
     ]
     for process in processes:
         process.start()
