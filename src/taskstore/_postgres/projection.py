@@ -17,7 +17,6 @@ from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.sql.ddl import sort_tables_and_constraints
 
 from taskstore._cache.schema.models import Models
-from taskstore._format.lines import raw_fields
 from taskstore._format.problems import Problem
 from taskstore._mirror.capture.missing_logs import count_rows
 from taskstore._mirror.model.shape import Mirror, Row
@@ -159,7 +158,7 @@ class Projection:
         strange = []
         for id, line, is_known in incoming.changed(again, everything=self.force):
             try:
-                plan.rows[id] = mirror.decoded(id, raw_fields(line))
+                plan.rows[id] = mirror.decoded(id, line)
             except ValueError as error:
                 plan.refused[id] = str(error)
                 continue

@@ -125,6 +125,15 @@ class Rows(RecordRows):
             )
         self.rebuild_index(collection)
 
+    def _reported(self, collection: str, winners: Iterable[Winner]) -> Iterable[Winner]:
+        """Yield the winners, and tell `on_change` of them."""
+        if self.on_change is None:
+            yield from winners
+            return
+        for chunk in chunked(winners, 3):
+            self.on_change(collection, [id for id, *_ in chunk], ())
+            yield from chunk
+
     def _living(
         self, collection: str, winners: Iterable[Winner], counts: LoadCounts
     ) -> Iterator[tuple[Any, ...]]:
@@ -136,9 +145,7 @@ class Rows(RecordRows):
             "(collection, id, updated_at, updated_at_us, updated_at_text, revision) "
             "VALUES (?, ?, ?, ?, ?, ?)"
         )
-        for id, order_us, deleted, line in winners:
-            if self.on_change is not None:
-                self.on_change(collection, (id,), ())
+        for id, order_us, deleted, line in self._reported(collection, winners):
             if not deleted:
                 counts.written += 1
                 yield collection, id, line, order_us // 1000, order_us

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,7 +14,7 @@ from sqlalchemy import Column, Table, type_coerce
 from sqlalchemy.orm import Mapper
 
 from taskstore._format.instants import parse_instant
-from taskstore._format.lines import encode_value
+from taskstore._format.lines import decode_object, encode_value
 from taskstore._format.names import check_id
 from taskstore._mirror.model.counted_keys import Translated
 from taskstore._mirror.model.values import Codec
@@ -286,6 +287,9 @@ class Mirror:
             ValueError: It is not an id of these rows. The message is the reason alone.
         """
         fields = self.key_fields
+        if len(fields) == 1 and fields[0].codec.plain is str:
+            # Such an id is the value itself, as `id_of` would write it.
+            return (fields[0].codec.from_json(check_id(id, self.collection)),)
         try:
             if len(fields) > 1:
                 parts = msgspec.json.decode(id)
@@ -302,21 +306,25 @@ class Mirror:
             raise ValueError(f"the id {id!r} is not how the key {values!r} is written")
         return values
 
-    def decoded(self, id: str, line: Mapping[str, bytes]) -> Row:
-        """Return the row that a line asks for.
+    def decoded(self, id: str, raw: bytes | str) -> Row:
+        """Return the row that a good line asks for.
 
         Raises:
             ValueError: It does not fit. The message is the reason alone.
         """
+        line = decode_object(raw)
         shape = self._shape_for(line)
         values = dict(zip(self.key, self.key_of(id), strict=True))
-        for name, field in shape.fields.items():
-            if field.key == "id" or field.is_own or field.key not in line:
+        for name, key, plain, field in shape.parts:
+            if key not in line:
                 continue
-            try:
-                value = field.codec.value(line[field.key])
-            except ValueError as error:
-                raise ValueError(f"{name!r}: {error}") from None
+            value = line[key]
+            # A text that is a plain one is what its column holds.
+            if not (plain is str and type(value) is str):
+                try:
+                    value = field.codec.from_json(value)
+                except ValueError as error:
+                    raise ValueError(f"{name!r}: {error}") from None
             if name in values and values[name] != value:
                 raise ValueError(f"{name!r} is {value!r}, and the id says {values[name]!r}")
             values[name] = value
@@ -325,13 +333,11 @@ class Mirror:
         number = _number_of(line) if self.is_counted else None
         return Row(id, shape, values, self._version_of(line), number)
 
-    def _shape_for(self, line: Mapping[str, bytes]) -> Shape:
+    def _shape_for(self, line: Mapping[str, Any]) -> Shape:
         if self.discriminator is None:
             return self.base
         field = self.base.fields[self.discriminator]
-        raw = line.get(field.key)
-        found = None if raw is None else field.codec.value(raw)
-        return self.shape_of(found)
+        return self.shape_of(field.codec.from_json(line.get(field.key)))
 
     def shape_of(self, identity: Any) -> Shape:
         """Return the shape of a discriminator's value.
@@ -346,11 +352,8 @@ class Mirror:
             f"no class of {self.name} has the identity {identity!r}: give the row that of a class"
         )
 
-    def _version_of(self, line: Mapping[str, bytes]) -> Any:
-        if self.version is None:
-            return None
-        raw = line.get("updated_at")
-        return self.version_value(None if raw is None else msgspec.json.decode(raw))
+    def _version_of(self, line: Mapping[str, Any]) -> Any:
+        return None if self.version is None else self.version_value(line.get("updated_at"))
 
     def version_value(self, stamp: int | str | None) -> Any:
         """Return a line's `updated_at` as the version column holds it."""
@@ -359,6 +362,8 @@ class Mirror:
         if codec.plain is int and type(stamp) is int:
             return stamp
         order_us = parse_instant(stamp)
+        if codec.instant is not None:
+            return codec.instant(order_us)
         if codec.python == "int":
             return codec.decode(order_us // 1000)
         if codec.python == "str" and isinstance(stamp, str):
@@ -387,16 +392,17 @@ class Mirror:
         return None if claim is None else claim.order_us
 
 
-def _number_of(line: Mapping[str, bytes]) -> int | None:
+def _number_of(line: Mapping[str, Any]) -> int | None:
     """The number that the creator of a row has used, if it is one that SQLite counts on from."""
-    found = msgspec.json.decode(line.get(NUMBER, b"null"))
+    found = line.get(NUMBER)
     return found if type(found) is int and abs(found) < _NUMBERS else None
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def rfc3339(order_us: int) -> str:
     """Return an instant as text, with as many digits as it needs."""
-    from datetime import UTC, datetime, timedelta
-
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=order_us)
+    moment = _EPOCH + timedelta(microseconds=order_us)
     digits = "microseconds" if order_us % 1000 else "milliseconds"
     return moment.isoformat(timespec=digits).replace("+00:00", "Z")

@@ -78,6 +78,8 @@ def _is_pickler(value: Any) -> bool:
 
 _MOST = 2**63
 
+EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 - as SQLite's DateTime has it, without a zone
+
 
 @attrs.frozen
 class Codec:
@@ -90,6 +92,8 @@ class Codec:
         python: The Python kind, for versions: "int", "str", "datetime" or "".
         plain: The type whose values, as a database gives them, need no further look; None for
             none.
+        instant: Makes the value of microseconds since the epoch, in less time than from JSON; None
+            if only that can.
         is_own: Whether the application's own type makes them.
         spare: Encodes values that JSON lacks; None if there is no way.
     """
@@ -101,6 +105,7 @@ class Codec:
     plain: type | None = None
     is_own: bool = False
     spare: Callable[[Any], Any] | None = None
+    instant: Callable[[int], Any] | None = None
 
     def raw(self, value: Any) -> bytes:
         """Return a value as JSON bytes.
@@ -299,7 +304,11 @@ def _moment(type_: Any, dialect: Dialect) -> Codec:
         return found
 
     return Codec(
-        lambda value: value.isoformat(), decode, python="datetime", plain=datetime.datetime
+        lambda value: value.isoformat(),
+        decode,
+        python="datetime",
+        plain=datetime.datetime,
+        instant=lambda order_us: EPOCH + datetime.timedelta(microseconds=order_us),
     )
 
 

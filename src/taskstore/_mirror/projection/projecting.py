@@ -11,8 +11,7 @@ are looked at before; if one is broken, all is undone, and done again with each 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence, Set
-from functools import partial
-from itertools import groupby
+from functools import lru_cache, partial
 from typing import Any
 
 import attrs
@@ -100,7 +99,7 @@ class Projector:
         for target in targets:
             is_held = any(table.name.lower() in looked_at for table in target.shape.tables)
             (held if is_held else others).append(target)
-        pending = self._batches(_in_order(others))
+        pending = self._batches(others)
         for _ in range(2):
             pending = [target for target in pending if not self._one(target)]
         pending = _in_order(held) + pending
@@ -111,8 +110,8 @@ class Projector:
     def _batches(self, targets: list[WantedRow]) -> list[WantedRow]:
         """Write similar rows together; return those to try one by one."""
         left: list[WantedRow] = []
-        for (_, kind, _), group in groupby(targets, key=_alike):
-            some = list(group)
+        for some in _groups(targets):
+            kind = some[0].kind
             if kind == "insert":
                 some = parents_first(some, _row_of)
             elif kind == "update":
@@ -283,16 +282,24 @@ def _write(connection: Connection, targets: Sequence[WantedRow]) -> None:
 
 def _in_order(targets: list[WantedRow]) -> list[WantedRow]:
     """Updates and inserts with parents first, deletions between them with children first."""
-    tables = {target.mirror.table: None for target in targets}
-    in_order = tables_in_order(tables)
+    return [target for group in _groups(targets) for target in group]
+
+
+def _groups(targets: Iterable[WantedRow]) -> list[list[WantedRow]]:
+    """Group what one statement can write; the groups are in the order of `_in_order`."""
+    found: dict[tuple[str, str, Any], list[WantedRow]] = {}
+    for target in targets:
+        found.setdefault(_alike(target), []).append(target)
+    in_order = tables_in_order({group[0].mirror.table: None for group in found.values()})
     places = {table: place for place, table in enumerate(in_order)}
     turns = {"update": 0, "delete": 1, "replace": 2, "insert": 3}
 
-    def order(target: WantedRow) -> tuple[int, int, str]:
-        place = places[target.mirror.table]
-        return turns[target.kind], -place if target.row is None else place, str(_alike(target)[2])
+    def order(likeness: tuple[str, str, Any]) -> tuple[int, int, str]:
+        first = found[likeness][0]
+        place = places[first.mirror.table]
+        return turns[first.kind], -place if first.row is None else place, str(likeness[2])
 
-    return sorted(targets, key=order)
+    return [found[likeness] for likeness in sorted(found, key=order)]
 
 
 def tables_in_order(tables: Iterable[Table]) -> list[Table]:
@@ -306,4 +313,10 @@ def _alike(target: WantedRow) -> tuple[str, str, Any]:
     if target.row is None:
         return target.mirror.collection, target.kind, None
     shape = target.mirror.shapes.index(target.row.shape)
-    return target.mirror.collection, target.kind, (shape, tuple(sorted(target.row.values)))
+    return target.mirror.collection, target.kind, (shape, _sorted(tuple(target.row.values)))
+
+
+@lru_cache(maxsize=256)
+def _sorted(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Sort the attributes of a row; most rows have the same."""
+    return tuple(sorted(names))

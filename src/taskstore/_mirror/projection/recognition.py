@@ -22,7 +22,6 @@ from sqlalchemy.engine import Connection, Dialect
 from taskstore._cache.engine.bridge import closing, driver_cursor
 from taskstore._cache.rows.keys import KeyRows, Pair
 from taskstore._cache.rows.rows import Rows
-from taskstore._format.lines import raw_fields
 from taskstore._mirror.model.registry import registry
 from taskstore._mirror.model.shape import Mirror, Row
 from taskstore._mirror.projection.projecting import tables_in_order
@@ -102,7 +101,7 @@ class _Recognition:
                 if stored.line is None:
                     continue
                 try:
-                    row = self.mirror.decoded(id, raw_fields(stored.line))
+                    row = self.mirror.decoded(id, stored.line)
                     found[id] = row.number, self._print(row)
                 except ValueError:
                     # The projection reports it.

@@ -16,7 +16,7 @@ from taskstore._format.problems import Problem
 from taskstore._mirror.capture.missing_logs import count_rows, has_line_of, missing_error
 from taskstore._mirror.capture.numbers import adopt, complete
 from taskstore._mirror.model.registry import registry
-from taskstore._mirror.model.shape import Mirror
+from taskstore._mirror.model.shape import Mirror, Row
 from taskstore._mirror.projection.allocation import Allocation, first_to_go
 from taskstore._mirror.projection.answers import project
 from taskstore._mirror.projection.recognition import recognise
@@ -308,9 +308,14 @@ class MirrorSync:
         self._strange[mirror.collection] = strange
         removable = self._removable.get(mirror.collection, set())
         ids, given_up = self._ids(mirror, touched)
+        # The first rows are always asked for, which checks that the table fits the model.
+        current: dict[str, Row] = {}
+        has_rows = True
         for some in _chunks(ids):
             stored = self.rows.stored(mirror.collection, some)
-            current = read_rows(self.connection, mirror, some, lenient=True)
+            if has_rows:
+                current = read_rows(self.connection, mirror, some, lenient=True)
+                has_rows = bool(current) or any_row(self.connection, mirror)
             for id in some:
                 known, row = stored.get(id), current.get(id)
                 if known is not None and known.revision is not None:

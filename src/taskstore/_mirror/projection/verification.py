@@ -8,7 +8,6 @@ import attrs
 from sqlalchemy.engine import Connection
 
 from taskstore._cache.rows.rows import Rows
-from taskstore._format.lines import raw_fields
 from taskstore._format.problems import Problem
 from taskstore._mirror.model.registry import registry
 from taskstore._mirror.model.shape import Mirror
@@ -64,7 +63,7 @@ class MirrorVerification:
                 yield Difference(collection, id, "row", None, row.values)
             else:
                 try:
-                    wanted = mirror.decoded(id, raw_fields(known.line))
+                    wanted = mirror.decoded(id, known.line)
                     is_same = wanted.shape is row.shape and equals(mirror, wanted, row)
                 except ValueError:
                     is_same = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from taskstore._cache.rows.records import Stored
-from taskstore._format.lines import raw_fields
 from taskstore._mirror.model.shape import Mirror, Row
 from taskstore._mirror.projection.wanted import WantedRow
 
@@ -35,7 +34,7 @@ def wanted_row(
             and differs. The message is the reason alone.
     """
     if stored is not None and stored.line is not None:
-        row = mirror.decoded(id, raw_fields(stored.line))
+        row = mirror.decoded(id, stored.line)
         if current is not None:
             is_alike = current.shape is row.shape
             if is_alike and equals(mirror, row, current):

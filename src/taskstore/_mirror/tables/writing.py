@@ -46,7 +46,7 @@ def insert_rows(connection: Connection, mirror: Mirror, rows: Sequence[Row]) -> 
                 for column, _ in columns
             }
         )
-        _execute(connection, statement, [_values(columns, row) for row in rows])
+        _execute(connection, statement, _parameters(columns, rows))
 
 
 def update_rows(connection: Connection, mirror: Mirror, rows: Sequence[Row]) -> None:
@@ -72,11 +72,9 @@ def update_rows(connection: Connection, mirror: Mirror, rows: Sequence[Row]) -> 
             if column.onupdate is not None and column.key not in sets:
                 sets[column.key] = column  # type: ignore[assignment]
         statement = refusing(update(table)).values(sets).where(_bound(mirror, keys))
-        parameters = [
-            _values(columns, row)
-            | {f"k_{place}": row.values[name] for place, name in enumerate(mirror.key)}
-            for row in rows
-        ]
+        parameters = _parameters(columns, rows)
+        for row, values in zip(rows, parameters, strict=True):
+            values.update((f"k_{place}", row.values[name]) for place, name in enumerate(mirror.key))
         _execute(connection, statement, parameters)
 
 
@@ -101,7 +99,7 @@ def reinsert_row(
     """
     [source] = row.shape.tables
     columns = _columns(mirror, row.shape, source, row)
-    values = _values(columns, row)
+    [values] = _parameters(columns, [row])
     new = {column.name: values[f"v_{column.key}"] for column, _ in columns}
     types = {column.name: _type(mirror, column, connection.dialect) for column, _ in columns}
     target = TableClause(source.name, *(ColumnClause(name, types.get(name)) for name in removed))
@@ -180,14 +178,22 @@ def _version_column(version: Field | None, table: Table) -> list[tuple[Any, str]
     return [(version.column, "")]
 
 
-def _values(columns: Sequence[tuple[Any, str]], row: Row) -> dict[str, Any]:
-    return {f"v_{column.key}": _value(row, name) for column, name in columns}
-
-
-def _value(row: Row, name: str) -> Any:
-    if name == _ID:
-        return row.id
-    return row.values[name] if name else row.version
+def _parameters(columns: Sequence[tuple[Any, str]], rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the values of each row, by the names of the bound parameters."""
+    binds = [(f"v_{column.key}", name) for column, name in columns]
+    mapped = [(bind, name) for bind, name in binds if name and name != _ID]
+    ids = [bind for bind, name in binds if name == _ID]
+    versions = [bind for bind, name in binds if not name]
+    found = []
+    for row in rows:
+        values = row.values
+        parameters = {bind: values[name] for bind, name in mapped}
+        for bind in ids:
+            parameters[bind] = row.id
+        for bind in versions:
+            parameters[bind] = row.version
+        found.append(parameters)
+    return found
 
 
 def _type(mirror: Mirror, column: Any, dialect: Dialect) -> Any:
