@@ -14,7 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from taskstore import AsyncStore, ChangeEvent, CursorError, Store, StoreReadOnlyError, record
+from taskstore import (
+    AsyncStore,
+    ChangeEvent,
+    CursorError,
+    LogWriteError,
+    Store,
+    StoreReadOnlyError,
+    record,
+)
 from taskstore._api import changes
 from taskstore._format.names import CONSUMERS
 from tests.cli.programs import on_pipe
@@ -69,6 +77,18 @@ def test_a_change_that_is_not_committed_is_not_seen(store: Store) -> None:
         assert [] == said(store.changes(cursor))
         raise RuntimeError
     assert [] == said(store.changes(cursor))
+
+
+def test_a_log_of_consumers_that_is_no_file_keeps_no_cursor(store: Store) -> None:
+    """Changes are read all the same; to acknowledge one is refused with the reason."""
+    log = store.path / f"{CONSUMERS}.jsonl"
+    log.symlink_to(log.name)
+    consumer = store.consumer("mailer")
+    events = list(consumer.changes())
+    assert 3 == len(events)
+    with pytest.raises(LogWriteError, match=log.name):
+        consumer.acknowledge(events[-1])
+    assert events == list(consumer.changes())
 
 
 @pytest.mark.parametrize("rewrites", ["compaction", "checkout", "merge"])

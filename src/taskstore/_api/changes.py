@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Collection, Iterator
-from contextlib import suppress
 from typing import Any
 
 from taskstore._format.names import CONSUMERS
@@ -131,9 +129,9 @@ class Consumer:
         """
         place = {"id": self.name, "clone": self._context.mark.id, "cursor": event.cursor}
         if not self._context.read_only:
-            log = self._context.layout.log_path(CONSUMERS)
-            if not log.exists():
-                self._context.layout.ignore(log.name)
+            layout = self._context.layout
+            if layout.stat_log(CONSUMERS) is None:
+                layout.ignore(layout.log_path(CONSUMERS).name)
         self._store.save(place, collection=CONSUMERS)
 
     def _tidy(self) -> None:
@@ -145,9 +143,8 @@ class Consumer:
 
 
 def _size(layout: Layout) -> int:
-    with suppress(FileNotFoundError):
-        return os.stat(layout.log_path(CONSUMERS)).st_size
-    return 0
+    found = layout.stat_log(CONSUMERS)
+    return 0 if found is None else found.st_size
 
 
 def check_cursor(text: str) -> str:

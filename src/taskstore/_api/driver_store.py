@@ -8,7 +8,6 @@ If anything else has to be done, an ordinary store does it.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -172,7 +171,8 @@ class DriverStore:
         from taskstore._query.meaning import evaluate
         from taskstore._query.resolve import resolve
 
-        if os.stat(self._context.layout.log_name(collection)).st_size > _SMALL_BYTES:
+        log = self._context.layout.stat_log(collection)
+        if log is not None and log.st_size > _SMALL_BYTES:
             raise _UnusualError("the collection is large")
         condition = resolve(And(tuple(conditions)), None)
         sql, _ = rows_sql(None, None)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import attrs
 
 from taskstore._api.driver_store import DriverStore, ask
 from taskstore._cache.sql import survey
+from taskstore._log.layout import Layout
 from taskstore._sync.report import SyncReport
 
 if TYPE_CHECKING:
@@ -65,10 +65,8 @@ def _last_writes(execute: survey.Execute, collections: list[str]) -> dict[str, i
 
 
 def _size(store: Store | DriverStore, collection: str) -> int:
-    try:
-        return os.stat(store.path / f"{collection}.jsonl").st_size
-    except FileNotFoundError:
-        return 0
+    found = Layout(store.path).stat_log(collection)
+    return 0 if found is None else found.st_size
 
 
 @attrs.frozen
