@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
+import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import exc, func, select, text
 
-from taskstore import AsyncStore, GitError, Store, TaskstoreError, indexed, record
+from taskstore import (
+    AsyncStore,
+    GitError,
+    LockTimeoutError,
+    Store,
+    StoreAccessError,
+    TaskstoreError,
+    indexed,
+    record,
+)
 from taskstore._api import history_tables
+from taskstore._cache.history import database
 from taskstore._diff.changes import compare_records
 from taskstore._evolution.shape import NO_SHAPE
 from taskstore._git import growth
@@ -234,6 +247,49 @@ def test_a_damaged_database_is_made_again(store: Store) -> None:
     for found in (store.path.parent / ".git").rglob("history-*.db"):
         found.write_bytes(b"not a database, " * 100)
     assert before == rows_of(store, RecordVersion)
+
+
+@pytest.mark.parametrize("ends", ["without tables", "with some tables", "in its pages"])
+def test_a_database_that_a_kill_left_is_completed(store: Store, ends: str) -> None:
+    """Whatever it has of its tables, the history is whole afterwards."""
+    before = rows_of(store, RecordVersion)
+    [found] = (store.path.parent / ".git").rglob("history-*.db")
+    if ends == "in its pages":
+        data = found.read_bytes()
+        found.write_bytes(data[:4096] + b"\xff" * (len(data) - 4096))
+    else:
+        found.unlink()
+        with contextlib.closing(sqlite3.connect(found)) as connection:
+            if ends == "with some tables":
+                connection.execute("CREATE TABLE read_logs (collection PRIMARY KEY, head, state)")
+    assert before == rows_of(store, RecordVersion)
+
+
+def test_many_may_read_the_history_first(store: Store) -> None:
+    """Who comes while another one creates the database waits for all its tables."""
+    expected = rows_of(store, RecordVersion)
+    for _ in range(5):
+        [found] = (store.path.parent / ".git").rglob("history-*.db")
+        found.unlink()
+        with ThreadPoolExecutor(4) as pool:
+            assert [expected] * 4 == list(pool.map(lambda _: rows_of(store, RecordVersion), "1234"))
+
+
+def test_a_history_that_cannot_be_written_is_a_typed_error(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another program writes it, and where a directory has its name."""
+    rows_of(store, RecordVersion)
+    monkeypatch.setattr(database, "TIMEOUT", 0.01)
+    [found] = (store.path.parent / ".git").rglob("history-*.db")
+    with contextlib.closing(sqlite3.connect(found, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LockTimeoutError, match="history-"):
+            rows_of(store, RecordVersion)
+    found.unlink()
+    found.mkdir()
+    with pytest.raises(StoreAccessError, match="history-"):
+        rows_of(store, RecordVersion)
 
 
 def test_a_store_for_reading_writes_nothing(store: Store) -> None:

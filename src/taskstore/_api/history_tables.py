@@ -26,6 +26,7 @@ from taskstore._log.evolutions import newest_shapes
 from taskstore._log.files import access
 from taskstore._log.layout import Layout
 from taskstore._log.lines import read_lines
+from taskstore._store.sqlite_errors import is_unusable, meaning
 
 _NAME = "history-1.db"
 
@@ -51,7 +52,9 @@ def fill(layout: Layout, folder: Path, collections: Iterable[str] | None) -> Pat
 
     Raises:
         GitError: Git refused.
-        StoreAccessError: A log cannot be read.
+        StoreAccessError: A log cannot be read, or the database cannot be written.
+        CacheError: The database is damaged again after it was made again.
+        LockTimeoutError: Another process writes it for too long.
     """
     repository = Repository.find(layout.directory)
     if repository is not None and not repository.has_commits():
@@ -61,10 +64,22 @@ def fill(layout: Layout, folder: Path, collections: Iterable[str] | None) -> Pat
         collections = sorted({*layout.collections()[0], *tracked} - {EVOLUTIONS})
     shapes = newest_shapes(layout)
     path = folder / _NAME
-    with database.opened(path) as connection:
-        for name in collections:
-            shape = shapes.get(name, NO_SHAPE)
-            _fill_one(connection, layout, repository, name, shape)
+
+    def update() -> None:
+        with database.opened(path) as connection:
+            for name in collections:
+                _fill_one(connection, layout, repository, name, shapes.get(name, NO_SHAPE))
+
+    try:
+        try:
+            update()
+        except sqlite3.Error as error:
+            if not is_unusable(error):
+                raise
+            database.remove(path)
+            update()
+    except sqlite3.Error as error:
+        raise meaning(error, path, database.TIMEOUT) or error from error
     return path
 
 

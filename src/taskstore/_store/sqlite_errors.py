@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
@@ -47,15 +48,24 @@ def is_unusable(error: BaseException) -> bool:
 
 
 def translated(error: BaseException, context: StoreContext) -> TaskstoreError | None:
+    """Return our error for a SQLite error of a store's cache; see `meaning`."""
+    return meaning(error, context.layout.cache_path, context.lock_timeout)
+
+
+def meaning(error: BaseException, path: Path, lock_timeout: float) -> TaskstoreError | None:
     """Return our error for a SQLite error; None if there is none.
 
     Errors that the caller causes, such as a violated constraint, stay as they are.
+
+    Args:
+        error: What SQLite raised.
+        path: The file of the database.
+        lock_timeout: How long it has waited for its write lock, in seconds.
     """
-    path = context.layout.cache_path
     code = _code(error)
     reason = reason_of(error)
     if code in _BUSY:
-        return LockTimeoutError(path, timeout=context.lock_timeout, lock="cache's write lock")
+        return LockTimeoutError(path, timeout=lock_timeout, lock="cache's write lock")
     if code == sqlite3.SQLITE_FULL:
         return LogWriteError(path, step="write the cache", reason=reason)
     if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:

@@ -6,11 +6,12 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import create_engine
-from sqlalchemy.engine import URL
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from taskstore._cache.history.models import TABLES, HistoryBase
 from taskstore._cache.sql.reading_sql import attach_sql, restrict
@@ -18,16 +19,22 @@ from taskstore._cache.sql.reading_sql import attach_sql, restrict
 SCHEMA = "taskstore_history"
 """The name under which a connection has the database."""
 
-_TIMEOUT = 30.0
-_OWN = """
-CREATE TABLE IF NOT EXISTS read_logs (collection TEXT PRIMARY KEY, head TEXT, state TEXT);
-CREATE TABLE IF NOT EXISTS commits (
-    collection TEXT, position INTEGER, id TEXT, parents TEXT, facts TEXT,
-    PRIMARY KEY (collection, position)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS lines (
-    collection TEXT, position INTEGER, number INTEGER, raw BLOB,
-    PRIMARY KEY (collection, position, number)) WITHOUT ROWID;
-"""
+TIMEOUT = 30.0
+"""How long to wait for another process that writes, in seconds."""
+
+_OWN = (
+    "CREATE TABLE IF NOT EXISTS read_logs (collection TEXT PRIMARY KEY, head TEXT, state TEXT)",
+    """
+    CREATE TABLE IF NOT EXISTS commits (
+        collection TEXT, position INTEGER, id TEXT, parents TEXT, facts TEXT,
+        PRIMARY KEY (collection, position)) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS lines (
+        collection TEXT, position INTEGER, number INTEGER, raw BLOB,
+        PRIMARY KEY (collection, position, number)) WITHOUT ROWID
+    """,
+)
 
 
 class ReadCommit(NamedTuple):
@@ -50,22 +57,25 @@ class ReadCommit(NamedTuple):
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open the database for writing in one transaction; one that is damaged is made again.
+    """Open the database for writing in one transaction, which also creates what tables it lacks.
 
     Raises:
-        sqlite3.Error: SQLite refused.
+        sqlite3.Error: SQLite refused, or the file is damaged; see `remove`.
     """
-    try:
-        connection = _connected(path)
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
-            raise
-        path.unlink()
-        connection = _connected(path)
-    with contextlib.closing(connection):
+    connecting = sqlite3.connect(path, isolation_level=None, timeout=TIMEOUT)
+    with contextlib.closing(connecting) as connection:
+        # Whoever is killed, or comes second, finds all tables or none.
         connection.execute("BEGIN IMMEDIATE")
         with connection:
+            for statement in _tables_sql():
+                connection.execute(statement)
             yield connection
+
+
+def remove(path: Path) -> None:
+    """Remove a damaged database. It is a cache: it comes back from git."""
+    for name in (f"{path.name}-journal", path.name):
+        path.with_name(name).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -76,25 +86,20 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         sqlite3.Error: SQLite refused.
     """
     uri = f"{path.as_uri()}?mode=ro"
-    with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_TIMEOUT)) as connection:
+    with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=TIMEOUT)) as connection:
         restrict(connection)
         yield connection
 
 
-def _connected(path: Path) -> sqlite3.Connection:
-    if not path.exists():
-        engine = create_engine(URL.create("sqlite", database=str(path)))
-        try:
-            HistoryBase.metadata.create_all(engine)
-        finally:
-            engine.dispose()
-    connection = sqlite3.connect(path, isolation_level=None, timeout=_TIMEOUT)
-    try:
-        connection.executescript(_OWN)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+@cache
+def _tables_sql() -> tuple[str, ...]:
+    """Return the statements that create the tables and indexes that are missing."""
+    found: list[CreateTable | CreateIndex] = []
+    for table in HistoryBase.metadata.sorted_tables:
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        found.append(CreateTable(table, if_not_exists=True))
+        found += [CreateIndex(index, if_not_exists=True) for index in indexes]
+    return (*_OWN, *(str(one.compile(dialect=sqlite.dialect())) for one in found))
 
 
 def read_state(connection: sqlite3.Connection, collection: str) -> tuple[str, str]:
