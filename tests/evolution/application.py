@@ -244,7 +244,8 @@ def new_application(path: Path) -> Application:
         ])
         """
     )
-    one.commit("base")
+    one.git("add", "-A")
+    one.git("commit", "-qm", "base", "--no-verify")
     return one
 
 
