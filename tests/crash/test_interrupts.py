@@ -30,6 +30,7 @@ from taskstore import AsyncStore, RecordNotFoundError, Store, mirrored
 from taskstore.models import StoredRecord
 from tests.crash.interrupts import ROOT, Interrupt, Interrupter, Point
 from tests.crash.scene import LONG, Plan, Task, told
+from tests.warm import warm_program
 
 SEED = int(os.environ.get("TASKSTORE_SEED", time.time_ns() % 1_000_000))
 SAMPLE = 1000 if LONG else 20
@@ -80,7 +81,7 @@ class Other:
 
     def __init__(self, directory: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", OTHER, str(directory)],
+            warm_program(OTHER, str(directory)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from taskstore._evolution.shape import Shape
 from taskstore.models import StoredRecord
 from tests.evolution.test_store import append
 from tests.git.clones import Clone, new_clone
+from tests.warm import warm_program
 
 
 def before() -> Any:
@@ -318,9 +318,8 @@ def test_a_kill_leaves_the_one_name_or_the_other(clone: Clone, point: str) -> No
     """Wherever a process dies that renames, all records are there, before and after the next."""
     code, title = POINTS[point]
     program = DIE.replace("POINT", code)
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(clone.directory)], capture_output=True, check=False
-    )
+    call = warm_program(program, str(clone.directory))
+    done = subprocess.run(call, capture_output=True, check=False)
     assert -signal.SIGKILL == done.returncode, done.stderr
     assert {"a": title, "b": "B"} == {id: row["title"] for id, row in clone.plans().items()}
     assert {"a": (title, "open"), "b": ("B", "open")} == tasks(clone)
