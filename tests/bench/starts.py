@@ -24,7 +24,8 @@ def _start(scene: Scene, *arguments: str, more: Mapping[str, str] | None = None)
     env = {**os.environ, **(more or {})}
     # Programs are installed with their bytecode.
     env.pop("PYTHONDONTWRITEBYTECODE", None)
-    for at in range(STARTS + 1):
+    starts = STARTS if scene.size >= RECORDS else 1
+    for at in range(starts + 1):
         before = os.times()
         start = time.perf_counter()
         subprocess.run(command, env=env, cwd=scene.place, stdout=subprocess.DEVNULL, check=True)
@@ -35,7 +36,7 @@ def _start(scene: Scene, *arguments: str, more: Mapping[str, str] | None = None)
         after = os.times()
         scene.cpu += after.children_user - before.children_user
         scene.cpu += after.children_system - before.children_system
-    scene.facts["each"] = STARTS
+    scene.facts["each"] = starts
 
 
 def first_open(scene: Scene) -> None:

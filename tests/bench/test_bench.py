@@ -18,11 +18,17 @@ SIZE = 400
 SLOW = {"many-writers"}
 
 
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the log and the store of all rows are made, once."""
+    return tmp_path_factory.mktemp("work")
+
+
 @pytest.mark.parametrize("name", sorted(ROWS.keys() - SLOW))
-def test_each_row_yields_figures(name: str, tmp_path: Path) -> None:
+def test_each_row_yields_figures(name: str, work: Path, tmp_path: Path) -> None:
     """Each row of the table is measured beside its floor, also with a small log."""
     found = tmp_path / "found.json"
-    options = ["--rows", name, "--sizes", str(SIZE), "--runs", "1", "--work", str(tmp_path)]
+    options = ["--rows", name, "--sizes", str(SIZE), "--runs", "1", "--work", str(work)]
     assert 0 == main([*options, "--json", str(found)])
     [result] = json.loads(found.read_text())["results"]
     assert (name, SIZE) == (result["row"], result["size"])
