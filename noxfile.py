@@ -213,6 +213,18 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def properties(session: nox.Session) -> None:
+    """The property tests with fifty times as many examples; takes long."""
+    session.install(*group("test"), ".[async]")
+    tests = [
+        str(path.relative_to(ROOT))
+        for path in sorted(ROOT.glob("tests/*/test_*.py"))
+        if "hypothesis" in path.read_text(encoding="utf-8")
+    ]
+    session.run("pytest", "-n", "2", *tests, *session.posargs, env={"HYPOTHESIS_PROFILE": "long"})
+
+
+@nox.session
 def evolutions(session: nox.Session) -> None:
     """Two clones that migrate, edit and merge at random, 200 times; takes half an hour.
 

@@ -13,15 +13,16 @@ from hypothesis import HealthCheck, settings
 # A red run must be repeatable from its output alone: all print the blob of a failing example. `ci`
 # tries the same examples each time, so that what it refuses is the change; `dev` and `long` look
 # for what nobody has met.
-settings.register_profile("dev", deadline=None, print_blob=True)
+settings.register_profile("dev", deadline=None, print_blob=True, max_examples=50)
 settings.register_profile(
     "ci",
     deadline=None,
     print_blob=True,
+    max_examples=50,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
-# Ten to twenty minutes of looking for what the usual run has not met.
+# `nox -s properties` looks for what the usual run has not met.
 settings.register_profile("long", settings.get_profile("dev"), max_examples=2500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
 

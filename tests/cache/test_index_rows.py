@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
 from taskstore._cache.engine.sqlite import create_memory_engine
@@ -15,6 +15,7 @@ from taskstore._cache.rows.rows import Rows
 from taskstore._cache.schema.models import DEFAULT
 from taskstore._cache.schema.schema import ensure_schema
 from taskstore._records.indexing import INDEX_TYPES, IndexField, index_rows
+from tests.examples import share
 
 NAMES = ("status", "n", "a_b")
 INTEGERS = st.one_of(
@@ -108,7 +109,7 @@ def memory() -> Any:
     engine.dispose()
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@share(3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fields=FIELDS, members=st.lists(lines(), max_size=6))
 @example(
     fields=[IndexField("status", "string", None), IndexField("n", "float", "0.1")],

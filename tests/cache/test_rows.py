@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
@@ -16,6 +16,7 @@ from taskstore._cache.schema.models import DEFAULT
 from taskstore._cache.schema.schema import ensure_schema
 from taskstore._format.fingerprint import Fingerprint
 from taskstore._records.indexing import IndexField, index_rows
+from tests.examples import share
 
 FIELD = IndexField("n", "int", "0")
 FINGERPRINT = Fingerprint(
@@ -82,7 +83,7 @@ WINNERS = st.lists(
 ).map(lambda found: [dead(i, us) if gone else live(i, us, n) for i, us, gone, n in sorted(found)])
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@share(1.5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=WINNERS, tail=WINNERS, second=WINNERS, known=st.booleans())
 def test_loads_and_tails(
     memory: Engine, first: list[Any], tail: list[Any], second: list[Any], known: bool

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from taskstore._format.instants import parse_instant
@@ -25,6 +25,7 @@ from taskstore._format.lines import (
     raw_fields,
     tombstone_line,
 )
+from tests.examples import share
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 JSON = st.recursive(
@@ -139,7 +140,7 @@ PIECES = [
 
 @given(RECORDS, st.lists(st.tuples(st.integers(0, 400), st.sampled_from(PIECES)), max_size=3))
 @example({"id": "a", "x": 0}, [(15, b"[" * 127 + b"]" * 127 + b",")])
-@settings(max_examples=400)
+@share(4)
 def test_mutated_lines_are_judged_by_the_rules(record: Any, changes: Any) -> None:
     """Of damaged lines too: nothing is let pass, and nothing refused, by the decoder alone."""
     raw = json.dumps(record, ensure_ascii=False).encode()

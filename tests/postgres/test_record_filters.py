@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from sqlalchemy import URL, Connection, create_engine, delete, insert
 
@@ -15,6 +15,7 @@ from taskstore._format.instants import parse_instant
 from taskstore._format.lines import decode_object
 from taskstore._postgres.records.questions import RecordQuestion
 from taskstore._query.conditions import Condition
+from tests.examples import share
 from tests.query.harness import COLLECTION, CONDITIONS, ORDERS, PLAN, logs
 from tests.query.test_agreement import in_python
 
@@ -52,7 +53,7 @@ def ids(connection: Connection, question: RecordQuestion, **window: Any) -> list
 
 
 @given(LOGS, CONDITIONS, ORDERS, TYPES)
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@share(1.5, suppress_health_check=[HealthCheck.too_slow])
 def test_filters_and_orders(
     connection: Connection,
     lines: list[str],
@@ -72,7 +73,7 @@ def test_filters_and_orders(
 
 
 @given(LOGS, ORDERS, TYPES, st.integers(1, 3))
-@settings(max_examples=75, suppress_health_check=[HealthCheck.too_slow])
+@share(0.75, suppress_health_check=[HealthCheck.too_slow])
 def test_pages(
     connection: Connection, lines: list[str], order_by: list[str], record_type: Any, size: int
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import not_, select
 
@@ -15,6 +15,7 @@ from taskstore._format.lines import decode_object
 from taskstore._query.conditions import Condition
 from taskstore._query.ordering import resolve_order, sort_key
 from taskstore._query.resolve import matches
+from tests.examples import share
 from tests.query.harness import COLLECTION, CONDITIONS, INDEXED, ORDERS, PLAN, Cache, logs
 
 TYPES = st.sampled_from([None, PLAN])
@@ -37,7 +38,7 @@ def in_python(
 
 
 @given(logs(), CONDITIONS, ORDERS, TYPES)
-@settings(max_examples=200)
+@share(2)
 def test_three_ways(
     cache: Cache, lines: list[str], condition: Condition, order_by: list[str], record_type: Any
 ) -> None:
@@ -57,7 +58,7 @@ def test_three_ways(
 
 
 @given(logs(), CONDITIONS, ORDERS, TYPES)
-@settings(max_examples=100)
+@share(1)
 def test_expression(
     cache: Cache, lines: list[str], condition: Condition, order_by: list[str], record_type: Any
 ) -> None:
@@ -75,7 +76,7 @@ def test_expression(
 
 
 @given(logs(), ORDERS, TYPES, st.integers(1, 3), st.booleans())
-@settings(max_examples=200)
+@share(2)
 def test_pages(
     cache: Cache, lines: list[str], order_by: list[str], record_type: Any, size: int, use: bool
 ) -> None:

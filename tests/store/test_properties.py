@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from taskstore import InvalidFilterError, Store
 from taskstore.models import StoredRecord
+from tests.examples import share
 from tests.store.declared import (
     DEFAULTS,
     TWINS,
@@ -179,20 +179,10 @@ class Outside(Sessions):
                     assert full == {row.id for row in session.scalars(statement)}, name_
 
 
-def longer(share: float) -> settings:
-    """So many of the examples that the profile asks for, each of many steps."""
-    assert settings.default is not None
-    return settings(
-        max_examples=max(1, int(settings.default.max_examples * share)),
-        stateful_step_count=50,
-        deadline=None,
-    )
-
-
 TestTransactionsAreAllOrNothing = Sessions.TestCase
-TestTransactionsAreAllOrNothing.settings = longer(0.7)
+TestTransactionsAreAllOrNothing.settings = share(0.7, stateful_step_count=50)
 TestCacheEqualsReplay = Outside.TestCase
-TestCacheEqualsReplay.settings = longer(0.4)
+TestCacheEqualsReplay.settings = share(0.4, stateful_step_count=50)
 
 
 def test_a_row_forgets_what_the_store_wrote_in_a_savepoint_that_is_rolled_back(
