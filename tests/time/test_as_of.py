@@ -8,12 +8,13 @@ import os
 import random
 import shutil
 import sqlite3
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, select
+from sqlalchemy import ForeignKey, event, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from taskstore import (
@@ -28,8 +29,9 @@ from taskstore import (
     record,
     where,
 )
-from taskstore._api import past_caches
+from taskstore._api import past_caches, time_calls
 from taskstore._log import snapshots
+from taskstore._log.gate import Gate
 from taskstore.models import RecordVersion
 from tests.merge.repositories import LOG, line
 from tests.time.histories import Change, build, random_changes, read_plainly, run
@@ -366,3 +368,45 @@ def test_the_past_of_an_asyncio_store(grown: Path) -> None:
             return await past.count("plans"), await store.count("plans")
 
     assert (1, 2) == asyncio.run(use())
+
+
+def test_a_second_one_waits_for_the_tables_of_the_first(
+    grown: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two may open the same past with models at once: one creates their tables."""
+
+    class Base(DeclarativeBase):
+        pass
+
+    @mirrored("plans")
+    class Row(Base):
+        __tablename__ = "plan"
+        id: Mapped[str] = mapped_column(primary_key=True)
+        title: Mapped[str]
+        updated_at: Mapped[int]
+
+    is_waiting = threading.Event()
+    found: list[int] = []
+
+    class Watched(Gate):
+        def run(self, timeout: float, call: Any) -> Any:
+            if threading.current_thread() is second:
+                is_waiting.set()
+            return super().run(timeout, call)
+
+    def read() -> None:
+        with store.as_of("HEAD", mirrors=[Row]) as past, past.session() as session:
+            found.append(len(session.scalars(select(Row)).all()))
+
+    @event.listens_for(Row.__table__, "before_create")
+    def begin_second(*_: Any, **__: Any) -> None:
+        if not second.ident:
+            second.start()
+            assert is_waiting.wait(30)
+
+    monkeypatch.setattr(time_calls, "Gate", Watched)
+    with Store.open(grown / ".taskstore") as store:
+        second = threading.Thread(target=read)
+        read()
+        second.join()
+    assert [2, 2] == found

@@ -214,7 +214,7 @@ class TimeCalls:
         on_progress: Progress | None,
     ) -> Self:
         now, layout = self._context, copy.layout
-        engine = _engine_for(mirrors, copy)
+        engine = _engine_for(mirrors, copy, now.lock_timeout)
         mirrored = mirrors_of(mirrors, engine, now.models)
         seal = CacheSeal(layout) if engine is None else None
         own = engine is None
@@ -389,8 +389,12 @@ def _put(path: Path, data: bytes) -> None:
     files.put_whole(path, data, mode=0o600, durable=False)
 
 
-def _engine_for(mirrors: Iterable[Any], copy: Snapshot) -> Engine | None:
-    """Return an engine on a database with the tables of the application's models."""
+def _engine_for(mirrors: Iterable[Any], copy: Snapshot, lock_timeout: float) -> Engine | None:
+    """Return an engine on a database with the tables of the application's models.
+
+    Raises:
+        LockTimeoutError: Another process takes too long to create them.
+    """
     if not mirrors:
         return None
     # `mirrors_of` refuses models without one.
@@ -402,6 +406,11 @@ def _engine_for(mirrors: Iterable[Any], copy: Snapshot) -> Engine | None:
         digest.update(str(CreateTable(table)).encode())
     path = copy.layout.directory / f"models-{digest.hexdigest()[:16]}.db"
     engine = create_engine(URL.create("sqlite", database=str(path)))
-    for metadata in found.values():
-        metadata.create_all(engine)
+
+    def create() -> None:
+        for metadata in found.values():
+            metadata.create_all(engine)
+
+    # Another process may open the same copy: it would create a table between look and creation.
+    Gate(copy.layout).run(lock_timeout, create)
     return engine
