@@ -115,3 +115,17 @@ def test_a_value_that_no_line_can_carry_is_kept_and_reported(one: Clone) -> None
     one.work.drain()
     assert () == one.work.lag().problems
     one.check()
+
+
+def test_a_row_that_was_good_before_in_the_same_batch_is_reported(one: Clone) -> None:
+    """Only a later change that a line can carry takes the report away."""
+    with one.engine.connect() as held:
+        held.execute(text(f"SELECT 1 FROM {one.work.context.outbox.scribe} FOR UPDATE"))
+        one.sql("INSERT INTO things (id, kind, ratio) VALUES ('bad', 'thing', 1)")
+        one.sql("UPDATE things SET ratio = 'NaN'")
+        held.rollback()
+    one.work.drain()
+    assert 1 == len(one.work.lag().problems)
+    one.sql("UPDATE things SET ratio = 2")
+    assert 2 == one.told("things")["bad"]["ratio"]
+    assert () == one.work.lag().problems

@@ -94,9 +94,9 @@ class Drain:
             self._restamp(maker)
         naming.save()
         refused = [change for maker in makers for change in maker.refused]
-        touched = {maker.mirror.collection: maker.touched for maker in makers if maker.touched}
-        solved = touched if refused or found.has_problems else {}
-        put_problems(self.connection, outbox, refused, solved)
+        solved = {maker.mirror.collection: maker.solved for maker in makers if maker.solved}
+        is_doubtful = refused or found.has_problems
+        put_problems(self.connection, outbox, refused, solved if is_doubtful else {})
         delete_batch(self.connection, outbox, found.end)
         return Drained(written, more=not found.is_last)
 

@@ -48,6 +48,7 @@ class LineMaker:
         refused: The changes that no line can carry, with the reasons.
         restamps: The last rows whose versions had to be others.
         touched: The records that lines were made for.
+        solved: Those of them that no later change was refused of.
     """
 
     mirror: Mirror
@@ -57,6 +58,7 @@ class LineMaker:
     refused: list[Change] = attrs.field(factory=list)
     restamps: dict[str, Restamp] = attrs.field(factory=dict)
     touched: set[str] = attrs.field(factory=set)
+    solved: set[str] = attrs.field(factory=set)
 
     def __attrs_post_init__(self) -> None:
         self.before = dict(self.stored)
@@ -65,16 +67,21 @@ class LineMaker:
         """Make the lines of some changes, oldest first."""
         for change in net_changes(changes):
             if change.problem:
-                self.refused.append(change)
+                self._refuse(change)
                 continue
             try:
                 line = self._line(change)
             except (ValueError, InvalidRecordError, StructureError) as error:
-                self.refused.append(attrs.evolve(change, problem=str(error)))
+                self._refuse(attrs.evolve(change, problem=str(error)))
                 continue
             self.touched.add(change.id)
+            self.solved.add(change.id)
             if line is not None:
                 self.lines[change.seq] = line
+
+    def _refuse(self, change: Change) -> None:
+        self.refused.append(change)
+        self.solved.discard(change.id)
 
     def _line(self, change: Change) -> bytes | None:
         before = self.stored.get(change.id)
