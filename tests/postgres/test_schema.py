@@ -48,7 +48,7 @@ def test_the_way_down_and_up_keeps_records(engine: Engine) -> None:
         assert [] == inspect(connection).get_table_names()
 
 
-def _operations(connection: Connection) -> Operations:
+def operations(connection: Connection) -> Operations:
     return Operations(MigrationContext.configure(connection))
 
 
@@ -57,13 +57,13 @@ def test_a_revision_of_the_application_makes_the_triggers(engine: Engine, tmp_pa
     Base.metadata.create_all(engine)
     for _ in range(2):
         with engine.begin() as connection:
-            migrations.capture(_operations(connection), MIRRORS)
+            migrations.capture(operations(connection), MIRRORS)
     with Store.open(tmp_path / "one", engine=engine, mirrors=MIRRORS, ack="log"):
         with engine.begin() as connection:
             connection.execute(text("INSERT INTO tasks (id, title) VALUES ('a', '')"))
         assert '"id":"a"' in (tmp_path / "one" / "tasks.jsonl").read_text()
     with engine.begin() as connection:
-        migrations.release(_operations(connection), MIRRORS, outbox=True)
+        migrations.release(operations(connection), MIRRORS, outbox=True)
         connection.execute(text("INSERT INTO tasks (id, title) VALUES ('b', '')"))
         names = set(inspect(connection).get_table_names())
         assert set() == {"taskstore_outbox", "taskstore_scribe"} & names

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Integer, UniqueConstraint
+from sqlalchemy import BigInteger, DateTime, Integer, Table, UniqueConstraint
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql import text
 
 from taskstore._mirror.model.shape import Mirror
 from taskstore._postgres.allocation import sequence_of
 from taskstore._postgres.names import quoted_table
+from taskstore._postgres.parts import keys_in
 from taskstore.errors import InvalidDeclarationError
 
 _LOCAL = (
@@ -28,10 +29,13 @@ def check_mirrors(mirrors: Iterable[Mirror]) -> None:
     """
     for mirror in mirrors:
         _check_keys(mirror)
-        if any(len(shape.tables) > 1 for shape in mirror.shapes):
-            raise _error(mirror, "joined inheritance cannot be mirrored on PostgreSQL yet")
-        if not _is_unique(mirror):
-            raise _error(mirror, "on PostgreSQL its key needs a primary key or unique constraint")
+        for table in mirror.tables:
+            if not _is_unique(mirror, table):
+                raise _error(
+                    mirror,
+                    f"on PostgreSQL its key in {table.name!r} needs a primary key or unique "
+                    "constraint",
+                )
         if mirror.version is not None:
             _check_version(mirror)
 
@@ -48,6 +52,12 @@ def _check_keys(mirror: Mirror) -> None:
 
 def _check_version(mirror: Mirror) -> None:
     assert mirror.version is not None
+    if mirror.version.column.table is not mirror.table:
+        raise _error(
+            mirror,
+            f"on PostgreSQL its version has to be in {mirror.table.name!r} alone",
+            mirror.version.name,
+        )
     type_ = mirror.version.column.type
     is_wide = isinstance(type_, BigInteger) or (
         isinstance(type_, Integer) and type(type_).__name__ == "BIGINT"
@@ -61,9 +71,8 @@ def _check_version(mirror: Mirror) -> None:
         )
 
 
-def _is_unique(mirror: Mirror) -> bool:
-    columns = {field.column for field in mirror.key_fields}
-    table = mirror.table
+def _is_unique(mirror: Mirror, table: Table) -> bool:
+    columns = {*keys_in(mirror, table)}
     unique = [set(table.primary_key.columns)]
     unique += [set(one.columns) for one in table.constraints if isinstance(one, UniqueConstraint)]
     unique += [set(index.columns) for index in table.indexes if index.unique]
@@ -78,24 +87,28 @@ def check_tables(connection: Connection, mirrors: Iterable[Mirror]) -> None:
         InvalidDeclarationError: There is one; says what to do.
     """
     for mirror in mirrors:
-        name = quoted_table(mirror.table, connection.dialect)
-        found = connection.execute(_KIND, {"name": name}).one_or_none()
-        if found is None:
-            raise _error(mirror, f"there is no table {name}: create it with your migrations")
-        kind, is_inherited = found
-        if kind != "r" or is_inherited:
-            raise _error(
-                mirror,
-                f"{name} is partitioned, inherited or no table, whose writes PostgreSQL does not "
-                "report in one place: it cannot be mirrored",
-            )
+        for table in mirror.tables:
+            _check_table(connection, mirror, quoted_table(table, connection.dialect))
         if mirror.is_counted and not sequence_of(connection, mirror):
             raise _error(
                 mirror,
-                f"no sequence counts the key of {name}: make it an identity column, or use "
-                'ids="random"',
+                f"no sequence counts the key of {mirror.table.name!r}: make it an identity column, "
+                'or use ids="random"',
                 mirror.key[0],
             )
+
+
+def _check_table(connection: Connection, mirror: Mirror, name: str) -> None:
+    found = connection.execute(_KIND, {"name": name}).one_or_none()
+    if found is None:
+        raise _error(mirror, f"there is no table {name}: create it with your migrations")
+    kind, is_inherited = found
+    if kind != "r" or is_inherited:
+        raise _error(
+            mirror,
+            f"{name} is partitioned, inherited or no table, whose writes PostgreSQL does not "
+            "report in one place: it cannot be mirrored",
+        )
 
 
 _KIND: Any = text(

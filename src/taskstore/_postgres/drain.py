@@ -23,11 +23,14 @@ from taskstore._mirror.capture.missing_logs import missing_error
 from taskstore._mirror.model.shape import Mirror
 from taskstore._postgres.cache import CacheTables
 from taskstore._postgres.context import PostgresContext, projecting
+from taskstore._postgres.joined import Joiner
 from taskstore._postgres.lines import LineMaker
 from taskstore._postgres.numbers import Naming
 from taskstore._postgres.outbox import (
+    Batch,
     ChangeReader,
     delete_batch,
+    ids_of_problems,
     mirror_of,
     next_batch,
     put_problems,
@@ -83,7 +86,9 @@ class Drain:
             self.connection, self.context.store.models, outbox, self.context.store.mark.id
         )
         naming.load(mirrors, found.end)
-        makers = [self._made(mirror, naming, found.end) for mirror in mirrors]
+        # Rows that are read from their tables have ids, too.
+        naming.save()
+        makers = [self._made(mirror, naming, found) for mirror in mirrors]
         batch = {maker.mirror.collection: list(maker.lines.values()) for maker in makers}
         batch |= own_lines(self.connection, outbox, found.end)
         written = self._append({name: lines for name, lines in batch.items() if lines})
@@ -92,7 +97,6 @@ class Drain:
             changed = {id: maker.stored[id] for id in maker.touched if id in maker.stored}
             self.tables.put(collection, changed, maker.before)
             self._restamp(maker)
-        naming.save()
         refused = [change for maker in makers for change in maker.refused]
         solved = {maker.mirror.collection: maker.solved for maker in makers if maker.solved}
         is_doubtful = refused or found.has_problems
@@ -100,10 +104,20 @@ class Drain:
         delete_batch(self.connection, outbox, found.end)
         return Drained(written, more=not found.is_last)
 
-    def _made(self, mirror: Mirror, naming: Naming, end: int) -> LineMaker:
-        changes = ChangeReader(self.connection, self.context.outbox, mirror, naming).read(end)
+    def _made(self, mirror: Mirror, naming: Naming, batch: Batch) -> LineMaker:
+        connection, outbox = self.connection, self.context.outbox
+        changes = [
+            change
+            for table in mirror.tables
+            for change in ChangeReader(connection, outbox, mirror, table, naming).read(batch.end)
+        ]
         ids = list({change.id for change in changes if change.id})
         maker = LineMaker(mirror, self.tables.stored(mirror.collection, ids))
+        if mirror.is_joined:
+            doubtful = {change.id for change in changes if change.problem}
+            if batch.has_problems:
+                doubtful |= ids_of_problems(connection, outbox, mirror.collection)
+            changes = Joiner(connection, mirror, maker.stored, doubtful & {*ids}).joined(changes)
         maker.add(changes)
         return maker
 

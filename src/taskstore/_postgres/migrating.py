@@ -45,7 +45,11 @@ def _triggers(
     context = op.get_context()
     if context.as_sql:
         outbox = Outbox(schema, models.prefix)
-        return outbox, [Triggers(one, outbox, context.dialect, schema) for one in mirrors]
+        return outbox, [
+            Triggers(mirror, table, outbox, context.dialect, schema, schema)
+            for mirror in mirrors
+            for table in mirror.tables
+        ]
     outbox = outbox_of(context.connection, models)
     return outbox, triggers_of(context.connection, outbox, mirrors)
 

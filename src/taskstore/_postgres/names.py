@@ -72,6 +72,11 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def literal(text: str) -> str:
+    """Return a text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def quoted_table(table: Table, dialect: Dialect) -> str:
     """Return the name of a table, with its schema if it states one."""
     found = quoted(table.name)

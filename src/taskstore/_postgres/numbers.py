@@ -15,14 +15,16 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import attrs
-from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy import Column, delete, func, insert, or_, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql import text
 
 from taskstore._cache.schema.models import Models
-from taskstore._mirror.model.shape import Field, Mirror
+from taskstore._mirror.model.counted_keys import Translated
+from taskstore._mirror.model.shape import Mirror
 from taskstore._postgres.arrays import integers, texts
 from taskstore._postgres.names import Outbox
+from taskstore._postgres.parts import is_from, translated_in
 
 
 class Pair(NamedTuple):
@@ -138,8 +140,8 @@ class Naming:
             if mirror.is_counted:
                 self._load_own(mirror, end)
         for mirror in some:
-            for field in referring(mirror):
-                self._load_referred(mirror, field, end)
+            for column, collection in _referring(mirror):
+                self._load_referred(mirror, column, collection, end)
 
     def id_of(self, collection: str, number: int, seq: int) -> str:
         """Return the id that a number stands for in a row of the outbox."""
@@ -148,14 +150,24 @@ class Naming:
         place = bisect_right(line.seqs, seq)
         return line.ids[max(place - 1, 0)]
 
-    def named(self, mirror: Mirror, seq: int, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values of a row's columns, with ids in place of numbers."""
+    def named(
+        self,
+        columns: Iterable[tuple[Column[Any], Translated]],
+        seq: int,
+        values: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """Return the values of a row in the outbox, with ids in place of numbers.
+
+        Args:
+            columns: Those that have numbers, from `translated_in`.
+            seq: The number of the outbox row.
+            values: By name of the column.
+        """
         found = dict(values)
-        for field in translated_fields(mirror):
-            name = field.column.name
+        for column, translated in columns:
+            name = column.name
             if type(found.get(name)) is int:
-                assert field.translated is not None
-                found[name] = self.id_of(field.translated.collection, found[name], seq)
+                found[name] = self.id_of(translated.collection, found[name], seq)
         return found
 
     def save(self) -> None:
@@ -171,7 +183,7 @@ class Naming:
 
     def _load_own(self, mirror: Mirror, end: int) -> None:
         [field] = mirror.key_fields
-        rows = self._numbers(mirror, field, end)
+        rows = self._numbers(mirror, field.column, end)
         known = self._timelines(mirror.collection, {number for _, number, *_ in rows})
         for seq, number, deleted, written in rows:
             line = known[number]
@@ -181,10 +193,10 @@ class Naming:
             if line.gone != deleted:
                 line.gone, line.changed = deleted, True
 
-    def _load_referred(self, mirror: Mirror, field: Field, end: int) -> None:
-        assert field.translated is not None
-        collection = field.translated.collection
-        rows = self._numbers(mirror, field, end)
+    def _load_referred(
+        self, mirror: Mirror, column: Column[Any], collection: str, end: int
+    ) -> None:
+        rows = self._numbers(mirror, column, end)
         known = self._timelines(collection, {number for _, number, *_ in rows})
         for seq, number, _, written in rows:
             line = known[number]
@@ -194,16 +206,18 @@ class Naming:
                 line.gone = False
 
     def _numbers(
-        self, mirror: Mirror, field: Field, end: int
+        self, mirror: Mirror, of: Column[Any], end: int
     ) -> Sequence[tuple[int, int, bool, datetime]]:
+        table: Any = of.table
         rows: Any = self.connection.execute(
             text(
                 "SELECT seq, number, deleted, written FROM (SELECT seq, deleted, written, "
                 f"CAST(content->>CAST(:name AS text) AS bigint) AS number FROM {self.outbox.table} "
-                "WHERE collection = :collection AND problem IS NULL AND seq <= :end) found "
+                "o WHERE collection = :collection AND problem IS NULL AND seq <= :end "
+                f"AND {is_from(mirror, table, 'o')}) found "
                 "WHERE number IS NOT NULL ORDER BY seq"
             ),
-            {"name": field.column.name, "collection": mirror.collection, "end": end},
+            {"name": of.name, "collection": mirror.collection, "end": end},
         ).all()
         return rows  # type: ignore[no-any-return]
 
@@ -228,17 +242,14 @@ class Naming:
         return str(uuid.UUID(int=high | 2 << 62 | random & (2**62 - 1)))
 
 
-def translated_fields(mirror: Mirror) -> list[Field]:
-    """Return the fields of a model whose columns hold numbers, one for each column."""
-    found = {
-        field.column.name: field
-        for shape in mirror.shapes
-        for field in shape.fields.values()
-        if field.translated is not None
-    }
-    return list(found.values())
+def _referring(mirror: Mirror) -> list[tuple[Column[Any], str]]:
+    """Return the columns of a model that refer to rows with counted keys, and their collections.
 
-
-def referring(mirror: Mirror) -> list[Field]:
-    """Return the fields of a model that refer to rows with counted keys."""
-    return [field for field in translated_fields(mirror) if not field.is_own]
+    The key in the table of a subclass refers to the row of the base.
+    """
+    return [
+        (column, found.collection)
+        for table in mirror.tables
+        for column, found in translated_in(mirror, table)
+        if not (found.own and table is mirror.table)
+    ]

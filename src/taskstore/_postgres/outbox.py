@@ -7,15 +7,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 import attrs
-from sqlalchemy import Column, column, func, literal_column, select, table, true
+from sqlalchemy import Column, Table, column, func, literal_column, select, table, true
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DataError, SQLAlchemyError
 from sqlalchemy.sql import text
 from sqlalchemy.types import JSON, BigInteger, Boolean, DateTime, Text
 
-from taskstore._mirror.model.shape import Mirror, Row
+from taskstore._mirror.model.counted_keys import Translated
+from taskstore._mirror.model.shape import Mirror, Row, Shape
 from taskstore._postgres.names import Outbox, quoted_table
 from taskstore._postgres.numbers import Naming
+from taskstore._postgres.parts import columns_in, content_of, is_from, keys_in, translated_in
 from taskstore.errors import InvalidDeclarationError, InvalidIdError
 
 BATCH = 20_000
@@ -35,6 +37,7 @@ class Change:
         row: The row that was written; None where it was deleted.
         written_ms: When, in milliseconds since the epoch, by the database's clock.
         problem: Why it cannot be read; "" if it can.
+        part: The row as one of several tables has it, if the record is in several.
     """
 
     seq: int
@@ -43,6 +46,22 @@ class Change:
     row: Row | None
     written_ms: int
     problem: str = ""
+    part: Part | None = None
+
+
+@attrs.frozen
+class Part:
+    """A row of one of the tables that a record is in.
+
+    Attributes:
+        table: The table.
+        values: By column, with ids in place of numbers; None where it was deleted.
+        number: The key that the database has counted; None if it counts none.
+    """
+
+    table: Table
+    values: Mapping[str, Any] | None
+    number: int | None
 
 
 def is_empty(connection: Connection, outbox: Outbox) -> bool:
@@ -108,12 +127,14 @@ def delete_batch(connection: Connection, outbox: Outbox, end: int) -> None:
 
 
 def note_all(connection: Connection, outbox: Outbox, mirror: Mirror) -> None:
-    """Put every row of a mirrored table into the outbox, as if it had just been written."""
-    connection.exec_driver_sql(
-        f"INSERT INTO {outbox.table} (collection, deleted, content) "
-        f"SELECT '{mirror.collection}', false, row_to_json(t) "
-        f"FROM {quoted_table(mirror.table, connection.dialect)} t"
-    )
+    """Put every row of a mirrored model into the outbox, as if it had just been written."""
+    for source in mirror.tables:
+        sql = (
+            f"INSERT INTO {outbox.table} (collection, deleted, content) "
+            f"SELECT '{mirror.collection}', false, {content_of(mirror, source, 't')} "
+            f"FROM {quoted_table(source, connection.dialect)} t"
+        )
+        connection.exec_driver_sql(sql)
 
 
 def put_problems(
@@ -144,7 +165,7 @@ def put_problems(
 
 @attrs.frozen
 class ChangeReader:
-    """Reads the rows of a batch that belong to one mirrored model.
+    """Reads the rows of a batch that are from one table of a mirrored model.
 
     PostgreSQL makes a row of its table out of the JSON again, so the column types of the model
     read the same values that they would read from the table.
@@ -153,8 +174,19 @@ class ChangeReader:
     connection: Connection
     outbox: Outbox
     mirror: Mirror
+    table: Table
     naming: Naming
     source: Any = attrs.field(init=False)
+    _keys: Sequence[Column[Any]] = attrs.field(init=False)
+    _numbered: Sequence[tuple[Column[Any], Translated]] = attrs.field(init=False)
+
+    @_keys.default
+    def _key_columns(self) -> Sequence[Column[Any]]:
+        return keys_in(self.mirror, self.table)
+
+    @_numbered.default
+    def _numbered_columns(self) -> Sequence[tuple[Column[Any], Translated]]:
+        return translated_in(self.mirror, self.table)
 
     @source.default
     def _source(self) -> Any:
@@ -183,15 +215,19 @@ class ChangeReader:
     def _numbers(self, end: int) -> list[int]:
         source = self.source
         statement = (
-            select(source.c.seq)
-            .where(
-                source.c.collection == self.mirror.collection,
-                source.c.problem.is_(None),
-                source.c.seq <= end,
-            )
-            .order_by(source.c.seq)
+            select(source.c.seq).where(*self._mine, source.c.seq <= end).order_by(source.c.seq)
         )
         return list(self.connection.execute(statement).scalars())
+
+    @property
+    def _mine(self) -> tuple[Any, ...]:
+        """The conditions that a row of the outbox is one of those that are read."""
+        source = self.source
+        return (
+            source.c.collection == self.mirror.collection,
+            source.c.problem.is_(None),
+            literal_column(is_from(self.mirror, self.table, "o")),
+        )
 
     def _one(self, seq: int) -> Change:
         number = self.source.c.seq == seq
@@ -215,12 +251,9 @@ class ChangeReader:
         return found.id
 
     def _changes(self, condition: Any, *, only_key: bool = False) -> Iterator[Change]:
-        keys = tuple(field.column for field in self.mirror.key_fields)
-        columns = keys if only_key else _columns_of(self.mirror)
+        columns = self._keys if only_key else columns_in(self.mirror, self.table)
         source = self.source
-        shape: Any = literal_column(
-            f"NULL::{quoted_table(self.mirror.table, self.connection.dialect)}"
-        )
+        shape: Any = literal_column(f"NULL::{quoted_table(self.table, self.connection.dialect)}")
         made = (
             func.json_populate_record(shape, source.c.content)
             .table_valued(*(column(one.name, one.type) for one in columns))
@@ -235,31 +268,30 @@ class ChangeReader:
                 *(made.c[one.name] for one in columns),
             )
             .select_from(source.join(made, true()))
-            .where(
-                source.c.collection == self.mirror.collection,
-                source.c.problem.is_(None),
-                condition,
-            )
+            .where(*self._mine, condition)
             .order_by(source.c.seq)
         )
         for seq, xid, written, deleted, *values in self.connection.execute(statement):
             raw = dict(zip((one.name for one in columns), values, strict=True))
-            named = self.naming.named(self.mirror, seq, raw)
-            change = self._change(seq, xid, written, named, is_deleted=deleted or only_key)
-            if change.row is not None and self.mirror.is_counted:
-                change.row.number = raw[self.mirror.key_fields[0].column.name]
-            yield change
+            yield self._change(seq, xid, written, raw, is_deleted=deleted or only_key)
 
     def _change(
-        self, seq: int, xid: str, written: datetime, named: dict[str, Any], *, is_deleted: bool
+        self, seq: int, xid: str, written: datetime, raw: dict[str, Any], *, is_deleted: bool
     ) -> Change:
         mirror = self.mirror
         ms = int(written.timestamp() * 1000)
+        named = self.naming.named(self._numbered, seq, raw)
+        number = raw[self._keys[0].name] if mirror.is_counted else None
         try:
-            id = mirror.id_of([named[field.column.name] for field in mirror.key_fields])
+            id = mirror.id_of([named[key.name] for key in self._keys])
+            if mirror.is_joined:
+                part = Part(self.table, None if is_deleted else named, number)
+                return Change(seq, xid, id, None, ms, part=part)
             row = None if is_deleted else row_of(mirror, id, named)
         except (ValueError, InvalidIdError) as error:
             return Change(seq, xid, "", None, ms, str(error))
+        if row is not None:
+            row.number = number
         return Change(seq, xid, id, row, ms)
 
 
@@ -269,33 +301,50 @@ def _check_data(error: Exception) -> None:
         raise error
 
 
-def _columns_of(mirror: Mirror) -> Sequence[Column[Any]]:
-    """The columns that the lines of a model need."""
-    found: dict[str, Column[Any]] = {}
-    for shape in mirror.shapes:
-        for field in shape.fields.values():
-            found[field.column.name] = field.column
-    if mirror.version is not None:
-        found[mirror.version.column.name] = mirror.version.column
-    return tuple(found.values())
-
-
 def row_of(mirror: Mirror, id: str, named: Mapping[str, Any]) -> Row:
     """Return a row by the values of its columns.
 
     Raises:
         ValueError: No class has its discriminator.
     """
-    shape = mirror.base
-    if mirror.discriminator is not None:
-        told = mirror.base.fields[mirror.discriminator]
-        shape = mirror.shape_of(named[told.column.name])
+    shape = shape_of(mirror, named)
     values = {name: named[field.column.name] for name, field in shape.fields.items()}
-    version = None if mirror.version is None else named[mirror.version.column.name]
+    return Row(id, shape, values, version_in(mirror, named))
+
+
+def shape_of(mirror: Mirror, named: Mapping[str, Any]) -> Shape:
+    """Return the class of a row by the values of its columns.
+
+    Raises:
+        ValueError: No class has its discriminator.
+    """
+    if mirror.discriminator is None:
+        return mirror.base
+    return mirror.shape_of(named[mirror.base.fields[mirror.discriminator].column.name])
+
+
+def version_in(mirror: Mirror, named: Mapping[str, Any]) -> Any:
+    """Return the version among the values of a row's columns; None without a version column."""
+    return None if mirror.version is None else in_utc(named[mirror.version.column.name])
+
+
+def in_utc(version: Any) -> Any:
+    """Return a version as lines have it, in whichever zone the session is."""
     if isinstance(version, datetime) and version.tzinfo is not None:
-        # As lines have it, in whichever zone the session is.
-        version = version.astimezone(UTC)
-    return Row(id, shape, values, version)
+        return version.astimezone(UTC)
+    return version
+
+
+def ids_of_problems(connection: Connection, outbox: Outbox, collection: str) -> set[str]:
+    """Return the records of a collection that the outbox keeps rows of which no line can carry."""
+    found = connection.execute(
+        text(
+            f"SELECT id FROM {outbox.table} WHERE problem IS NOT NULL "
+            "AND collection = :collection AND id IS NOT NULL"
+        ),
+        {"collection": collection},
+    )
+    return set(found.scalars())
 
 
 def mirror_of(mirrors: Mapping[str, Mirror], collection: str) -> Mirror:

@@ -14,7 +14,6 @@ import attrs
 from sqlalchemy import literal, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, StatementError
-from sqlalchemy.sql.ddl import sort_tables_and_constraints
 
 from taskstore._cache.schema.models import Models
 from taskstore._format.problems import Problem
@@ -27,7 +26,7 @@ from taskstore._postgres.cache import CacheTables
 from taskstore._postgres.context import PostgresContext
 from taskstore._postgres.incoming import Incoming, LogRead
 from taskstore._postgres.names import quoted_table
-from taskstore._postgres.writing import TableWriter
+from taskstore._postgres.writing import TableWriter, parents_first
 from taskstore._sync.freshness import looks_fresh
 from taskstore._sync.report import CollectionReport
 
@@ -57,7 +56,8 @@ def lock_tables(connection: Connection, mirrors: Iterable[Mirror]) -> None:
 
     It waits for a moment only, for a writer may wait for us in turn.
     """
-    names = [quoted_table(mirror.table, connection.dialect) for mirror in mirrors]
+    tables = (table for mirror in mirrors for table in mirror.tables)
+    names = [quoted_table(table, connection.dialect) for table in tables]
     if names:
         _lock(connection, names, "SHARE ROW EXCLUSIVE")
 
@@ -321,10 +321,9 @@ def _singly(plans: Sequence[Plan]) -> list[_Step]:
 
 
 def _parents_first(plans: Sequence[Plan]) -> list[Plan]:
-    tables = [plan.mirror.table for plan in plans]
-    found: Any = sort_tables_and_constraints(tables)  # type: ignore[no-untyped-call]
-    places = {table: place for place, (table, _) in enumerate(found) if table is not None}
-    return sorted(plans, key=lambda plan: places[plan.mirror.table])
+    ordered = parents_first(table for plan in plans for table in plan.mirror.tables)
+    places = {table: place for place, table in enumerate(ordered)}
+    return sorted(plans, key=lambda plan: max(places[table] for table in plan.mirror.tables))
 
 
 def _is_refusal(error: DBAPIError) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
-from sqlalchemy import BigInteger, Column, Integer
+from sqlalchemy import BigInteger, Column, Integer, Table
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.sql import text
 from sqlalchemy.types import JSON, TypeDecorator
@@ -25,10 +25,12 @@ from taskstore._mirror.model.shape import Mirror
 from taskstore._postgres.names import (
     SCHEMA_VERSION,
     Outbox,
+    literal,
     quoted,
     quoted_columns,
     quoted_table,
 )
+from taskstore._postgres.parts import columns_in, content_of, keys_in
 from taskstore.errors import TriggersRequiredError
 
 PROJECTING = "taskstore.projecting"
@@ -71,26 +73,39 @@ class Triggers:
 
     Attributes:
         mirror: The model.
+        source: The table: that of the model, or of a subclass.
         outbox: Where they write.
         dialect: Of the database.
         schema: The schema that the table is in.
+        base_schema: The schema of the table that every row of the model is in.
     """
 
     mirror: Mirror
+    source: Table
     outbox: Outbox
     dialect: Dialect
     schema: str
+    base_schema: str
 
     @property
     def table(self) -> str:
         """The table, quoted."""
-        return quoted_table(self.mirror.table, self.dialect)
+        return quoted_table(self.source, self.dialect)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the triggers."""
         found = tuple(self._events())
-        return found if self.mirror.version is None else (*found, "taskstore_stamp")
+        return (*found, "taskstore_stamp") if self._stamps else found
+
+    @property
+    def _is_base(self) -> bool:
+        return self.source is self.mirror.table
+
+    @property
+    def _stamps(self) -> bool:
+        """Whether the table has the version column."""
+        return self.mirror.version is not None and self._is_base
 
     @property
     def digest(self) -> str:
@@ -118,7 +133,8 @@ class Triggers:
                 f"CREATE TRIGGER {name} {event} FOR EACH STATEMENT "
                 f"EXECUTE FUNCTION {self._function('capture')}()"
             )
-        if self.mirror.version is not None:
+        if self._stamps:
+            assert self.mirror.version is not None
             yield self._made("stamp", self._stamp_body(self.mirror.version.column), "")
             yield self._noted("stamp", digest)
             yield (
@@ -136,7 +152,9 @@ class Triggers:
         }
 
     def _function(self, kind: str) -> str:
-        return self.outbox.function(kind, self.mirror.collection)
+        # No collection has a point in its name.
+        part = "" if self._is_base else f".{self.source.name}"
+        return self.outbox.function(kind, f"{self.mirror.collection}{part}")
 
     def _made(self, kind: str, body: str, options: str) -> str:
         return (
@@ -156,7 +174,7 @@ class Triggers:
 
     def _unseen(self) -> str:
         """When changes are not captured."""
-        table = self.mirror.table
+        table = self.source
         if any(key.column.table is table for key in table.foreign_keys):
             # A cascade within the table cannot be told from what has set it off. What is captured
             # without need makes no line.
@@ -164,7 +182,7 @@ class Triggers:
         return self._projecting()
 
     def _capture_body(self) -> str:
-        keys = [field.column for field in self.mirror.key_fields]
+        keys = keys_in(self.mirror, self.source)
         plain, old, table = quoted_columns(keys), quoted_columns(keys, "o"), self._qualified
         same, new = (_equal(keys, other) for other in ("o", "n"))
         absent = f"WHERE NOT EXISTS (SELECT 1 FROM {table} t WHERE {same})"
@@ -190,12 +208,12 @@ BEGIN
   IF is_nested THEN
     -- Triggers may have written these rows once more, and that was captured before this.
     IF TG_OP <> 'INSERT' THEN
-      EXECUTE {_literal(self._insert("true", "k", f"({gone}) k"))};
+      EXECUTE {literal(self._insert("true", "k", f"({gone}) k"))};
     END IF;
     IF TG_OP <> 'DELETE' THEN
-      EXECUTE {_literal(self._insert("false", "t", present))};
+      EXECUTE {literal(self._insert("false", "t", present))};
     END IF;
-    RETURN NULL;
+    {self._touch()}RETURN NULL;
   END IF;
   IF TG_OP = 'INSERT' THEN
     {self._insert("false", "n", "new_rows n")};
@@ -209,21 +227,56 @@ BEGIN
         };
     {self._insert("false", "n", "new_rows n")};
   END IF;
-  RETURN NULL;
+  {self._touch()}RETURN NULL;
 END
+"""
+
+    def _touch(self) -> str:
+        """Let the row of the base have a new version if one of a subclass's table has changed."""
+        version = self.mirror.version
+        if version is None or self._is_base:
+            return ""
+        keys = keys_in(self.mirror, self.source)
+        pairs = list(zip(keys, self.mirror.key_fields, strict=True))
+        changed = " OR ".join(
+            _distinct(column, "n", "o")
+            for column in columns_in(self.mirror, self.source)
+            if column not in keys
+        )
+        if not changed:
+            return ""
+        same = " AND ".join(f"n.{quoted(one.name)} = o.{quoted(one.name)}" for one in keys)
+        base = " AND ".join(
+            f"b.{quoted(field.column.name)} = n.{quoted(column.name)}" for column, field in pairs
+        )
+        # A row that this transaction has written already has a new version.
+        return f"""
+  IF TG_OP = 'UPDATE' THEN
+    UPDATE {self._base} b SET {quoted(version.column.name)} = NULL
+      FROM new_rows n JOIN old_rows o ON {same}
+      WHERE {base} AND ({changed}) AND b.xmin <> pg_current_xact_id()::xid;
+  END IF;
 """
 
     @property
     def _qualified(self) -> str:
         """The table, for a function whose search path has none of the application's schemas."""
-        name = quoted_table(self.mirror.table, self.dialect)
-        return name if self.mirror.table.schema else f"{quoted(self.schema)}.{name}"
+        name = quoted_table(self.source, self.dialect)
+        return name if self.source.schema else f"{quoted(self.schema)}.{name}"
+
+    @property
+    def _base(self) -> str:
+        """The table of the base, likewise."""
+        table = self.mirror.table
+        name = quoted_table(table, self.dialect)
+        return name if table.schema else f"{quoted(self.base_schema)}.{name}"
 
     def _insert(self, deleted: str, alias: str, source: str) -> str:
         collection = self.mirror.collection
+        content = content_of(self.mirror, self.source, alias)
         return (
             f"INSERT INTO {self.outbox.table} (collection, deleted, content) "
-            f"SELECT '{collection}', {deleted}, row_to_json({alias}) FROM {source}"
+            f"SELECT '{collection}', {deleted}, {content} FROM {source}"
         )
 
     def _stamp_body(self, version: Column[Any]) -> str:
@@ -255,20 +308,20 @@ END
 """
 
     def _changed(self) -> str:
-        columns = {
-            field.column.name: field.column
-            for shape in self.mirror.shapes
-            for field in shape.fields.values()
-        }
-        return " OR ".join(_distinct(column) for column in columns.values())
+        version = self.mirror.version
+        return " OR ".join(
+            _distinct(column, "NEW", "OLD")
+            for column in columns_in(self.mirror, self.source)
+            if version is None or column is not version.column
+        )
 
 
-def _distinct(column: Column[Any]) -> str:
-    name = quoted_columns([column])
+def _distinct(column: Column[Any], new: str, old: str) -> str:
+    name = quoted(column.name)
     type_: Any = column.type.impl if isinstance(column.type, TypeDecorator) else column.type
     # The type json has no equality.
     cast = "::text" if isinstance(type_, JSON) else ""
-    return f"NEW.{name}{cast} IS DISTINCT FROM OLD.{name}{cast}"
+    return f"{new}.{name}{cast} IS DISTINCT FROM {old}.{name}{cast}"
 
 
 def _equal(keys: Iterable[Column[Any]], other: str) -> str:
@@ -277,19 +330,22 @@ def _equal(keys: Iterable[Column[Any]], other: str) -> str:
     )
 
 
-def _literal(sql: str) -> str:
-    return "'" + sql.replace("'", "''") + "'"
-
-
 def triggers_of(
     connection: Connection, outbox: Outbox, mirrors: Iterable[Mirror]
 ) -> list[Triggers]:
     """Return the triggers of mirrored tables that are there."""
+
+    def schema_of(table: Table) -> str:
+        name = quoted_table(table, connection.dialect)
+        found = connection.execute(_NAMESPACE, {"name": name}).scalar_one_or_none()
+        return found or outbox.schema
+
     found = []
     for mirror in mirrors:
-        name = quoted_table(mirror.table, connection.dialect)
-        schema = connection.execute(_NAMESPACE, {"name": name}).scalar_one_or_none()
-        found.append(Triggers(mirror, outbox, connection.dialect, schema or outbox.schema))
+        base = schema_of(mirror.table)
+        for table in mirror.tables:
+            schema = schema_of(table)
+            found.append(Triggers(mirror, table, outbox, connection.dialect, schema, base))
     return found
 
 
@@ -306,7 +362,7 @@ def missing_triggers(connection: Connection, triggers: Iterable[Triggers]) -> li
         found = connection.execute(_TRIGGERS, {"name": one.table}).all()
         wanted = {(name, f"taskstore {one.digest}") for name in one.names}
         if {(name, told) for name, told, enabled in found if enabled in ("O", "A")} != wanted:
-            late.append(one.mirror.table.fullname)
+            late.append(one.source.fullname)
     return late
 
 
@@ -334,7 +390,7 @@ def ensure_triggers(connection: Connection, outbox: Outbox, triggers: Iterable[T
     late = set(missing_triggers(connection, some))
     statements = [*outbox_ddl(outbox)]
     for one in some:
-        if one.mirror.table.fullname in late:
+        if one.source.fullname in late:
             statements += one.create()
     for statement in statements:
         connection.exec_driver_sql(statement.replace("%", "%%"))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 import attrs
-from sqlalchemy import Column
+from sqlalchemy import Column, Table
 from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.sql.ddl import sort_tables_and_constraints
 from sqlalchemy.types import JSON, TypeDecorator
 
-from taskstore._mirror.model.shape import Field, Mirror, Row, Shape
+from taskstore._mirror.model.shape import Mirror, Row, Shape
 from taskstore._mirror.model.values import variant_of
 from taskstore._postgres.allocation import Numbers
 from taskstore._postgres.context import projecting
 from taskstore._postgres.names import quoted, quoted_columns, quoted_table
+from taskstore._postgres.parts import keys_in
 
 _TEMP = "pg_temp.taskstore_rows"
 
@@ -53,23 +55,39 @@ class TableWriter:
     def _dialect(self) -> Dialect:
         return self.connection.dialect
 
-    @property
-    def _table(self) -> str:
-        return quoted_table(self.mirror.table, self._dialect)
+    def _quoted(self, table: Table) -> str:
+        return quoted_table(table, self._dialect)
 
     def put(self, rows: Sequence[Row]) -> None:
         """Insert rows, or update those that are there; what a line does not name stays."""
-        for (index, _), some in groupby(sorted(rows, key=self._kind), key=self._kind):
-            self._put_alike(self.mirror.shapes[index], list(some))
+        groups = [
+            (self.mirror.shapes[index], list(some))
+            for (index, _), some in groupby(sorted(rows, key=self._kind), key=self._kind)
+        ]
+        tables = parents_first(self.mirror.tables)
+        for table in reversed(tables):
+            others = [row for shape, some in groups if table not in shape.tables for row in some]
+            if others:
+                # They may have been of another class.
+                self._delete_from([table], [self._key(row) for row in others])
+        for table in tables:
+            for shape, some in groups:
+                if table in shape.tables:
+                    self._put_alike(shape, table, some)
 
     def _kind(self, row: Row) -> tuple[int, tuple[str, ...]]:
         return self.mirror.shapes.index(row.shape), tuple(sorted(row.values))
 
-    def _put_alike(self, shape: Shape, rows: Sequence[Row]) -> None:
-        places = self._places(shape, rows[0])
+    def _key(self, row: Row) -> list[Any]:
+        return [row.values[name] for name in self.mirror.key]
+
+    def _put_alike(self, shape: Shape, table: Table, rows: Sequence[Row]) -> None:
+        places = self._places(shape, table, rows[0])
         columns = [place.column for place in places]
-        self._copy(columns, [[self._value(row, place) for place in places] for row in rows])
-        keys = [field.column for field in self.mirror.key_fields]
+        source = self._copy(
+            table, columns, [[self._value(row, place) for place in places] for row in rows]
+        )
+        keys = keys_in(self.mirror, table)
         projecting(self.connection, self.mirror)
         set_ = ", ".join(
             f"{quoted(place.column.name)} = EXCLUDED.{quoted(place.column.name)}"
@@ -77,28 +95,37 @@ class TableWriter:
             if place.given and place.column not in keys
         )
         self.connection.exec_driver_sql(
-            f"INSERT INTO {self._table} ({quoted_columns(columns)}) OVERRIDING SYSTEM VALUE "
-            f"SELECT {quoted_columns(columns)} FROM {_TEMP} "
+            f"INSERT INTO {self._quoted(table)} ({quoted_columns(columns)}) "
+            f"OVERRIDING SYSTEM VALUE SELECT {quoted_columns(columns)} FROM {source} "
             f"ON CONFLICT ({quoted_columns(keys)}) DO "
             + (f"UPDATE SET {set_}" if set_ else "NOTHING")
         )
 
-    def _places(self, shape: Shape, row: Row) -> list[_Place]:
-        places = []
-        for name, field in shape.fields.items():
-            if name in row.values:
-                bind, numbers = self._bind(field.column), self._numbers(field)
-                nothing = self._nothing(field.column)
-                places.append(_Place(field.column, name, bind, nothing=nothing, numbers=numbers))
-            elif field.column.default is not None and not field.column.default.is_sequence:
-                places.append(_Place(field.column, name, self._bind(field.column), given=False))
-        if self.mirror.version is not None:
-            column = self.mirror.version.column
-            places.append(_Place(column, "", self._bind(column)))
+    def _places(self, shape: Shape, table: Table, row: Row) -> list[_Place]:
+        keys = keys_in(self.mirror, table)
+        places = [
+            self._key_place(column, name)
+            for column, name in zip(keys, self.mirror.key, strict=True)
+        ]
+        for column, field in shape.columns_in(table):
+            if column in keys:
+                continue
+            if field.name in row.values:
+                bind, numbers = self._bind(column), self._numbers(column)
+                nothing = self._nothing(column)
+                places.append(_Place(column, field.name, bind, nothing=nothing, numbers=numbers))
+            elif column.default is not None and not column.default.is_sequence:
+                places.append(_Place(column, field.name, self._bind(column), given=False))
+        version = self.mirror.version
+        if version is not None and version.column.table is table:
+            places.append(_Place(version.column, "", self._bind(version.column)))
         return places
 
-    def _numbers(self, field: Field) -> Mapping[str, int] | None:
-        translated = field.translated
+    def _key_place(self, column: Column[Any], name: str) -> _Place:
+        return _Place(column, name, self._bind(column), numbers=self._numbers(column))
+
+    def _numbers(self, column: Column[Any]) -> Mapping[str, int] | None:
+        translated = self.mirror.translated(column)
         return None if translated is None else self.numbers[translated.collection]
 
     def _nothing(self, column: Column[Any]) -> str | None:
@@ -123,31 +150,46 @@ class TableWriter:
 
     def delete(self, keys: Sequence[Sequence[Any]]) -> None:
         """Delete the rows of some keys."""
+        self._delete_from(parents_first(self.mirror.tables)[::-1], keys)
+
+    def _delete_from(self, tables: Iterable[Table], keys: Sequence[Sequence[Any]]) -> None:
         fields = self.mirror.key_fields
         columns = [field.column for field in fields]
-        places = [
-            _Place(field.column, field.name, self._bind(field.column), numbers=self._numbers(field))
-            for field in fields
-        ]
-        self._copy(
+        places = [self._key_place(field.column, field.name) for field in fields]
+        source = self._copy(
+            self.mirror.table,
             columns,
             [[_bound(place, one) for place, one in zip(places, key, strict=True)] for key in keys],
         )
         projecting(self.connection, self.mirror)
-        same = " AND ".join(f"t.{quoted(c.name)} = k.{quoted(c.name)}" for c in columns)
-        self.connection.exec_driver_sql(f"DELETE FROM {self._table} t USING {_TEMP} k WHERE {same}")
+        for table in tables:
+            pairs = zip(keys_in(self.mirror, table), columns, strict=True)
+            same = " AND ".join(f"t.{quoted(a.name)} = k.{quoted(b.name)}" for a, b in pairs)
+            self.connection.exec_driver_sql(
+                f"DELETE FROM {self._quoted(table)} t USING {source} k WHERE {same}"
+            )
 
-    def _copy(self, columns: Sequence[Column[Any]], rows: Sequence[Sequence[Any]]) -> None:
+    def _copy(
+        self, table: Table, columns: Sequence[Column[Any]], rows: Sequence[Sequence[Any]]
+    ) -> str:
+        """Fill a temporary table with columns of a table, and return its name."""
         names = quoted_columns(columns)
         self.connection.exec_driver_sql(f"DROP TABLE IF EXISTS {_TEMP}")
         self.connection.exec_driver_sql(
             f"CREATE TEMP TABLE taskstore_rows ON COMMIT DROP AS SELECT {names} "
-            f"FROM {self._table} WITH NO DATA"
+            f"FROM {self._quoted(table)} WITH NO DATA"
         )
         cursor: Any = self.connection.connection.cursor()
         with cursor, cursor.copy(f"COPY {_TEMP} ({names}) FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
+        return _TEMP
+
+
+def parents_first(tables: Iterable[Table]) -> list[Table]:
+    """Return tables in the order of their foreign keys, those that others refer to first."""
+    found: Any = sort_tables_and_constraints(list(tables))  # type: ignore[no-untyped-call]
+    return [table for table, _ in found if table is not None]
 
 
 def _bound(place: _Place, value: Any) -> Any:

@@ -126,6 +126,15 @@ class Shape:
         ]
         object.__setattr__(self, "parts", tuple(parts))
 
+    def columns_in(self, table: Table) -> list[tuple[Column[Any], Field]]:
+        """Return the columns of one of its tables that travel, with their fields."""
+        return [
+            (column, field)
+            for field in self.fields.values()
+            for column in field.columns
+            if column.table is table
+        ]
+
     @property
     def mappers(self) -> tuple[Mapper[Any], ...]:
         """The classes whose instances are such rows; none for a table."""
@@ -206,6 +215,16 @@ class Mirror:
         """The table that every row is in."""
         return self.base.tables[0]
 
+    @cached_property
+    def tables(self) -> tuple[Table, ...]:
+        """All tables of its classes, each after those that its rows inherit from."""
+        return tuple(dict.fromkeys(table for shape in self.shapes for table in shape.tables))
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether rows of some classes are in more than one table."""
+        return len(self.tables) > 1
+
     @property
     def counted(self) -> Column[Any] | None:
         """The column of its table that each database counts, and whose numbers have ids."""
@@ -225,8 +244,12 @@ class Mirror:
 
     def typed(self, column: Column[Any]) -> Any:
         """Return a column of its tables as it is read, and as values are bound for it."""
-        translated = self._translated.get(column)
+        translated = self.translated(column)
         return column if translated is None else type_coerce(column, translated)
+
+    def translated(self, column: Column[Any]) -> Translated | None:
+        """Return how the numbers in a column of its tables become ids; None if it has none."""
+        return self._translated.get(column)
 
     @cached_property
     def _translated(self) -> dict[Column[Any], Translated]:

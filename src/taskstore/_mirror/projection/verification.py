@@ -35,8 +35,7 @@ class MirrorVerification:
             seen: set[str] = set()
             flaws: list[str] = []
             for page in ids_in(self.connection, mirror, flaws):
-                seen.update(page)
-                yield from self._page(mirror, page, refused)
+                yield from self._page(mirror, page, refused, seen)
             for flaw in flaws:
                 self._flawed(mirror, None, flaw)
             for id, line in self.rows.lines(mirror.collection):
@@ -44,11 +43,13 @@ class MirrorVerification:
                     yield Difference(mirror.collection, id, "row", line, None)
 
     def _page(
-        self, mirror: Mirror, page: list[str], refused: dict[str, str]
+        self, mirror: Mirror, page: list[str], refused: dict[str, str], seen: set[str]
     ) -> Iterator[Difference]:
         collection = mirror.collection
         stored = self.rows.stored(collection, page)
         current = read_rows(self.connection, mirror, page, lenient=True)
+        # A record without its row in the table of its class is not there.
+        seen.update(current)
         for id in page:
             known, row = stored.get(id), current.get(id)
             if id in refused or row is None:

@@ -82,7 +82,7 @@ def next_fields(row: Row, previous: Mapping[str, bytes]) -> dict[str, bytes]:
     """Return the fields of a row's next line, with the bytes of all that has not changed.
 
     Args:
-        row: The row.
+        row: The row. It may lack values that the last line has.
         previous: The fields of its last line; what the model does not know is kept, and so is the
             version.
 
@@ -93,6 +93,8 @@ def next_fields(row: Row, previous: Mapping[str, bytes]) -> dict[str, bytes]:
     if "id" not in found or _decode(found["id"]) != row.id:
         found["id"] = encode_value(row.id)
     for name, key, _, field in row.shape.parts:
+        if name not in row.values:
+            continue
         value = row.values[name]
         raw = _raw(name, field, value)
         if _differs(field, value, raw, previous.get(key)):
