@@ -131,7 +131,9 @@ class LogWriter:
 def _check(work: Mapping[str, Sequence[bytes]]) -> None:
     for collection, lines in work.items():
         check_collection_name(collection)
-        if any(b"\n" in line or b"\0" in line or not line for line in lines):
+        # Joined, because each line by itself would take ten times as long.
+        whole = b"".join(lines)
+        if b"\n" in whole or b"\0" in whole or not all(lines):
             raise ValueError(f"a line for {collection!r} is empty or has a newline or NUL in it")
 
 
