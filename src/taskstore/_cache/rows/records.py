@@ -106,6 +106,16 @@ class RecordRows(FingerprintRows):
 
     def orders(self, collection: str, ids: Sequence[str]) -> dict[str, int]:
         """Return the versions of some ids, live or dead, in microseconds since the epoch."""
+        if len(ids) <= _FEW:
+            marks = ",".join("?" * len(ids))
+            found = self._read(
+                f"SELECT id, updated_at_us FROM {self._tombstones} "
+                f"WHERE collection = ? AND id IN ({marks}) UNION ALL "
+                f"SELECT id, updated_at_us FROM {self._records} "
+                f"WHERE collection = ? AND id IN ({marks})",
+                (collection, *ids, collection, *ids),
+            )
+            return dict(found)
         return {
             id: order_us
             for table in (self._tombstones, self._records)
