@@ -193,6 +193,17 @@ class RecordRows(FingerprintRows):
         if not new:
             self.drop_tombstones(collection, [row[0] for row in rows], loading=loading)
 
+    def update(self, collection: str, rows: Iterable[tuple[str, str, int, int]]) -> None:
+        """Update records that live: id, line, and version in ms and in us.
+
+        Their index rows are not touched.
+        """
+        self._write_many(
+            f"UPDATE {self._records} SET data_json = ?, updated_at = ?, updated_at_us = ? "
+            "WHERE collection = ? AND id = ?",
+            ((line, ms, us, collection, id) for id, line, ms, us in sorted(rows)),
+        )
+
     def drop_tombstones(
         self, collection: str, ids: Sequence[str], *, loading: bool = False
     ) -> None:

@@ -77,7 +77,16 @@ class Stamped(NamedTuple):
 
 @attrs.define
 class _Batch:
-    """The decisions for some rows."""
+    """The decisions for some rows.
+
+    Attributes:
+        lines: The next lines of live records.
+        deleted: The versions of the tombstones of others.
+        new: Those of which the cache has nothing.
+        changed: What the cache gets of records that live there already.
+        written: The same of others, by whether the cache has nothing of them.
+        stamps: The rows to be stamped.
+    """
 
     lines: dict[Key, bytes] = attrs.field(factory=dict)
     deleted: dict[Key, Version] = attrs.field(factory=dict)
@@ -106,6 +115,7 @@ class Reconciler:
 
     context: StoreContext
     cursor: Any
+    changed: list[tuple[str, str, int, int]] = attrs.field(factory=list)
     unit: Unit
     named: dict[StoredRows, Named] = attrs.field(factory=dict)
     rewriting: bool = False
@@ -243,7 +253,9 @@ class Reconciler:
         if len(line) > (HARMLESS_LENGTH if row.shape in table.nesting else MAX_LINE_BYTES):
             checked_line(line, *key)
         batch.lines[key] = line
-        batch.written[before is None].append((row.id, line.decode(), order_us // 1000, order_us))
+        lives = before is not None and before.line is not None
+        written = batch.changed if lives else batch.written[before is None]
+        written.append((row.id, line.decode(), order_us // 1000, order_us))
         if before is None:
             batch.new.add(key)
 
@@ -409,6 +421,8 @@ class Reconciler:
 
 def _following(fields: dict[str, bytes], version: Version, previous: str) -> bytes:
     """The line of some fields, with the keys in their order and spelling in the previous one."""
+        if batch.changed:
+            rows.update(collection, batch.changed)
     if "\\" in previous:
         fields.pop("updated_at", None)
         return line_of(fields, version, previous)
