@@ -84,6 +84,34 @@ def test_a_row_becomes_a_line(one: Clone) -> None:
     one.check()
 
 
+def test_each_row_of_a_statement_follows_its_own_line(one: Clone) -> None:
+    """Rows that get one version, or are deleted together, are newer than what each of them was."""
+    past, future = datetime.datetime(2020, 1, 1), datetime.datetime(2090, 1, 1)
+    with one.sessions.begin() as session:
+        session.add(Task(id="now", title="first"))
+        session.flush()
+        session.add(Task(id="past", title="first", updated_at=past))
+        session.flush()
+        session.add(Task(id="future", title="first", updated_at=future))
+    with one.sessions.begin() as session:
+        session.execute(
+            text(
+                "UPDATE tasks SET title = 'second', updated_at = '2050-01-01 00:00:00.000000' "
+                "WHERE id <> 'now'"
+            )
+        )
+    *_, kept, stamped = one.lines("tasks")
+    assert ("past", "2050-01-01T00:00:00.000Z") == (kept["id"], kept["updated_at"])
+    assert ("future", "2090-01-01T00:00:00.001Z") == (stamped["id"], stamped["updated_at"])
+    with one.sessions.begin() as session:
+        session.execute(text("DELETE FROM tasks"))
+    tombstones = {line["id"]: line["updated_at"] for line in one.lines("tasks")[-3:]}
+    assert tombstones["now"] < "2050"
+    assert "2050-01-01T00:00:00.001Z" == tombstones["past"]
+    assert "2090-01-01T00:00:00.002Z" == tombstones["future"]
+    one.check()
+
+
 def test_every_type_of_column_travels(one: Clone, two: Clone) -> None:
     """A value of each type is in the line as JSON, and the same in another clone."""
     with one.sessions.begin() as session:

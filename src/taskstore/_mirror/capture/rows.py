@@ -75,6 +75,30 @@ class Stamped(NamedTuple):
     raw: RawKey
 
 
+class _Kept(NamedTuple):
+    """A version that a row has brought along.
+
+    Attributes:
+        mirror: Whose row it was.
+        value: The value of its version column, of the plain type.
+        form: The type of the version in a line.
+        version: That version.
+    """
+
+    mirror: Mirror
+    value: Any
+    form: type
+    version: Version
+
+    def fits(self, mirror: Mirror, value: Any, before: Stored | None, form: type | None) -> bool:
+        """Whether it is also the version of a row that follows what is stored."""
+        if mirror is not self.mirror or type(value) is not type(self.value) or value != self.value:
+            return False
+        return before is None or (
+            form is self.form and 0 <= before.order_us < self.version.order_us
+        )
+
+
 @attrs.define
 class _Batch:
     """The decisions for some rows.
@@ -91,6 +115,7 @@ class _Batch:
     lines: dict[Key, bytes] = attrs.field(factory=dict)
     deleted: dict[Key, Version] = attrs.field(factory=dict)
     new: set[Key] = attrs.field(factory=set)
+    changed: list[tuple[str, str, int, int]] = attrs.field(factory=list)
     written: dict[bool, list[tuple[str, str, int, int]]] = attrs.field(
         factory=lambda: {True: [], False: []}
     )
@@ -115,7 +140,6 @@ class Reconciler:
 
     context: StoreContext
     cursor: Any
-    changed: list[tuple[str, str, int, int]] = attrs.field(factory=list)
     unit: Unit
     named: dict[StoredRows, Named] = attrs.field(factory=dict)
     rewriting: bool = False
@@ -125,7 +149,8 @@ class Reconciler:
     now_ms: int = attrs.field(init=False)
     _numbering: Numbering = attrs.field(init=False)
     _answered: bool | None = None
-    _latest: tuple[datetime, int, str] | None = None
+    _kept: _Kept | None = None
+    _burials: dict[tuple[str, type], Version] = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
         self._numbering = Numbering(self.context, self.cursor)
@@ -178,9 +203,7 @@ class Reconciler:
                 origin = stored.get(origins.get(raw, id))
                 self._live(batch, table, raw, row, before, origin)
             elif before is not None and before.line is not None:
-                batch.deleted[mirror.collection, id] = stamp_for(
-                    mirror, id, before, None, self.now_ms
-                )
+                batch.deleted[mirror.collection, id] = self._burial(mirror, id, before)
         for key in batch.lines:
             # Another key that makes the same id is gone.
             batch.deleted.pop(key, None)
@@ -202,9 +225,19 @@ class Reconciler:
         for id in gone:
             known = stored.get(id)
             if known is not None and known.line is not None:
-                stamp = stamp_for(mirror, id, known, None, self.now_ms)
-                batch.deleted[mirror.collection, id] = stamp
+                batch.deleted[mirror.collection, id] = self._burial(mirror, id, known)
         yield batch
+
+    def _burial(self, mirror: Mirror, id: str, before: Stored) -> Version:
+        """The version of a tombstone: nearly all of them have the present time."""
+        key = mirror.collection, type(before.updated_at)
+        known = self._burials.get(key)
+        if known is not None and before.order_us < known.order_us:
+            return known
+        version = stamp_for(mirror, id, before, None, self.now_ms)
+        if version.order_us == self.now_ms * 1000:
+            self._burials[key] = version
+        return version
 
     def _ids(self, table: StoredRows, keys: Sequence[RawKey]) -> dict[RawKey, str]:
         named = self.named.get(table)
@@ -313,8 +346,11 @@ class Reconciler:
             before: What is stored of its id.
             form: The type of the version in its last line, where that is at hand.
         """
+        # The rows of one flush mostly have one stamp.
+        if (kept := self._kept) is not None and kept.fits(mirror, row.version, before, form):
+            return kept.version
         plain = mirror.version.codec.plain if mirror.version is not None else None
-        order_us = self._order(plain, row.version) if plain in _VERSIONS else NOT_PLAIN
+        order_us = plain_order(plain, row.version) if plain in _VERSIONS else NOT_PLAIN
         if order_us != NOT_PLAIN and (before is None or is_form(plain, form)):
             found = self._plain(batch, mirror, raw, row, before, order_us)
             if found is not None:
@@ -325,19 +361,6 @@ class Reconciler:
             claim = claim if claim.order_us > stored else None
         version = stamp_for(mirror, row.id, before, claim, self.now_ms)
         return version if version.kept else self._stamped(batch, mirror, raw, row, version)
-
-    def _order(self, plain: type | None, version: Any) -> int:
-        # The rows of one flush mostly have one stamp.
-        latest = self._latest
-        if latest is not None and plain is datetime and version == latest[0]:
-            return latest[1]
-        return plain_order(plain, version)
-
-    def _text(self, moment: datetime, order_us: int) -> str:
-        latest = self._latest
-        if latest is None or latest[0] != moment:
-            latest = self._latest = moment, order_us, plain_text(moment)
-        return latest[2]
 
     def _plain(
         self,
@@ -354,8 +377,10 @@ class Reconciler:
         if stored < 0:
             return None
         if order_us > (stored - stored % 1000 if is_int else stored):
-            value = row.version if is_int else self._text(row.version, order_us)
-            return Version(value, order_us, kept=True)
+            value = row.version if is_int else plain_text(row.version)
+            version = Version(value, order_us, kept=True)
+            self._kept = _Kept(mirror, row.version, type(value), version)
+            return version
         stamp = max(self.now_ms, stored // 1000 + 1)
         if row.version is None or not 0 < stamp <= MAX_MS:
             return None
@@ -396,6 +421,8 @@ class Reconciler:
 
     def _apply(self, table: StoredRows, rows: Rows, batch: _Batch) -> None:
         collection = table.mirror.collection
+        if batch.changed:
+            rows.update(collection, batch.changed)
         for are_new, some in batch.written.items():
             if some:
                 rows.replace(collection, some, new=are_new)
@@ -421,8 +448,6 @@ class Reconciler:
 
 def _following(fields: dict[str, bytes], version: Version, previous: str) -> bytes:
     """The line of some fields, with the keys in their order and spelling in the previous one."""
-        if batch.changed:
-            rows.update(collection, batch.changed)
     if "\\" in previous:
         fields.pop("updated_at", None)
         return line_of(fields, version, previous)
