@@ -46,6 +46,7 @@ def test_what_was_edited_is_written(folder: Path) -> None:
     [
         ("nothing=>", 0, "nothing was changed\n"),
         ("{=>", 2, "Error: nothing was written: it is not JSON"),
+        (f"{{=>{'[' * 100_000}", 2, "Error: nothing was written: it is not JSON"),
         ('"plan-001"=>"other"', 2, "Error: id cannot be edited: nothing was written\n"),
         ("1700000400000=>1700000400001", 2, "Error: updated_at cannot be edited: nothing was"),
         ('"status"=>"statsu"', 2, "did you mean 'status'?"),

@@ -146,6 +146,14 @@ def test_a_bad_line_does_not_take_others_along() -> None:
     ]
 
 
+def test_a_line_that_is_nested_too_deep_does_not_take_others_along() -> None:
+    """Whatever the depth at which a decoder gives up, the line is named and the next is read."""
+    deep = b"[" * 100_000
+    items = read(b'{"id":"a","x":' + deep + b'\n{"id":"b"}\n', "jsonl")
+    assert [None, {"id": "b"}] == [item.record for item in items]
+    assert str(items[0].reason).startswith("not JSON: ")
+
+
 def test_chosen_columns_are_written_in_their_order() -> None:
     """`columns` chooses the fields and their order; what a record lacks is absent."""
     records: list[dict[str, Any]] = [{"id": "a", "x": 1, "y": 2}, {"id": "b"}]

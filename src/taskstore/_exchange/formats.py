@@ -130,7 +130,7 @@ def _item(place: int, decode: Callable[[], Any]) -> Item:
         found = decode()
     except UnicodeDecodeError:
         return Item(place, None, "not UTF-8")
-    except (ValueError, LineError) as error:
+    except (ValueError, LineError, RecursionError) as error:
         return Item(place, None, f"not JSON: {error}")
     if not isinstance(found, dict):
         return Item(place, None, "not a JSON object")

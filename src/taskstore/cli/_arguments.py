@@ -160,7 +160,7 @@ def read_json(what: str) -> Any:
     data = standard_input().buffer.read()
     try:
         return json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Failure(f"stdin is not JSON: {error}; {what}", Status.USAGE) from None
 
 

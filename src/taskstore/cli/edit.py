@@ -61,7 +61,7 @@ def _edited(record: dict[str, Any]) -> dict[str, Any] | None:
         reason = "it is not a JSON object"
         try:
             found = json.loads(new)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             reason = f"it is not JSON: {error}"
         else:
             if isinstance(found, dict):
