@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
@@ -17,6 +18,7 @@ from taskstore._cache.schema.names import HEAD
 from taskstore._cache.schema.revisions import BASE, move, read_revision
 from taskstore._postgres.names import outbox_of
 from taskstore._postgres.triggers import missing_triggers, triggers_of
+from taskstore.errors import UnsupportedError
 from tests.postgres.models import MIRRORS, Base
 
 
@@ -95,3 +97,10 @@ def test_autogenerate_leaves_the_outbox_alone() -> None:
     for name in ("taskstore_outbox", "taskstore_scribe"):
         assert not migrations.include_name(name, "table", {})
         assert not migrations.include_name(f"ts_{name}", "table", {}, prefix="ts_")
+
+
+def test_a_map_of_schemas_is_refused(engine: Engine, tmp_path: Path) -> None:
+    """The triggers would be on the tables of another schema than the rows."""
+    mapped = engine.execution_options(schema_translate_map={None: "tenant"})
+    with pytest.raises(UnsupportedError, match="search_path"):
+        Store.open(tmp_path / "one", engine=mapped, mirrors=MIRRORS)

@@ -217,14 +217,20 @@ def check_engine(engine: Any, *, read_only: bool = False) -> None:
             "its own",
         )
     if dialect.name == "postgresql":
-        _check_options(read_only=read_only)
+        _check_options(engine, read_only=read_only)
 
 
-def _check_options(*, read_only: bool) -> None:
+def _check_options(engine: Engine, *, read_only: bool) -> None:
     """Refuse options that are not possible on PostgreSQL."""
     if read_only:
         raise UnsupportedError(
             operation="read_only=True", remedy="leave out the engine: the logs are read then"
+        )
+    if engine.get_execution_options().get("schema_translate_map"):
+        raise UnsupportedError(
+            operation="schema_translate_map",
+            remedy="connect with the schemas as search_path instead: "
+            'create_engine(..., connect_args={"options": "-csearch_path=tenant"})',
         )
     # Registers how its column types are logged, before any model is read.
     import taskstore._postgres.codecs  # noqa: F401
