@@ -27,7 +27,11 @@ from taskstore._evolution.decoding import (
 from taskstore._evolution.stating import steps_of
 from taskstore._evolution.steps import RenameCollection
 from taskstore._records.evolutions import names_of
-from taskstore.errors import EvolutionSkippedWarning, InvalidDeclarationError
+from taskstore.errors import (
+    EvolutionSkippedWarning,
+    InvalidDeclarationError,
+    UnsupportedError,
+)
 
 _EMITTED = "taskstore_evolutions"
 """The key under which a migration's options hold what the running script has stated."""
@@ -99,6 +103,7 @@ class EvolveLogOp(MigrateOperation):
 
         Raises:
             InvalidDeclarationError: The steps cannot be stated, or no revision is running.
+            UnsupportedError: The database is that of a store on PostgreSQL.
         """
         changes = {
             "rename": rename,
@@ -182,6 +187,7 @@ def _evolve(operations: Operations, operation: EvolveLogOp) -> None:
     table = _table(operations, operation.prefix)
     if table is None:
         return
+    _check_database(operations, operation.prefix)
     revision = _running_revision()
     emitted = _emitted(operations)
     log = _log_of(operations, table, operation.names)
@@ -255,6 +261,19 @@ def _table(operations: Operations, prefix: str) -> sa.Table | None:
         stacklevel=2,
     )
     return None
+
+
+def _check_database(operations: Operations, prefix: str) -> None:
+    """Raise UnsupportedError if the log is that of a store on PostgreSQL, which cannot evolve."""
+    context = operations.get_context()
+    if context.dialect.name != "postgresql" or context.as_sql:
+        return
+    if sa.inspect(operations.get_bind()).has_table(f"{prefix}taskstore_outbox"):
+        raise UnsupportedError(
+            operation="evolve_log in the database of a store on PostgreSQL",
+            remedy="leave it out of the revision, and after the upgrade call store.export(Model), "
+            "which writes all rows to the log as they are now",
+        )
 
 
 def _copied(column: Any) -> sa.Column[Any]:
