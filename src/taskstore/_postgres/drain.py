@@ -29,6 +29,7 @@ from taskstore._postgres.numbers import Naming
 from taskstore._postgres.outbox import (
     Batch,
     ChangeReader,
+    brought_up,
     delete_batch,
     ids_of_problems,
     mirror_of,
@@ -114,10 +115,12 @@ class Drain:
         ids = list({change.id for change in changes if change.id})
         maker = LineMaker(mirror, self.tables.stored(mirror.collection, ids))
         if mirror.is_joined:
-            doubtful = {change.id for change in changes if change.problem}
+            doubtful = {change.id for change in changes if change.problem or change.is_stale}
             if batch.has_problems:
                 doubtful |= ids_of_problems(connection, outbox, mirror.collection)
             changes = Joiner(connection, mirror, maker.stored, doubtful & {*ids}).joined(changes)
+        else:
+            changes = brought_up(connection, mirror, changes)
         maker.add(changes)
         return maker
 

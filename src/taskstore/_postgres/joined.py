@@ -15,8 +15,7 @@ from sqlalchemy.engine import Connection
 
 from taskstore._cache.rows.records import Stored
 from taskstore._mirror.model.shape import Mirror, Row, Shape
-from taskstore._mirror.tables.reading import read_rows
-from taskstore._postgres.outbox import Change, Part, in_utc, shape_of, version_in
+from taskstore._postgres.outbox import Change, Part, rows_now, shape_of, version_in
 
 Parts = Mapping[Table, Part]
 
@@ -29,8 +28,8 @@ class Joiner:
         connection: In the transaction of the batch.
         mirror: The model.
         stored: The last line of each record that changes.
-        doubtful: The records of which no line could carry an earlier change, so that their last
-            lines do not tell what the tables have.
+        doubtful: The records of which no line could carry an earlier change, or whose tables have
+            got other columns since, so that their lines do not tell what the tables have.
     """
 
     connection: Connection
@@ -53,10 +52,7 @@ class Joiner:
         return found
 
     def _look(self, ids: Iterable[str]) -> None:
-        found = read_rows(self.connection, self.mirror, ids, lenient=True)
-        for row in found.values():
-            row.version = in_utc(row.version)
-        self._there |= found
+        self._there |= rows_now(self.connection, self.mirror, ids)
 
     def _all(self, groups: Iterable[list[Change]]) -> list[Change]:
         return [self._whole(group) for group in groups]

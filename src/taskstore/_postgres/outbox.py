@@ -15,7 +15,8 @@ from sqlalchemy.types import JSON, BigInteger, Boolean, DateTime, Text
 
 from taskstore._mirror.model.counted_keys import Translated
 from taskstore._mirror.model.shape import Mirror, Row, Shape
-from taskstore._postgres.names import Outbox, quoted_table
+from taskstore._mirror.tables.reading import read_rows
+from taskstore._postgres.names import Outbox, literal, quoted_table
 from taskstore._postgres.numbers import Naming
 from taskstore._postgres.parts import columns_in, content_of, is_from, keys_in, translated_in
 from taskstore.errors import InvalidDeclarationError, InvalidIdError
@@ -38,6 +39,7 @@ class Change:
         written_ms: When, in milliseconds since the epoch, by the database's clock.
         problem: Why it cannot be read; "" if it can.
         part: The row as one of several tables has it, if the record is in several.
+        is_stale: Whether the table has got another column since, so that the row is not whole.
     """
 
     seq: int
@@ -47,6 +49,7 @@ class Change:
     written_ms: int
     problem: str = ""
     part: Part | None = None
+    is_stale: bool = False
 
 
 @attrs.frozen
@@ -265,15 +268,17 @@ class ChangeReader:
                 literal_column("o.xid::text"),
                 source.c.written,
                 source.c.deleted,
+                literal_column(_lacks(columns)),
                 *(made.c[one.name] for one in columns),
             )
             .select_from(source.join(made, true()))
             .where(*self._mine, condition)
             .order_by(source.c.seq)
         )
-        for seq, xid, written, deleted, *values in self.connection.execute(statement):
+        for seq, xid, written, deleted, is_stale, *values in self.connection.execute(statement):
             raw = dict(zip((one.name for one in columns), values, strict=True))
-            yield self._change(seq, xid, written, raw, is_deleted=deleted or only_key)
+            change = self._change(seq, xid, written, raw, is_deleted=deleted or only_key)
+            yield attrs.evolve(change, is_stale=True) if is_stale and not deleted else change
 
     def _change(
         self, seq: int, xid: str, written: datetime, raw: dict[str, Any], *, is_deleted: bool
@@ -293,6 +298,12 @@ class ChangeReader:
         if row is not None:
             row.number = number
         return Change(seq, xid, id, row, ms)
+
+
+def _lacks(columns: Iterable[Column[Any]]) -> str:
+    """Return the SQL condition that a row was written when its table lacked one of some columns."""
+    names = ", ".join(literal(one.name) for one in columns)
+    return f"NOT jsonb_exists_all(o.content::jsonb, ARRAY[{names}])"
 
 
 def _check_data(error: Exception) -> None:
@@ -333,6 +344,39 @@ def in_utc(version: Any) -> Any:
     if isinstance(version, datetime) and version.tzinfo is not None:
         return version.astimezone(UTC)
     return version
+
+
+def rows_now(connection: Connection, mirror: Mirror, ids: Iterable[str]) -> dict[str, Row]:
+    """Return the rows of some records as their tables have them; see `read_rows` for flaws."""
+    found = read_rows(connection, mirror, ids, lenient=True)
+    for row in found.values():
+        row.version = in_utc(row.version)
+    return found
+
+
+def brought_up(connection: Connection, mirror: Mirror, changes: list[Change]) -> list[Change]:
+    """Give stale changes the rows that their table has now.
+
+    A row in the outbox has the columns from when it was written. If a migration has renamed or
+    added one since, its value is in the table alone.
+    """
+    stale = {change.id for change in changes if change.is_stale and change.id}
+    if not stale:
+        return changes
+    there = rows_now(connection, mirror, stale)
+    return [_brought_up(change, there.get(change.id)) for change in changes]
+
+
+def _brought_up(change: Change, now: Row | None) -> Change:
+    if not change.is_stale or change.problem:
+        return change
+    if now is None:
+        # It was deleted since.
+        return attrs.evolve(change, row=None)
+    if now.flaw:
+        return attrs.evolve(change, row=None, problem=now.flaw)
+    number = None if change.row is None else change.row.number
+    return attrs.evolve(change, row=attrs.evolve(now, number=number))
 
 
 def ids_of_problems(connection: Connection, outbox: Outbox, collection: str) -> set[str]:
