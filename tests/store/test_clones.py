@@ -5,6 +5,7 @@ Each test starts from a real `git clone` or `git pull` of files that were forced
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ import pytest
 from sqlalchemy.exc import DatabaseError
 
 from taskstore import Store, StoreAccessError, StoreOwnerError
+from taskstore._log.trust import Mark
 from tests.store.plans import Plan
 from tests.warm import warm
 
@@ -280,6 +282,24 @@ def test_a_pulled_rollback_journal_is_not_applied(
             ours.create(Plan("plan-002", title="true"))
         store = stack.enter_context(Store.open(directory, types=[Plan], lock_timeout=1.0))
         assert {"true"} == set(titles(store))
+
+
+def test_a_cache_whose_state_cannot_be_noted_is_used(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk, say, a store goes on with the files that it has left itself."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Mark, "write", refuse)
+    with Store.open(clone / ".taskstore", types=[Plan]) as store:
+        made = (clone / ".taskstore" / "taskstore.db").stat().st_ino
+        for turn in range(2):
+            release_connections()
+            store.create(Plan(f"new-{turn}", title="true"))
+        assert ["true"] * 3 == titles(store)
+        assert made == (clone / ".taskstore" / "taskstore.db").stat().st_ino
 
 
 @pytest.mark.parametrize("closes", ["close", "collect", "exit"])

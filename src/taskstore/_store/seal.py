@@ -62,6 +62,8 @@ class CacheSeal:
         # As text, because a Path takes longer than the stat.
         self._cache = os.fspath(layout.cache_path)
         self._noted: _Left | None = None
+        # In case that it could not be noted, as on a full disk.
+        self._left: _Left | None = None
         self._wal: int | None = None
         self._shm: tuple[int, int] | None = None
         self._drivers: set[weakref.ref[sqlite3.Connection]] = set()
@@ -131,10 +133,11 @@ class CacheSeal:
         if _kind(f"{self._cache}-wal") not in _USUAL:
             return False
         noted = _decoded(self._layout.mark.read(_NOTED) or b"")
-        if noted is None or not self._present().follows(noted):
-            return False
-        self._noted = noted
-        return True
+        present = self._present()
+        if noted is not None and present.follows(noted):
+            self._noted = noted
+            return True
+        return self._left is not None and present.follows(self._left)
 
     def _is_whole_soon(self) -> bool:
         """Return `is_whole`, once another process has had the time to note what it has changed.
@@ -159,11 +162,11 @@ class CacheSeal:
         try:
             self._see()
             if self._is_replaced():
-                self._noted = None
+                self._noted = self._left = None
                 if self._is_used():
                     self._layout.mark.write(_NOTED, b"")
                 return
-            present = self._present()
+            present = self._left = self._present()
             if self._noted is None or not present.follows(self._noted):
                 self._layout.mark.write(_NOTED, " ".join(map(str, present)).encode())
                 self._noted = present
