@@ -49,6 +49,23 @@ def test_what_a_line_says_already_is_not_done_twice(tmp_path: Path) -> None:
         assert not two.store.is_stale()
 
 
+def test_a_trigger_on_a_column_counts_where_it_was_written(tmp_path: Path) -> None:
+    """A row that is written again does not name the columns that it has already."""
+    trigger = """CREATE TRIGGER coded AFTER UPDATE OF code ON teams BEGIN
+      UPDATE teams SET seats = seats + 1 WHERE id = NEW.id; END"""
+    with pair(tmp_path, trigger) as (one, two):
+        two.take(one)
+        two.store.sync()
+        with one.sessions.begin() as session:
+            session.get_one(Team, "a").code = "y"
+        assert 1 == one.told("teams")["a"]["seats"]
+        two.take(one)
+        before = two.log("teams").read_bytes()
+        assert [] == two.store.sync().problems
+        assert before == two.log("teams").read_bytes()
+        same(one, two)
+
+
 def test_a_row_that_only_a_trigger_makes_is_logged(tmp_path: Path) -> None:
     """The sync that fires it takes it along."""
     trigger = """CREATE TRIGGER badge AFTER INSERT ON members BEGIN

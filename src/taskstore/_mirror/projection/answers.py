@@ -2,7 +2,9 @@
 
 A trigger of the application fires for what a sync writes, too, though the lines that came already
 say what it did where they were written. So rows that differ from their lines afterwards are written
-once more. Rows that no log knows, and rows on which a trigger insists, are logged as they are.
+once more, but only what differs: an `UPDATE OF` trigger fires for each column that is named, even
+if it stays the same. Rows that no log knows, and rows on which a trigger insists, are logged as
+they are.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from taskstore._cache.rows.rows import Rows
 from taskstore._mirror.model.registry import registry
 from taskstore._mirror.projection.projecting import Projector
 from taskstore._mirror.projection.wanted import Key, WantedRow
-from taskstore._mirror.projection.wanted_rows import wanted_row
+from taskstore._mirror.projection.wanted_rows import wanted_row, what_differs
 from taskstore._mirror.tables.reading import read_rows
 from taskstore._mirror.tables.stored_rows import StoredRows
 from taskstore._store.context import StoreContext
@@ -57,7 +59,7 @@ def project(
         pairs = KeyRows(cursor, context.models)
         answers = _Answers(connection, rows, notes, cursor, since, refused, pairs)
         for _ in range(_ROUNDS):
-            again = [target for _, target in answers.differing()]
+            again = [what_differs(target) for _, target in answers.differing()]
             if not again:
                 break
             refused |= Projector(connection, links).run(again)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import attrs
+
 from taskstore._cache.rows.records import Stored
 from taskstore._mirror.model.shape import Mirror, Row
 from taskstore._mirror.projection.wanted import WantedRow
@@ -61,15 +63,28 @@ def equals(mirror: Mirror, row: Row, current: Row) -> bool:
         return False
 
 
+def what_differs(target: WantedRow) -> WantedRow:
+    """Return an update that names its key and what it changes; anything else as it is."""
+    row, current = target.row, target.current
+    if target.kind != "update" or row is None or current is None or current.flaw:
+        return target
+    values = {
+        name: value
+        for name, value in row.values.items()
+        if name in target.mirror.key or not _is_same(row, current, name)
+    }
+    return attrs.evolve(target, row=attrs.evolve(row, values=values))
+
+
 def _same_values(row: Row, current: Row) -> bool:
-    fields = row.shape.fields
-    for name, value in row.values.items():
-        try:
-            if not fields[name].codec.same(value, current.values[name]):
-                return False
-        except ValueError:
-            return False
-    return True
+    return all(_is_same(row, current, name) for name in row.values)
+
+
+def _is_same(row: Row, current: Row, name: str) -> bool:
+    try:
+        return row.shape.fields[name].codec.same(row.values[name], current.values[name])
+    except ValueError:
+        return False
 
 
 def _is_older(mirror: Mirror, row: Row, current: Row) -> bool:
