@@ -81,6 +81,46 @@ def test_an_exchange_of_unique_values(tmp_path: Path, case: str) -> None:
         two.check()
 
 
+@pytest.mark.parametrize("action", ["CASCADE", "SET DEFAULT", None])
+def test_rows_that_exchange_values_and_leave_a_row_that_goes(
+    tmp_path: Path, action: str | None
+) -> None:
+    """A row goes in the same sync in which those that referred to it exchange their places."""
+    base = new_base()
+
+    @mirrored("people")
+    class Person(base):
+        __tablename__ = "people"
+        id: Mapped[str] = mapped_column(primary_key=True)
+        updated_at: Mapped[int]
+
+    @mirrored("tasks")
+    class Task(base):
+        __tablename__ = "tasks"
+        id: Mapped[str] = mapped_column(primary_key=True)
+        updated_at: Mapped[int]
+        place: Mapped[int] = mapped_column(unique=True)
+        owner: Mapped[str] = mapped_column(ForeignKey("people.id", ondelete=action))
+
+    with cloned(tmp_path / "one", [Person, Task], base) as one:
+        with one.sessions.begin() as session:
+            session.add_all([Person(id="p"), Person(id="r")])
+            session.flush()
+            session.add_all([Task(id=str(place), place=place, owner="p") for place in (1, 2)])
+        one.append("people", {"id": "q", "updated_at": FUTURE})
+        for id in ("p", "r"):
+            one.append("people", {"id": id, "deleted": True, "updated_at": FUTURE})
+        for id, place in (("1", 2), ("2", 1)):
+            line = {"id": id, "place": place, "owner": "q", "updated_at": FUTURE}
+            one.append("tasks", line)
+        assert () == one.store.sync().mirrored
+        assert [("1", 2, "q"), ("2", 1, "q")] == [
+            (row.id, row.place, row.owner) for row in one.rows(Task)
+        ]
+        assert ["q"] == [row.id for row in one.rows(Person)]
+        one.check()
+
+
 def test_a_foreign_key_that_the_model_lacks(tmp_path: Path) -> None:
     """Rows that refer to each other in circles arrive beside a column of the database alone."""
     task = model(

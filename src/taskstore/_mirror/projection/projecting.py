@@ -104,8 +104,15 @@ class Projector:
             pending = [target for target in pending if not self._one(target)]
         pending = _in_order(held) + pending
         if pending:
-            pending = self._deferred(pending)
+            pending = self._unreferred(self._deferred(pending), pending)
         return {target.key: self.refused[target.key] for target in pending}
+
+    def _unreferred(self, left: list[WantedRow], pending: list[WantedRow]) -> list[WantedRow]:
+        """Delete what only other pending rows had referred to; return what is left then."""
+        deletions = [target for target in left if target.kind == "delete"]
+        if not deletions or len(left) == len(pending):
+            return left
+        return [target for target in left if target.kind != "delete"] + self._deferred(deletions)
 
     def _batches(self, targets: list[WantedRow]) -> list[WantedRow]:
         """Write similar rows together; return those to try one by one."""
