@@ -191,26 +191,6 @@ class Worded(Other):
     updated_at: Mapped[str] = mapped_column(String(40))
 
 
-@mirrored("joined", updated_at=None)
-class Animal(Other):
-    """Has a subclass in a table of its own."""
-
-    __tablename__ = "animals"
-
-    id: Mapped[str] = mapped_column(primary_key=True)
-    kind: Mapped[str]
-    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "a"}  # noqa: RUF012
-
-
-class Dog(Animal):
-    """In a second table."""
-
-    __tablename__ = "dogs"
-
-    id: Mapped[str] = mapped_column(ForeignKey("animals.id"), primary_key=True)
-    __mapper_args__ = {"polymorphic_identity": "d"}  # noqa: RUF012
-
-
 @mirrored("labelled", updated_at=None)
 class Labelled(Other):
     """Has a type that no line can carry."""
@@ -228,7 +208,6 @@ class Labelled(Other):
         (Drawn, "BigInteger"),
         (Narrow, "BigInteger"),
         (Worded, "version"),
-        (Animal, "joined"),
         (Labelled, "HSTORE"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
