@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -15,7 +16,8 @@ from typing import Any
 import pytest
 
 from taskstore import Store
-from taskstore._doctor.log_checks import network_file_system
+from taskstore._doctor.log_checks import check_logs, network_file_system
+from taskstore._log import files
 from taskstore._log.layout import Layout
 from taskstore._store.seal import CacheSeal
 from tests.git.clones import Clone, files_of
@@ -159,6 +161,25 @@ def test_each_fault_is_found_and_mended_if_that_is_safe(
     assert mends == (code not in codes(fixed))
     assert mends == (code in {item["code"] for item in fixed["fixed"]})
     assert before == log.read_bytes()
+
+
+def test_a_log_that_may_not_be_read_is_still_a_log(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The finding does not ask to move it away, which would remove its records from git."""
+    open_log = files.open_log
+
+    def refuse(path: Path) -> int:
+        if path.name == "plans.jsonl":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return open_log(path)
+
+    monkeypatch.setattr("taskstore._log.files.open_log", refuse)
+    layout = Layout(clone.directory)
+    found = {one.code: one for one in check_logs(layout, now_ms=0, is_idle=True)}
+    assert "error" == found["unreadable"].level
+    assert "permissions" in found["unreadable"].remedy
+    assert "stray" not in found
 
 
 def test_hooks_that_were_there_before_a_tool_came_still_count(clone: Clone) -> None:

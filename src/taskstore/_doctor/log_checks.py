@@ -275,6 +275,14 @@ def _problem(problem: Problem) -> Finding:
             "a merge was never finished; the lines between the markers are all read",
             "remove the markers and the lines that you do not want, then git add",
         )
+    if problem.line is None and problem.collection is not None:
+        return Finding(
+            "unreadable",
+            ERROR,
+            where,
+            "it is a log, and whatever needs the store fails while it cannot be read",
+            "check its permissions, and that the disk can be read",
+        )
     code = "line" if problem.line is not None else "stray"
     meaning = "it is kept and not served" if code == "line" else "it is not a log, and not loaded"
     remedy = "fix the line with an editor" if code == "line" else "rename or move it"
@@ -292,6 +300,8 @@ def _read(
     path = layout.log_path(name)
     try:
         fd = files.open_log(path)
+    except FileNotFoundError:
+        return  # it has just been removed
     except OSError as error:
         yield Problem(name, str(path), None, error.strerror or str(error)), 0, ""
         return
