@@ -19,6 +19,7 @@ from taskstore._cache.schema.models import Models
 from taskstore._format.problems import Problem
 from taskstore._mirror.capture.missing_logs import count_rows
 from taskstore._mirror.model.shape import Mirror, Row
+from taskstore._mirror.projection.projecting import tables_in_order
 from taskstore._mirror.projection.wanted_rows import equals
 from taskstore._mirror.tables.reading import read_rows
 from taskstore._postgres.allocation import Allocation, Numbers
@@ -26,7 +27,7 @@ from taskstore._postgres.cache import CacheTables
 from taskstore._postgres.context import PostgresContext
 from taskstore._postgres.incoming import Incoming, LogRead
 from taskstore._postgres.names import quoted_table
-from taskstore._postgres.writing import TableWriter, parents_first
+from taskstore._postgres.writing import TableWriter
 from taskstore._sync.freshness import looks_fresh
 from taskstore._sync.report import CollectionReport
 
@@ -321,7 +322,7 @@ def _singly(plans: Sequence[Plan]) -> list[_Step]:
 
 
 def _parents_first(plans: Sequence[Plan]) -> list[Plan]:
-    ordered = parents_first(table for plan in plans for table in plan.mirror.tables)
+    ordered = tables_in_order(table for plan in plans for table in plan.mirror.tables)
     places = {table: place for place, table in enumerate(ordered)}
     return sorted(plans, key=lambda plan: max(places[table] for table in plan.mirror.tables))
 

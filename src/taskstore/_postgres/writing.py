@@ -9,11 +9,11 @@ from typing import Any
 import attrs
 from sqlalchemy import Column, Table
 from sqlalchemy.engine import Connection, Dialect
-from sqlalchemy.sql.ddl import sort_tables_and_constraints
 from sqlalchemy.types import JSON, TypeDecorator
 
 from taskstore._mirror.model.shape import Mirror, Row, Shape
 from taskstore._mirror.model.values import variant_of
+from taskstore._mirror.projection.projecting import tables_in_order
 from taskstore._postgres.allocation import Numbers
 from taskstore._postgres.context import projecting
 from taskstore._postgres.names import quoted, quoted_columns, quoted_table
@@ -64,7 +64,7 @@ class TableWriter:
             (self.mirror.shapes[index], list(some))
             for (index, _), some in groupby(sorted(rows, key=self._kind), key=self._kind)
         ]
-        tables = parents_first(self.mirror.tables)
+        tables = tables_in_order(self.mirror.tables)
         for table in reversed(tables):
             others = [row for shape, some in groups if table not in shape.tables for row in some]
             if others:
@@ -150,7 +150,7 @@ class TableWriter:
 
     def delete(self, keys: Sequence[Sequence[Any]]) -> None:
         """Delete the rows of some keys."""
-        self._delete_from(parents_first(self.mirror.tables)[::-1], keys)
+        self._delete_from(tables_in_order(self.mirror.tables)[::-1], keys)
 
     def _delete_from(self, tables: Iterable[Table], keys: Sequence[Sequence[Any]]) -> None:
         fields = self.mirror.key_fields
@@ -184,12 +184,6 @@ class TableWriter:
             for row in rows:
                 copy.write_row(row)
         return _TEMP
-
-
-def parents_first(tables: Iterable[Table]) -> list[Table]:
-    """Return tables in the order of their foreign keys, those that others refer to first."""
-    found: Any = sort_tables_and_constraints(list(tables))  # type: ignore[no-untyped-call]
-    return [table for table, _ in found if table is not None]
 
 
 def _bound(place: _Place, value: Any) -> Any:
