@@ -33,7 +33,7 @@ def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("state")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TASKSTORE_STATE_HOME", str(home))
-        # Hundreds of processes would compile the library anew, at a third of their time.
+        # Otherwise hundreds of processes spend a third of their time compiling the library.
         patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         yield home
 

@@ -111,7 +111,7 @@ def new_clone(path: Path, *, install: bool = True) -> Clone:
     clone.put("a", title="A", status="open", labels=["x"])
     clone.put("b", title="B")
     clone.git("add", "-A")
-    # What the hook does is for tests of hooks: it would start an interpreter for each clone.
+    # The hook would start an interpreter for each clone, and has tests of its own.
     clone.git("commit", "-qm", "base", "--no-verify")
     return clone
 

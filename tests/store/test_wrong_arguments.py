@@ -103,7 +103,7 @@ def test_only_sessions_are_attached(store: Store, target: Any) -> None:
 
 @pytest.mark.parametrize("timeout", [None, "30", float("nan"), True], ids=repr)
 def test_a_timeout_is_a_number(tmp_path: Path, timeout: Any) -> None:
-    """What is no number of seconds is refused by name, and nothing is made."""
+    """A timeout that is not a number of seconds is refused by name, and no store is created."""
     with pytest.raises(InvalidDeclarationError, match="a number of seconds"):
         Store.open(tmp_path / "store", lock_timeout=timeout)
     assert [] == list(tmp_path.iterdir())
@@ -111,7 +111,7 @@ def test_a_timeout_is_a_number(tmp_path: Path, timeout: Any) -> None:
 
 @pytest.mark.parametrize("cursor", [0, b"0", ["0"], "x" * 500], ids=repr)
 def test_a_cursor_is_a_text(store: Store, cursor: Any) -> None:
-    """What is no cursor is refused as such, also the number 0."""
+    """A value that is not a cursor is refused as one, even the number 0."""
     with pytest.raises(CursorError, match="is not a cursor"):
         store.consumer("mailer", start=cursor)
     with pytest.raises(CursorError, match="is not a cursor"):

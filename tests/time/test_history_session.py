@@ -266,7 +266,7 @@ def test_a_database_that_a_kill_left_is_completed(store: Store, ends: str) -> No
 
 
 def test_many_may_read_the_history_first(store: Store) -> None:
-    """Who comes while another one creates the database waits for all its tables."""
+    """A reader that comes while another one creates the database waits for all its tables."""
     expected = rows_of(store, RecordVersion)
     for _ in range(5):
         [found] = (store.path.parent / ".git").rglob("history-*.db")

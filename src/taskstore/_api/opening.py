@@ -174,10 +174,10 @@ def _is_directory(path: Path) -> bool:
 
 
 def check_timeout(lock_timeout: Any) -> None:
-    """Refuse what is not a number of seconds.
+    """Check that a timeout is a number of seconds.
 
     Raises:
-        InvalidDeclarationError: It is none, or it is not a number at all.
+        InvalidDeclarationError: It is NaN, or not a number.
     """
     is_number = isinstance(lock_timeout, int | float) and not isinstance(lock_timeout, bool)
     if not is_number or math.isnan(lock_timeout):

@@ -104,7 +104,7 @@ class Triggers:
 
     @property
     def _stamps(self) -> bool:
-        """Whether the table has the version column."""
+        """Whether the version column is in this table."""
         return self.mirror.version is not None and self._is_base
 
     @property

@@ -142,7 +142,7 @@ class CacheSeal:
     def _is_whole_soon(self) -> bool:
         """Return `is_whole`, once another process has had the time to note what it has changed.
 
-        To wait for the gate is no choice: the thread that connects may hold it.
+        It cannot wait for the gate, which the connecting thread may hold.
         """
         end = time.monotonic() + _NOTE_SECONDS
         while True:

@@ -91,7 +91,7 @@ class _Kept(NamedTuple):
     version: Version
 
     def fits(self, mirror: Mirror, value: Any, before: Stored | None, form: type | None) -> bool:
-        """Whether it is also the version of a row that follows what is stored."""
+        """Return whether a row with this value gets the same version."""
         if mirror is not self.mirror or type(value) is not type(self.value) or value != self.value:
             return False
         return before is None or (

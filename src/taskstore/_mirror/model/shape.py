@@ -222,7 +222,7 @@ class Mirror:
 
     @property
     def is_joined(self) -> bool:
-        """Whether rows of some classes are in more than one table."""
+        """Whether some classes have rows in more than one table."""
         return len(self.tables) > 1
 
     @property

@@ -78,7 +78,7 @@ def _is_pickler(value: Any) -> bool:
 
 _MOST = 2**63
 
-EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 - as SQLite's DateTime has it, without a zone
+_EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 - as SQLite's DateTime has it, without a zone
 
 
 @attrs.frozen
@@ -308,7 +308,7 @@ def _moment(type_: Any, dialect: Dialect) -> Codec:
         decode,
         python="datetime",
         plain=datetime.datetime,
-        instant=lambda order_us: EPOCH + datetime.timedelta(microseconds=order_us),
+        instant=lambda order_us: _EPOCH + datetime.timedelta(microseconds=order_us),
     )
 
 
