@@ -112,7 +112,7 @@ def package(session: nox.Session, artifact: str) -> None:
         session.install(f"{built}[async]")
     else:
         session.install(f"{built}[async]", *lowest("async"))
-    for name in ("README.md", "docs", "pyproject.toml", "tests"):
+    for name in ("README.md", "benchmarks", "docs", "pyproject.toml", "tests"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, away / "work" / name)
     session.chdir(away / "work")
@@ -188,7 +188,7 @@ def bench(session: nox.Session) -> None:
     """
     session.install(*group("test"), ".")
     options = session.posargs or ["--docs", "docs/explanation", "--json", "bench.json"]
-    session.run("python", "-m", "tests.bench", *options)
+    session.run("python", "-m", "benchmarks", *options)
 
 
 @nox.session

@@ -88,7 +88,7 @@ def test_every_test_states_its_claim(repository_root: Path) -> None:
     assert [] == without
 
 
-@pytest.mark.parametrize("folder", ["src", "tests", "migrations", "docs"])
+@pytest.mark.parametrize("folder", ["src", "tests", "benchmarks", "migrations", "docs"])
 def test_no_comment_puts_work_off(repository_root: Path, folder: str) -> None:
     """No comment marks unfinished work: what is open belongs in a tracker."""
     marked = [

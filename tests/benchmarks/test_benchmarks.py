@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.bench.__main__ import main
-from tests.bench.chart import drawing
-from tests.bench.rows import ROWS
+from benchmarks.__main__ import main
+from benchmarks.chart import drawing
+from benchmarks.rows import ROWS
 
 SIZE = 400
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 import attrs
 
-from tests.bench import crowd, mirror, single, starts
-from tests.bench.scene import Scene
+from benchmarks import crowd, mirror, single, starts
+from benchmarks.scene import Scene
 
 Side = Callable[[Scene], None]
 

@@ -1,4 +1,4 @@
-"""The command: `python -m tests.bench`, or `nox -s bench`."""
+"""The command: `python -m benchmarks`, or `nox -s bench`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.bench import report
-from tests.bench.chart import drawing
-from tests.bench.data import FULL_SIZE
-from tests.bench.rows import ROWS
-from tests.bench.runner import Result, run_rows
+from benchmarks import report
+from benchmarks.chart import drawing
+from benchmarks.data import FULL_SIZE
+from benchmarks.rows import ROWS
+from benchmarks.runner import Result, run_rows
 
 _SIZES = (FULL_SIZE // 100, FULL_SIZE // 10, FULL_SIZE)
 _PAGE = "performance-table.md"
@@ -59,7 +59,7 @@ def write_docs(directory: Path, results: Sequence[Result]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tests.bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=_SIZES, help="lines in the log")
     parser.add_argument("--rows", nargs="+", choices=ROWS, help="a part of the table")
     parser.add_argument("--runs", type=int, default=3, help="runs of each side")

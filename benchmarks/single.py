@@ -14,11 +14,7 @@ import msgspec
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from taskstore import Store, where
-from taskstore._format.lines import decode_key
-from taskstore.cli import main
-from taskstore.models import RecordIndex, StoredRecord
-from tests.bench.data import (
+from benchmarks.data import (
     COLLECTION,
     FIRST_MS,
     INSERT_INDEXES,
@@ -36,7 +32,11 @@ from tests.bench.data import (
     winning_rows,
     write_log,
 )
-from tests.bench.scene import LOG, Scene, connected, settled
+from benchmarks.scene import LOG, Scene, connected, settled
+from taskstore import Store, where
+from taskstore._format.lines import decode_key
+from taskstore.cli import main
+from taskstore.models import RecordIndex, StoredRecord
 
 TAIL = 1000
 COLLECTIONS = 100

@@ -9,9 +9,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks.data import COLLECTION, FIRST_MS, id_of, line, write_log
+from benchmarks.scene import LOG, Scene, settled
 from taskstore import Store
-from tests.bench.data import COLLECTION, FIRST_MS, id_of, line, write_log
-from tests.bench.scene import LOG, Scene, settled
 
 STARTS = 5
 RECORDS = 2000

@@ -1,4 +1,4 @@
-"""One side of one row in a process of its own: `python -m tests.bench.child <JSON>`."""
+"""One side of one row in a process of its own: `python -m benchmarks.child <JSON>`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import sys
 from pathlib import Path
 
-from tests.bench.rows import ROWS
-from tests.bench.scene import Scene
+from benchmarks.rows import ROWS
+from benchmarks.scene import Scene
 
 
 def main(text: str) -> None:

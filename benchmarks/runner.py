@@ -13,11 +13,11 @@ from statistics import median
 
 import attrs
 
-from tests.bench.rows import ROWS, Row
-from tests.bench.scene import prepare
+from benchmarks.rows import ROWS, Row
+from benchmarks.scene import prepare
 
 _POLL_S = 0.01
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[1]
 
 Run = dict[str, float]
 """What one process found: seconds, cpu, mebibytes and more."""
@@ -145,7 +145,7 @@ def _run(name: str, ours: bool, size: int, templates: Path) -> Run:
             "templates": str(templates),
             "place": place,
         }
-        command = [sys.executable, "-m", "tests.bench.child", json.dumps(arguments)]
+        command = [sys.executable, "-m", "benchmarks.child", json.dumps(arguments)]
         child = subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True)
         peak = 0.0
         while True:

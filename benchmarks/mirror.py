@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+from benchmarks.data import FIRST_MS, decode_plan, plan, tail, winning_rows, write_log
+from benchmarks.scene import STORE, Scene, settled
 from taskstore import Store, mirrored
-from tests.bench.data import FIRST_MS, decode_plan, plan, tail, winning_rows, write_log
-from tests.bench.scene import STORE, Scene, settled
 
 TASKS = "tasks.jsonl"
 TAIL = 1000

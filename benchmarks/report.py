@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from tests.bench.data import FULL_SIZE
-from tests.bench.runner import Result
+from benchmarks.data import FULL_SIZE
+from benchmarks.runner import Result
 
 _LIBRARIES = ("taskstore", "sqlalchemy", "msgspec", "attrs")
 GROWTH = 1.5

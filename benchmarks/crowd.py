@@ -11,9 +11,9 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
+from benchmarks.data import Plan, id_of, plan
+from benchmarks.scene import Scene
 from taskstore import Store, where
-from tests.bench.data import Plan, id_of, plan
-from tests.bench.scene import Scene
 
 WRITERS = 8
 HELD_S = 0.2

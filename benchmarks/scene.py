@@ -12,8 +12,8 @@ from pathlib import Path
 
 import attrs
 
+from benchmarks.data import COLLECTION, Plan, lines, write_log
 from taskstore import Store
-from tests.bench.data import COLLECTION, Plan, lines, write_log
 
 STORE = ".taskstore"
 LOG = f"{COLLECTION}.jsonl"
