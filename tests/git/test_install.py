@@ -302,9 +302,7 @@ def test_committed_attributes_stay(plain: Clone) -> None:
     """Attributes that are committed belong to the repository, and one clone leaves them there."""
     plain.taskstore("git", "install")
     plain.commit("install")
-    assert ["the attributes of the logs, which are committed"] == (
-        plain.json("git", "uninstall")["left"]
-    )
+    assert ["log attributes, which are committed"] == (plain.json("git", "uninstall")["left"])
     assert "" == plain.git("status", "--porcelain").stdout
 
 

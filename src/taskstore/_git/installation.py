@@ -19,7 +19,7 @@ class Done:
     """The result of an installation or its removal.
 
     Attributes:
-        changed: The parts that were changed, such as "the merge driver".
+        changed: The parts that were changed, such as "merge driver".
         left: The parts that were not changed, and why.
     """
 
@@ -44,7 +44,7 @@ def install(repository: Repository, directory: Path, *, with_hooks: bool | None 
     try:
         _write_attributes(repository, directory, state, done)
         if launcher.write(repository.common_dir):
-            done.changed.append("the launcher that git starts")
+            done.changed.append("launcher")
         _write_settings(repository, state, done)
         if with_hooks is not False:
             _write_hooks(repository, state, done, force=with_hooks is True)
@@ -59,7 +59,7 @@ def _write_attributes(repository: Repository, directory: Path, state: State, don
     had_no_end = lines.has_no_end()
     if lines.add():
         state.attributes[str(directory)] = had_no_end
-        done.changed.append("the attributes of the logs")
+        done.changed.append("log attributes")
     lines = attributes.of_clone(repository.common_dir)
     was_there, had_no_end = lines.path.exists(), lines.has_no_end()
     folder = lines.path.parent
@@ -68,7 +68,7 @@ def _write_attributes(repository: Repository, directory: Path, state: State, don
         state.folders.append(str(folder))
     if lines.add():
         state.info_was_there, state.info_had_no_end = was_there, had_no_end
-        done.changed.append("the attributes in this clone")
+        done.changed.append("clone attributes")
 
 
 def _write_settings(repository: Repository, state: State, done: Done) -> None:
@@ -87,7 +87,7 @@ def _write_settings(repository: Repository, state: State, done: Done) -> None:
         state.config = None  # by somebody else, since we kept it
     state.settings = {**dict.fromkeys(written), **state.settings}
     state.config_after = digest(config)
-    done.changed.append("the merge driver")
+    done.changed.append("merge driver")
 
 
 def _write_hooks(repository: Repository, state: State, done: Done, *, force: bool) -> None:
@@ -143,7 +143,7 @@ def uninstall(repository: Repository, directory: Path) -> Done:
         except (OSError, GitError) as error:
             done.left.append(f"the hook {path.name}: {error}")
     if _restore_settings(repository, state):
-        done.changed.append("the merge driver")
+        done.changed.append("merge driver")
     _restore_attributes(repository, directory, state, done)
     for folder in map(Path, state.folders):
         with contextlib.suppress(OSError):
@@ -175,12 +175,12 @@ def _restore_attributes(repository: Repository, directory: Path, state: State, d
         if not _is_here(repository, Path(store)):
             done.left.append(f"the attributes in {store}, which is in another work tree")
         elif _is_committed(repository, lines):
-            done.left.append("the attributes of the logs, which are committed")
+            done.left.append("log attributes, which are committed")
         elif lines.take_out(had_no_end=had_no_end):
-            done.changed.append("the attributes of the logs")
+            done.changed.append("log attributes")
     lines = attributes.of_clone(repository.common_dir)
     if lines.take_out(had_no_end=state.info_had_no_end, was_there=state.info_was_there):
-        done.changed.append("the attributes in this clone")
+        done.changed.append("clone attributes")
 
 
 def _is_here(repository: Repository, store: Path) -> bool:
