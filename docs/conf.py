@@ -25,3 +25,6 @@ napoleon_use_ivar = True
 html_theme = "furo"
 html_title = f"Taskstore {release}"
 html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
+pygments_dark_style = "github-dark"
