@@ -120,9 +120,16 @@ def package(session: nox.Session, artifact: str) -> None:
 
 
 def check_contents(session: nox.Session, wheel: Path) -> None:
-    """Stop unless the wheel holds every migration and template, and the marker of types."""
+    """Stop unless the wheel holds every migration and template, and the marker of types.
+
+    Its description may not link to files of the repository, which a package index does not have.
+    """
     with zipfile.ZipFile(wheel) as archive:
         packed = set(archive.namelist())
+        (metadata,) = (name for name in packed if name.endswith(".dist-info/METADATA"))
+        description = archive.read(metadata).decode()
+    if "## Install" not in description or "](docs/" in description:
+        session.error(f"{wheel.name} lacks a description, or it has links that break")
     sources = [ROOT / "migrations" / "env.py", *(ROOT / "migrations" / "versions").glob("*.py")]
     wanted = {
         f"taskstore/_migrations/{path.relative_to(ROOT / 'migrations').as_posix()}"
