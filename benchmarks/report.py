@@ -22,7 +22,7 @@ BYTES_PER_ID = 200
 
 
 def machine() -> dict[str, str]:
-    """Where the figures come from."""
+    """Return the machine and the versions that the figures come from."""
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {_memory_gib()} GiB",
         "system": f"{platform.system()} {platform.release()}",
@@ -99,7 +99,7 @@ def _shown(seconds: float) -> str:
 
 
 def facts(results: Iterable[Result]) -> list[str]:
-    """What was found beside the times, as sentences."""
+    """Return what was found beside the times, as sentences."""
     found = []
     for result in results:
         if result.row.adds:
@@ -128,7 +128,7 @@ _FACTS: Mapping[str, str] = {
 
 
 def growth(results: Sequence[Result]) -> list[str]:
-    """What must not grow with the log, and how it does."""
+    """Return a sentence for each row that must not grow with the log."""
     found = []
     for name, series in by_row(results).items():
         if len(series) > 1 and not series[0].row.grows:
@@ -173,7 +173,7 @@ def by_row(results: Iterable[Result]) -> dict[str, list[Result]]:
 
 
 def page(results: Sequence[Result]) -> str:
-    """What the documentation includes; made by `nox -s bench`."""
+    """Return the page that the documentation includes. `nox -s bench` writes it."""
     size = max(result.size for result in results)
     largest = [result for result in results if result.size == size]
     where = "; ".join(f"{name} {value}" for name, value in machine().items())

@@ -165,7 +165,7 @@ def _run(name: str, ours: bool, size: int, templates: Path) -> Run:
 
 
 def _anonymous_mebibytes(pid: int) -> float:
-    """What a process has of memory that is no file's; 0 where the system does not say."""
+    """Return the anonymous memory of a process; 0 where the system does not say."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:

@@ -77,7 +77,7 @@ def change_one(store: Store, log: Path) -> None:
 
 
 def look(directory: str) -> None:
-    """What the second process does: open the store and print the newest issue."""
+    """Open the store and print the newest issue, as a second process does."""
     with Store.open(directory, types=[Issue]) as store:
         newest = store.first(Issue)
         open_ones = store.count(Issue, where(Issue.status) == "open")

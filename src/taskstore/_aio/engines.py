@@ -200,7 +200,7 @@ class AsyncEngineHooks:
 
 
 def is_for_asyncio(target: Any) -> bool:
-    """Whether something is a session of asyncio, a class of them, or a factory."""
+    """Return whether something is a session of asyncio, a class of them, or a factory."""
     kinds = (AsyncSession, async_sessionmaker, async_scoped_session)
     return isinstance(target, kinds) or (
         isinstance(target, type) and issubclass(target, AsyncSession)

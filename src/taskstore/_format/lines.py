@@ -233,7 +233,7 @@ def key_spellings(raw: bytes | str) -> dict[str, bytes]:
 
 @lru_cache(maxsize=4096)
 def _start(key: str) -> bytes:
-    """What a field begins with; a log has few different keys."""
+    """Return the bytes that a field begins with. A log has few different keys."""
     return b"%b:" % _encode_text(key)
 
 

@@ -64,7 +64,7 @@ class Home:
         return self.repository is not None or files.is_own(found)
 
     def _is_shared(self) -> bool:
-        """Whether the repository is for a group, as `core.sharedRepository` makes it."""
+        """Return whether the repository is for a group, as `core.sharedRepository` makes it."""
         return self.repository is not None and bool(os.stat(self.repository).st_mode & stat.S_IWGRP)
 
 
@@ -120,7 +120,7 @@ def _git_directory(directory: Path) -> tuple[Path | None, Path | None]:
 
 
 def _is_ours(git: Path, directory: Path) -> bool:
-    """Whether this is a git directory that belongs to this user or to the owner of the store.
+    """Return whether this is a git directory of this user or of the store's owner.
 
     A user of somebody else's store has confirmed that, and root acts for its owner.
     """

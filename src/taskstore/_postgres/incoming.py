@@ -207,7 +207,7 @@ class Incoming:
         return set(rows.scalars())
 
     def has_own_log(self) -> bool:
-        """Whether the log has a line of what is stored, as it is stored, or all that is stored.
+        """Return whether the log has a stored row as it is stored, or all stored rows.
 
         An id that both have is not enough: keys that people choose are the same in many projects.
         """

@@ -68,7 +68,7 @@ class Part:
 
 
 def is_empty(connection: Connection, outbox: Outbox) -> bool:
-    """Whether nothing waits for the log."""
+    """Return whether nothing waits for the log."""
     sql = f"SELECT 1 FROM {outbox.table} WHERE problem IS NULL LIMIT 1"
     return connection.exec_driver_sql(sql).first() is None
 

@@ -145,7 +145,7 @@ class Projection:
     def _unlogged(
         self, mirror: Mirror, incoming: Incoming, read: LogRead, tables: CacheTables
     ) -> int:
-        """How many rows stand beside a log that is not theirs."""
+        """Return how many rows stand beside a log that is not theirs."""
         if self.prune or incoming.has_own_log():
             return 0
         has_any = read.replay is not None and len(read.replay) > 0
@@ -328,7 +328,7 @@ def _parents_first(plans: Sequence[Plan]) -> list[Plan]:
 
 
 def _is_refusal(error: DBAPIError) -> bool:
-    """Whether the database refused the data: a constraint, a value, or a trigger that raised."""
+    """Return whether the database refused the data: by a constraint, a value or a trigger."""
     return str(getattr(error.orig, "sqlstate", None) or "").startswith(("22", "23", "P0"))
 
 

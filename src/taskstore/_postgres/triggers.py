@@ -173,7 +173,7 @@ class Triggers:
         )
 
     def _unseen(self) -> str:
-        """When changes are not captured."""
+        """Return the SQL condition under which changes are not captured."""
         table = self.source
         if any(key.column.table is table for key in table.foreign_keys):
             # A cascade within the table cannot be told from what has set it off. What is captured

@@ -57,7 +57,7 @@ class Work:
         return written
 
     def is_waiting(self) -> bool:
-        """Whether anything is committed that is not in the log."""
+        """Return whether anything is committed that is not in the log."""
         with self.context.engine.connect() as connection:
             return not is_empty(connection, self.context.outbox)
 
@@ -67,7 +67,7 @@ class Work:
             return lag_on(connection, self.context.outbox)
 
     def is_stale(self) -> bool:
-        """Whether a log does not look as the database knows it."""
+        """Return whether a log does not look as the database knows it."""
         store = self.context.store
         with self.context.engine.connect() as connection:
             known = CacheTables(connection, store.models).fingerprints()

@@ -294,7 +294,7 @@ def _text(value: str, name: str) -> str:
 def matches(
     condition: Condition | None, record: Mapping[str, Any], type_: RecordFacts | None = None
 ) -> bool:
-    """Whether a record meets a condition; the same as the SQL of that condition.
+    """Return whether a record meets a condition; the same as the SQL of that condition.
 
     Args:
         condition: A filter or several joined; None is met by all.

@@ -133,7 +133,7 @@ def _structure_enum(value: Any, cls: Any) -> Any:
 
 
 def _is_plain_union(hint: Any) -> bool:
-    """Whether msgspec can tell a union's members apart by itself."""
+    """Return whether msgspec can tell a union's members apart by itself."""
     members = union_members(hint)
     if members is None or len(alternatives(hint)) < 2 or not is_native(hint):
         return False

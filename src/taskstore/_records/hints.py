@@ -108,7 +108,7 @@ def alternatives(hint: Hint) -> list[Hint]:
 
 
 def is_plain_enum(hint: Hint) -> bool:
-    """Whether a type is an Enum whose values are all strings or all integers."""
+    """Return whether a type is an Enum whose values are all strings or all integers."""
     if not (isinstance(hint, type) and issubclass(hint, enum.Enum)):
         return False
     if issubclass(hint, enum.Flag):
@@ -178,7 +178,7 @@ def _is_json(value: Any) -> bool:
 
 
 def is_native(hint: Hint, _seen: frozenset[Any] = frozenset()) -> bool:
-    """Whether msgspec alone decodes a type in the way that this library needs.
+    """Return whether msgspec alone decodes a type in the way that this library needs.
 
     It does not where an attrs class has converters, aliases and the like (see `is_safe_class`);
     nor does it know Enums of mixed values.
@@ -217,7 +217,7 @@ def _is_native_class(cls: type, seen: frozenset[Any]) -> bool:
 
 
 def is_safe_class(cls: type, _seen: frozenset[Any] = frozenset()) -> bool:
-    """Whether msgspec may build an attrs class directly, without its `__init__`.
+    """Return whether msgspec may build an attrs class directly, without its `__init__`.
 
     It would ignore converters and aliases, fill `init=False` fields itself, and skip an
     `__init__` or `__attrs_pre_init__` of the class's own.

@@ -60,7 +60,7 @@ def replace_fields(
 
 
 def _same(name: str, before: bytes, raw: bytes, canonical: Canonical) -> bool:
-    """Whether two JSON texts have the same value, such as 1e2 and 100.0."""
+    """Return whether two JSON texts have the same value, such as 1e2 and 100.0."""
     if before == raw:
         return True
     known = canonical(name, before)
@@ -188,7 +188,7 @@ def _converted(field: attrs.Attribute[Any], factory: Callable[[], Any]) -> Calla
 
 
 def _needs_more(converter: Any) -> bool:
-    """Whether a converter may need the instance or the field, which a default does not have."""
+    """Return whether a converter may need the instance or the field. A default has neither."""
     return isinstance(converter, attrs.Converter)
 
 
@@ -234,7 +234,7 @@ class QuickLine:
         return line
 
     def _are_sure(self, kinds: tuple[type, ...]) -> bool:
-        """Whether values of these classes need no check; remembered if they do not."""
+        """Return whether values of these classes need no check, and remember it if so."""
         pairs = zip(self._sure.values(), kinds, strict=True)
         if not all(kind in sure for sure, kind in pairs):
             return False

@@ -156,14 +156,14 @@ class Catalog:
         return bool(self._evolutions.get(codec.collection)) or rows.has_records(COLLECTION)
 
     def _states(self, codec: RecordType[Any]) -> list[State]:
-        """What the classes of a collection that this store knows state of its evolutions."""
+        """Return what the known classes of a collection state of its evolutions."""
         found = self._evolutions.setdefault(codec.collection, {})
         found |= {one.revision: encode_evolution(one).decode() for one in codec.evolutions}
         states = [State(name, line, applied=True) for name, line in sorted(found.items())]
         return states or [NO_EVOLUTIONS]
 
     def _fields(self, codec: RecordCodec[Any], rows: Rows) -> dict[str, IndexField]:
-        """What a type asks for, and the settings beside it."""
+        """Return the index fields of a type and of the settings."""
         settings = read_settings(self._layout)
         names: Iterable[str] = settings.indexes.get(codec.collection, ())
         if INDEX_FAULTS & settings.faults.keys():

@@ -190,7 +190,7 @@ class CacheSeal:
         return False
 
     def _is_replaced(self) -> bool:
-        """Whether the files beside the cache were replaced since they were first seen."""
+        """Return whether the files beside the cache were replaced since they were first seen."""
         if self._wal is None:
             return False
         wal = f"{self._cache}-wal"

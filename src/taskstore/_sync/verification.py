@@ -228,7 +228,7 @@ class _Grouped:
 
 
 def _facts(fingerprint: Fingerprint) -> tuple[int, str, int, int, bool]:
-    """What a fingerprint says of the bytes, whatever their file's times are."""
+    """Return what a fingerprint says of the bytes, without the times of the file."""
     return (
         fingerprint.size,
         fingerprint.digest,

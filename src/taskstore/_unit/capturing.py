@@ -143,7 +143,7 @@ class EngineCapture:
             unit.notes.seen = driver_of(pooled).total_changes
 
     def was_committed(self, unit: Unit, driver: Any) -> bool:
-        """Whether a transaction that was to be rolled back was committed instead."""
+        """Return whether a transaction that was to be rolled back was committed instead."""
         notes = unit.notes
         if notes is None or not unit.changes or driver.in_transaction:
             return False
@@ -266,7 +266,7 @@ class EngineCapture:
         return followed
 
     def _is_settled(self, notes: Notes) -> bool:
-        """Whether the schema is as it was: that of an own engine is made when it is opened."""
+        """Return whether the schema is as it was. An own engine's is made when it is opened."""
         return self._context.own_engine and notes.is_settled
 
     def _handle_error(self, context: ExceptionContext) -> None:

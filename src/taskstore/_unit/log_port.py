@@ -87,7 +87,7 @@ class Append:
             self._appended.retire()
 
     def _is_committed(self, error: BaseException) -> bool:
-        """Whether the exception came from elsewhere, after the database had committed."""
+        """Return whether the database had committed before the exception was raised."""
         failed = isinstance(error, sqlite3.Error) or not self._committing
         return not (failed or self.driver.in_transaction)
 

@@ -91,7 +91,7 @@ class _Run:
         }
 
     def _is_new(self, key: Key, record: NotedRecord) -> bool:
-        """Whether a flush has found nothing of a record, and has written it as it is."""
+        """Return whether a flush has found nothing of a record, and has written it as it is."""
         planned = self.unit.planned.get(key)
         return planned is not None and planned[1] and planned[0] == record.now
 

@@ -244,7 +244,7 @@ class SessionHook:
 
 
 def _stored(rows: Rows, keys: Iterable[Key]) -> dict[Key, Stored]:
-    """What the cache has of some keys, live or dead."""
+    """Return what the cache has of some keys, live or deleted."""
     wanted: dict[str, list[str]] = {}
     for collection, id in keys:
         wanted.setdefault(collection, []).append(id)

@@ -433,7 +433,7 @@ class TransactionHook:
 
 
 def _info(dbapi_connection: Any) -> dict[str, Any]:
-    """What the pool keeps beside a connection; nothing for one that is only being tried out."""
+    """Return the pool's notes on a connection; none while it is only being tried out."""
     try:
         info: dict[str, Any] = dbapi_connection.info
     except NotImplementedError:

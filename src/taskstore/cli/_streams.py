@@ -77,11 +77,11 @@ class Stream:
         return self.inner.fileno()
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
+        """Return whether it is a terminal."""
         return self.inner.isatty()
 
     def writable(self) -> bool:
-        """Whether it can be written."""
+        """Return whether it can be written."""
         return True
 
 

@@ -107,7 +107,7 @@ class Notes:
         return self._had_records and bool(self._known)
 
     def is_current(self, cursor: Any) -> bool:
-        """Whether the schema is the one that the triggers were made for."""
+        """Return whether the schema is the one that the triggers were made for."""
         return self._known == _schemas(cursor)
 
     def lost(self, cursor: Any) -> frozenset[int]:
@@ -125,7 +125,7 @@ class Notes:
         return frozenset(range(len(self.capture.tables))) - self._followed - self._places(cursor)
 
     def has_records(self, cursor: Any) -> bool:
-        """Whether changed records are noted."""
+        """Return whether changed records are noted."""
         wanted = f"{self.capture.records_name}_after_update"
         return wanted in self._triggers(cursor)
 
@@ -242,7 +242,7 @@ class Notes:
         )
 
     def has_others(self, cursor: Any) -> bool:
-        """Whether the application has triggers, which may react to a write."""
+        """Return whether the application has triggers, which may react to a write."""
         schemas = [name for name, _, _ in self._known] or ["main"]
         others = [
             f"SELECT 1 FROM {quoted(name)}.sqlite_master WHERE type = 'trigger'" for name in schemas

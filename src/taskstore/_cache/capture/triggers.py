@@ -242,6 +242,6 @@ class Capture:
 
 
 def _is_covered(unique: UniqueKey, key: Sequence[str]) -> bool:
-    """Whether rows that share a unique key always have the same key, stored in the same way."""
+    """Return whether rows that share a unique key always have one key, stored in one way."""
     columns = {column.lower() for column in unique.columns}
     return unique.is_binary and all(column.lower() in columns for column in key)

@@ -39,7 +39,7 @@ class Seal(Protocol):
     """Tells a cache that this clone made from one that was brought."""
 
     def fits(self, driver: sqlite3.Connection) -> bool:
-        """Whether the file of a connection is sealed as it should be."""
+        """Return whether the file of a connection is sealed as it should be."""
         ...
 
     def note(self) -> None:

@@ -38,7 +38,7 @@ def taskstore_value(
 def taskstore_holds(
     data_json: str, name: str, kind: str, op: str, operand: str, default: str | None, text: int
 ) -> bool:
-    """Whether a field passes a test.
+    """Return whether a field passes a test.
 
     Args:
         data_json: The record's line.

@@ -257,7 +257,7 @@ class GuardedConnection(sqlite3.Connection):
         return sqlite3.SQLITE_OK
 
     def _may_note(self, action: int, table: str | None, database: str | None) -> bool:
-        """Whether a statement writes rows that triggers note, or data that belongs to such rows.
+        """Return whether a statement writes rows that triggers note, or data of such rows.
 
         To SQLite a cascade looks like a DELETE that follows in the same statement.
         """

@@ -183,7 +183,7 @@ def driver_error(error: BaseException) -> BaseException | None:
 
 
 def is_busy(error: BaseException) -> bool:
-    """Whether a database error says that another connection holds a lock."""
+    """Return whether a database error says that another connection holds a lock."""
     cause = driver_error(error)
     if not isinstance(cause, sqlite3.OperationalError):
         return False

@@ -51,7 +51,7 @@ class FingerprintRows(IndexRows):
         return {collection: known for collection, known in found.items() if known is not None}
 
     def has_fingerprints(self) -> bool:
-        """Whether there is a table for what is recorded of the logs."""
+        """Return whether there is a table for what is recorded of the logs."""
         return bool(self._read("SELECT 1 FROM pragma_table_info(?) LIMIT 1", (self._metadata,)))
 
     def forget_fingerprints(self) -> None:

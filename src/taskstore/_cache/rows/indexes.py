@@ -190,7 +190,7 @@ class IndexRows(Statements):
         return bool(all <= 2 * count)
 
     def _others(self, collection: str) -> bool:
-        """Whether other collections have index rows."""
+        """Return whether other collections have index rows."""
         [(others,)] = self._read(
             f"SELECT EXISTS (SELECT 1 FROM {self._indexes} WHERE collection < ?1) "
             f"OR EXISTS (SELECT 1 FROM {self._indexes} WHERE collection > ?1)",
@@ -199,7 +199,7 @@ class IndexRows(Statements):
         return bool(others)
 
     def _is_small_beside(self, count: int) -> bool:
-        """Whether rebuilding the secondary indexes costs the other collections little."""
+        """Return whether rebuilding the secondary indexes costs the other collections little."""
         [(rows,)] = self._read(
             f"SELECT count(*) FROM (SELECT 1 FROM {self._indexes} LIMIT ?)", (count + 1,)
         )

@@ -97,7 +97,7 @@ def _bring_up(connection: Connection, models: Models) -> bool:
 
 
 def _is_empty(connection: Connection) -> bool:
-    """Whether this is a SQLite database without any table, view or trigger."""
+    """Return whether this is a SQLite database without any table, view or trigger."""
     if connection.dialect.name != "sqlite":
         return False
     with closing(driver_cursor(connection)) as cursor:

@@ -81,7 +81,7 @@ def _path(name: str) -> ColumnElement[Any]:
 
 
 def _irregular(data: Value, name: str) -> Bool:
-    r"""Whether SQLite may read a field of a line differently from the log's reader.
+    r"""Return whether SQLite may read a field of a line differently from the log's reader.
 
     Field names are ASCII, so a key or NUL that is written with an escape shows as \u00...
     """

@@ -138,7 +138,7 @@ def _are_stamps(
     notes: Notes,
     cursor: Any,
 ) -> bool:
-    """Whether nothing was touched but rows that were stamped, and each of them once."""
+    """Return whether nothing was touched but rows that were stamped, and each of them once."""
     if {table: some.keys.keys() for table, some in touched.items()} != stamps:
         return False
     return notes.count(cursor) == sum(map(len, stamps.values()))

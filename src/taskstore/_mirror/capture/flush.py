@@ -331,7 +331,7 @@ def _stamp_plainly(
 
 
 def _is_changed(state: InstanceState[Any], mirror: Mirror, shape: Shape) -> bool | None:
-    """Whether an existing row was changed in what its line has; None if the line tells."""
+    """Return whether an existing row was changed in what its line has; None if the line tells."""
     known: bool | None = False
     values = state.dict
     for name, old in state.committed_state.items():
@@ -351,7 +351,7 @@ def _is_changed(state: InstanceState[Any], mirror: Mirror, shape: Shape) -> bool
 
 
 def _changes(row: _Row, stored: Stored | None, names: Names) -> bool:
-    """Whether anything has been written into a row that its line would show."""
+    """Return whether something was written into a row that its line would show."""
     state, shape, version = row.state, row.kind.shape, row.kind.mirror.version
     previous: dict[str, bytes] | None = None
     for name in state.committed_state:
@@ -382,7 +382,7 @@ def _changes(row: _Row, stored: Stored | None, names: Names) -> bool:
 
 
 def _refers(state: InstanceState[Any], name: str) -> bool:
-    """Whether an attribute is a relationship that sets columns of the row itself."""
+    """Return whether an attribute is a relationship that sets columns of the row itself."""
     relation = state.mapper.relationships.get(name)
     return relation is not None and relation.direction is RelationshipDirection.MANYTOONE
 

@@ -33,7 +33,7 @@ _AT_ONCE = 200
 
 
 def count_rows(connection: Connection, mirror: Mirror) -> int:
-    """How many rows a mirrored table has."""
+    """Return how many rows a mirrored table has."""
     return connection.execute(select(func.count()).select_from(mirror.table)).scalar_one()
 
 
@@ -85,7 +85,7 @@ def _unlogged(
     *,
     existed: bool,
 ) -> int:
-    """How many rows a table has whose log is not theirs."""
+    """Return how many rows a table has if its log is not theirs."""
     driver, collection = cursor.connection, table.mirror.collection
     if _is_fresh(context, driver, collection):
         return 0
@@ -99,7 +99,7 @@ def _unlogged(
 
 
 def has_own_log(context: StoreContext, connection: Connection, mirror: Mirror) -> bool:
-    """Whether the log of a mirrored table can be taken for the one of its rows."""
+    """Return whether the log of a mirrored table can be taken for the one of its rows."""
     if away(connection, lambda driver: _is_fresh(context, driver, mirror.collection)):
         return True
     if not any_row(connection, mirror):
@@ -108,7 +108,7 @@ def has_own_log(context: StoreContext, connection: Connection, mirror: Mirror) -
 
 
 def _is_fresh(context: StoreContext, driver: Any, collection: str) -> bool:
-    """Whether a log has something, and looks as it did when it was read."""
+    """Return whether a log has something, and looks as it did when it was read."""
     found = context.layout.stat_log(collection)
     if found is None or not found.st_size:
         return False
@@ -117,7 +117,7 @@ def _is_fresh(context: StoreContext, driver: Any, collection: str) -> bool:
 
 
 def _has_any(context: StoreContext, driver: Any, collection: str) -> bool:
-    """Whether a log has a line of what it held, or all that it held; any record, if it was empty.
+    """Return whether a log has a line of what it held, or all of it; any record, if it was empty.
 
     An id that both have is not enough: keys that people choose are the same in many projects.
     """
@@ -137,7 +137,7 @@ def _has_any(context: StoreContext, driver: Any, collection: str) -> bool:
 
 
 def has_line_of(context: StoreContext, collection: str, orders: Mapping[str, int]) -> bool:
-    """Whether a log has a line of some record as it was, be it followed by newer ones.
+    """Return whether a log has one of the records as it was, perhaps followed by newer lines.
 
     Args:
         context: The store.

@@ -413,7 +413,7 @@ class Reconciler:
         return claim
 
     def _is_answered(self) -> bool:
-        """Whether triggers of the application may answer a stamp."""
+        """Return whether triggers of the application may answer a stamp."""
         if self._answered is None:
             notes = self.unit.notes
             self._answered = notes is not None and notes.has_others(self.cursor)

@@ -64,7 +64,7 @@ def form_in(version: Any) -> type | None:
 
 
 def is_form(plain: type | None, form: type | None) -> bool:
-    """Whether a line has its version in the form that a column has."""
+    """Return whether a line has its version in the form that a column has."""
     return form is (int if plain is int else str)
 
 

@@ -127,7 +127,7 @@ def _target(key: ForeignKey) -> tuple[str, str]:
 
 
 def _is_left_out(mirror: Mirror, table: Table, name: str) -> bool:
-    """Whether a column that is not in the primary key is in no line."""
+    """Return whether a column that is not in the primary key is in no line."""
     carried: set[Column[Any]] = {
         column
         for shape in mirror.shapes

@@ -66,7 +66,7 @@ def number_randomly(target: Any) -> None:
 
 
 def is_random(column: Column[Any]) -> bool:
-    """Whether a column gets random numbers."""
+    """Return whether a column gets random numbers."""
     return bool(column.info.get(_RANDOM))
 
 

@@ -246,19 +246,19 @@ class _Wanted:
         return cls(option, {_form(item): item for item in given})
 
     def has(self, *forms: Any) -> bool:
-        """Whether one of the forms of a class, a table or an attribute was named."""
+        """Return whether the option names a class, a table or an attribute in one of its forms."""
         met = {form for form in forms if form in self.items}
         self._met |= met
         return bool(met)
 
     def has_class(self, mapper: Mapper[Any]) -> bool:
-        """Whether the option names this class or its table."""
+        """Return whether the option names this class or its table."""
         table = mapper.local_table
         name = getattr(table, "name", None)
         return self.has(mapper.class_, mapper.class_.__name__, table, name)
 
     def has_attribute(self, mapper: Mapper[Any], prop: ColumnProperty[Any]) -> bool:
-        """Whether an attribute of a class was named."""
+        """Return whether the option names this attribute of a class."""
         owners = [mapper.class_.__name__, *(getattr(one, "name", None) for one in mapper.tables)]
         columns = [id(column) for column in prop.columns]
         return self.has(

@@ -31,7 +31,7 @@ def family_of(root: Mapper[Any]) -> list[Mapper[Any]]:
 
 
 def is_root(mapper: Mapper[Any]) -> bool:
-    """Whether a class has a collection of its own.
+    """Return whether a class has a collection of its own.
 
     One that is mapped to the union of the classes below it has no rows.
     """

@@ -92,7 +92,7 @@ class Links:
 
 
 def enforced(connection: Connection) -> bool:
-    """Whether the database enforces foreign keys on this connection."""
+    """Return whether the database enforces foreign keys on this connection."""
     cursor = driver_cursor(connection)
     try:
         return is_enforcing(cursor)
@@ -101,7 +101,7 @@ def enforced(connection: Connection) -> bool:
 
 
 def is_enforcing(cursor: Any) -> bool:
-    """Whether the database of a driver's cursor enforces foreign keys."""
+    """Return whether the database of a driver's cursor enforces foreign keys."""
     return bool(cursor.execute("PRAGMA foreign_keys").fetchone()[0])
 
 
@@ -138,7 +138,7 @@ def referring(
 def refers(
     connection: Connection, link: Link, values: Sequence[tuple[ColumnElement[Any], Any]]
 ) -> bool:
-    """Whether rows of a child refer to a row that has some values, be it there or not.
+    """Return whether rows of a child refer to these values, even if no row has them.
 
     Args:
         connection: In the transaction that is meant.
@@ -155,7 +155,7 @@ def refers(
 def dangling(
     connection: Connection, link: Link, child: Table, condition: ColumnElement[bool]
 ) -> bool:
-    """Whether rows of a child that meet a condition refer to rows that are not there."""
+    """Return whether rows of a child that meet a condition refer to missing rows."""
     parent = table(link.parent, *(column(name) for name in link.referred)).alias()
     own = [_column_of(child, name) for name in link.columns]
     match = and_(*(one == parent.c[other] for one, other in zip(own, link.referred, strict=True)))

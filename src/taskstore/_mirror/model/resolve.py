@@ -372,13 +372,13 @@ def _tables(mapper: Mapper[Any]) -> tuple[Table, ...]:
 
 
 def _is_keyed(table: Table) -> bool:
-    """Whether the foreign keys of a table identify its rows."""
+    """Return whether the foreign keys of a table identify its rows."""
     referring = [column for column in table.columns if column.foreign_keys]
     return bool(referring) and _is_unique(table, *referring)
 
 
 def _is_unique(table: Any, *columns: Column[Any]) -> bool:
-    """Whether no two rows have the same in all of these columns."""
+    """Return whether no two rows have the same in all of these columns."""
     if any(column.unique for column in columns):
         return True
     names = {column.name for column in columns}

@@ -275,7 +275,7 @@ class Mirror:
         return tuple(self.base.fields[name] for name in self.key)
 
     def listens(self, mapper: Mapper[Any], name: str) -> bool:
-        """Whether something listens to how an attribute of a class is set."""
+        """Return whether something listens to changes of an attribute of a class."""
         return bool(mapper.class_manager[name].dispatch.set)
 
     def id_of(self, values: Iterable[Any]) -> str:

@@ -39,7 +39,7 @@ _PICKLERS = frozenset(
 
 @cache
 def pickles(type_: type[TypeDecorator[Any]]) -> bool:
-    """Whether a TypeDecorator's own methods use a library that pickles."""
+    """Return whether a TypeDecorator's own methods use a library that pickles."""
     own: tuple[type[Any], ...] = type_.__mro__[: type_.__mro__.index(TypeDecorator)]
     return any(
         _is_pickler(value)
@@ -144,7 +144,7 @@ class Codec:
             raise ValueError(f"{_shown(found)} does not fit the column: {error}") from None
 
     def same(self, value: Any, other: Any) -> bool:
-        """Whether two values are stored as the same.
+        """Return whether two values are stored as the same.
 
         Raises:
             ValueError: JSON cannot carry one of them.
@@ -153,7 +153,7 @@ class Codec:
         return raw == self.raw(other) or (self._varies(value, raw) and _equal(value, other))
 
     def keeps(self, before: bytes, value: Any, raw: bytes) -> bool:
-        """Whether a line that has some JSON bytes need not change for a value.
+        """Return whether a line with these JSON bytes need not change for a value.
 
         Args:
             before: What the line has.
@@ -169,7 +169,7 @@ class Codec:
         return self._varies(value, raw) and _equal(self.value(before), value)
 
     def _varies(self, value: Any, raw: bytes) -> bool:
-        """Whether a type stores a value differently each time, as one that encrypts does."""
+        """Return whether a type stores a value differently each time, as one that encrypts does."""
         return self.is_own and raw != self.raw(value)
 
     def canonical(self, raw: bytes) -> bytes | None:

@@ -164,7 +164,7 @@ class _Numbers:
         self.keys.put(collection, pairs)
 
     def _taken(self, wanted: dict[str, int | None]) -> set[int]:
-        """Which of some numbers rows have, or other records, or what rows refer to."""
+        """Return the wanted numbers that rows or other records have, or that rows refer to."""
         numbers = {number for number in wanted.values() if number is not None}
         pairs = self.keys.by_number(self.mirror.collection, numbers).values()
         others = [pair for pair in pairs if pair.id not in wanted]

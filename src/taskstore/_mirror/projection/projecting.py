@@ -222,7 +222,7 @@ class Projector:
         return bad or [target for target in pending if self._dangles(target)]
 
     def _dangles(self, target: WantedRow) -> bool:
-        """Whether a row was left that refers, or is referred to, by nothing but hope."""
+        """Return whether a row lacks the one it refers to, or others miss it; refuse it if so."""
         for table in target.shape.tables:
             if target.row is not None:
                 condition = condition_of(target.mirror, target.shape, table, target.row)
@@ -245,7 +245,7 @@ class Projector:
         return False
 
     def _was_referred(self, target: WantedRow, table: Any, link: Link) -> bool:
-        """Whether it is this row that others miss."""
+        """Return whether this row is the one that others miss."""
         assert target.current is not None
         values = {
             column.name.lower(): (field.typed(column), target.current.values[name])
@@ -316,7 +316,7 @@ def tables_in_order(tables: Iterable[Table]) -> list[Table]:
 
 
 def _alike(target: WantedRow) -> tuple[str, str, Any]:
-    """What rows must have in common to be written by one statement."""
+    """Return what rows must have in common to be written by one statement."""
     if target.row is None:
         return target.mirror.collection, target.kind, None
     shape = target.mirror.shapes.index(target.row.shape)

@@ -211,7 +211,7 @@ class MirrorSync:
             )
 
     def is_missing(self, collection: str) -> bool:
-        """Whether the log that was just read says nothing of the rows beside it."""
+        """Return whether the log that was just read says nothing of the rows beside it."""
         mirror = registry(self.context).by_collection.get(collection)
         if mirror is None:
             return False
@@ -228,7 +228,7 @@ class MirrorSync:
         return True
 
     def _is_another(self, collection: str, touched: _Touched) -> bool:
-        """Whether a log lacks records that were there, and has no line of those that it has.
+        """Return whether a log lacks records that were there, and has no line of those that it has.
 
         A common id alone says little: keys that people choose are the same in many projects.
         """

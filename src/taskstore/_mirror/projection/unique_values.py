@@ -147,7 +147,7 @@ def deferring(connection: Connection) -> Iterator[None]:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether the database refused this row, rather than failed as a whole."""
+    """Return whether the database refused this row, rather than failed as a whole."""
     found = driver_error(error)
     if found is None:
         # A type of the column's refuses the value.
@@ -160,7 +160,7 @@ def is_refusal(error: BaseException) -> bool:
 
 
 def reason_of(error: BaseException) -> str:
-    """Why a row was refused."""
+    """Return why a row was refused."""
     return f"the database refuses it: {_cause(error)}"
 
 

@@ -52,7 +52,7 @@ def wanted_row(
 
 
 def equals(mirror: Mirror, row: Row, current: Row) -> bool:
-    """Whether a row is what a line asks for, as far as the line says something."""
+    """Return whether a row is what a line asks for, as far as the line says something."""
     if current.flaw or not _same_values(row, current):
         return False
     if mirror.version is None or row.version == current.version:
@@ -88,7 +88,7 @@ def _is_same(row: Row, current: Row, name: str) -> bool:
 
 
 def _is_older(mirror: Mirror, row: Row, current: Row) -> bool:
-    """Whether a row is what its line says, under an older version."""
+    """Return whether a row is what its line says, under an older version."""
     if current.flaw or not _same_values(row, current):
         return False
     try:
@@ -101,7 +101,7 @@ def _is_older(mirror: Mirror, row: Row, current: Row) -> bool:
 def is_newer(
     mirror: Mirror, stored: Stored | None, current: Row | None, *, or_equal: bool = False
 ) -> bool:
-    """Whether a row is newer than what the log says of it, or as new."""
+    """Return whether a row is newer than what the log says of it; with `or_equal`, or as new."""
     if stored is None or current is None or mirror.version is None:
         return False
     try:

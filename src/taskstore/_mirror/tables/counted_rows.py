@@ -84,7 +84,7 @@ def referred_numbers(
 
 
 def refers_to(mirror: Mirror, collection: str) -> bool:
-    """Whether rows of a mirror refer to numbers of a collection."""
+    """Return whether rows of a mirror refer to numbers of a collection."""
     return any(_references(mirror, collection))
 
 

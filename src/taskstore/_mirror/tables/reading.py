@@ -159,7 +159,7 @@ def _all(connection: Connection, mirror: Mirror, statement: Any) -> Sequence[Any
 
 
 def _is_databases(error: Exception) -> bool:
-    """Whether an error is about the database, and not about a value that cannot be read."""
+    """Return whether an error is about the database, and not about a value that cannot be read."""
     if isinstance(error, DataError):
         return False
     return isinstance(error, SQLAlchemyError) or driver_error(error) is not None
@@ -271,7 +271,7 @@ def _one_by_one(
 
 
 def any_row(connection: Connection, mirror: Mirror) -> bool:
-    """Whether there is any row.
+    """Return whether there is any row.
 
     Raises:
         InvalidDeclarationError: There is no table.

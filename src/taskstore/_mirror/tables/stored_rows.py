@@ -171,7 +171,7 @@ class StoredRows:
         return self.mirror.id_of(_read(self._readers, _read(self._binders, values)))
 
     def finds(self, id: str, raw: RawKey) -> bool:
-        """Whether an id finds the row that is stored under a key."""
+        """Return whether an id finds the row that is stored under a key."""
         if self._is_plain or self.mirror.is_translated:
             return True
         try:
@@ -200,13 +200,13 @@ class StoredRows:
         return found
 
     def has(self, cursor: Any, raw: RawKey) -> bool:
-        """Whether a row is there, also one without a value in its key."""
+        """Return whether a row is there, even if its key lacks a value."""
         where = " AND ".join(f"{self._column(field)} IS ?" for field in self.mirror.key_fields)
         sql = f"SELECT 1 FROM {self._table(self.mirror.table)} WHERE {where}"  # noqa: S608 - quoted
         return bool(cursor.execute(sql, raw).fetchone())
 
     def is_there(self, cursor: Any) -> bool:
-        """Whether the database has the table."""
+        """Return whether the database has the table."""
         try:
             cursor.execute(f"SELECT 1 FROM {self._table(self.mirror.table)} LIMIT 0")  # noqa: S608 - quoted
         except sqlite3.OperationalError:
