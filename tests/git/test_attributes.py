@@ -159,3 +159,36 @@ def test_what_the_clone_said_of_logs_before_does_not_count(clone: Clone) -> None
     clone.taskstore("git", "install")
     assert clone.json("git", "status")["ok"]
     assert clone.json("doctor")["ok"]
+
+
+@pytest.mark.parametrize("attribute", ["ident", "working-tree-encoding=UTF-16LE", "export-subst"])
+def test_no_pattern_of_the_repository_changes_values(
+    clone: Clone, tmp_path: Path, attribute: str
+) -> None:
+    """A value is the same in a clone and in an archive, whatever the repository says of files."""
+    clone.write(f"*.jsonl {attribute}\n", ".gitattributes")
+    clone.change("a", title="$Id: 42 $ $Format:%s$")
+    assert clone.json("doctor")["ok"]
+
+    other = clone.clone(tmp_path / "other", driver=False)
+
+    assert "$Id: 42 $ $Format:%s$" == clone.plans()["a"]["title"]
+    assert clone.plans() == other.plans()
+    assert "$Format:%s$" in clone.git("archive", "HEAD", LOG).stdout
+
+
+def test_older_attributes_are_brought_up_to_date(clone: Clone) -> None:
+    """Lines of an earlier version stay where they do no harm, and are replaced where they do."""
+    for name in (INFO, ".taskstore/.gitattributes"):
+        path = clone.path / name
+        old = path.read_text().replace(" -ident !working-tree-encoding -export-subst", "")
+        path.write_text(old)
+    clone.commit("older attributes")
+    assert clone.json("doctor")["ok"]
+    clone.write("* ident\n", ".gitattributes")
+    clone.commit("ident")
+    (finding,) = clone.json("doctor", status=1)["findings"]
+    assert ("clone-attributes", True) == (finding["code"], finding["is_safe"])
+    assert clone.json("doctor", "--fix")["ok"]
+    clone.taskstore("git", "uninstall")
+    assert not (clone.path / INFO).exists()

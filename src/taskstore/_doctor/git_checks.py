@@ -101,7 +101,7 @@ def _files(layout: Layout, repository: Repository) -> Iterator[Finding]:
                 ERROR,
                 f"{shown(lines.path)}: {what}",
                 "git may treat the logs as any other files: a merge leaves conflict markers, or "
-                "line ends change",
+                "line ends or values change",
                 remedy,
             )
 
@@ -114,7 +114,7 @@ def _attributes(status: Status) -> Iterator[Finding]:
             "attributes",
             WARNING,
             f"git does not treat the logs as logs: {wrong}, below our lines in {shown(path)}",
-            f"a merge leaves conflict markers, or line ends change; {_where(of_clone)}",
+            f"a merge leaves conflict markers, or line ends or values change; {_where(of_clone)}",
             f"edit {shown(path)}: the last matching line counts",
         )
     if status.lacks_store_lines:
@@ -122,7 +122,8 @@ def _attributes(status: Status) -> Iterator[Finding]:
             "attributes",
             WARNING,
             f"git does not treat the logs as logs: {_list_wrong(status.unsaid)}",
-            f"a merge leaves conflict markers, or line ends change; {_where(of_clone=False)}",
+            "a merge leaves conflict markers, or line ends or values change; "
+            + _where(of_clone=False),
             f"{_INSTALL}, then commit .taskstore/.gitattributes",
             is_safe=True,
         )

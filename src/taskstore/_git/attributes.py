@@ -24,14 +24,25 @@ FILE = ".gitattributes"
 WANTED = {"merge": "union", "text": "set", "eol": "lf", "diff": "taskstore"}
 """The attributes of a log. `union` is git's own merge, which runs where the driver does not."""
 
+UNWANTED = ("ident", "working-tree-encoding", "export-subst")
+"""The attributes with which git changes values on the way into a work tree or an archive.
+
+With `ident`, it also removes what follows `$Id:` in a value when the log is added.
+"""
+
+# Git refuses `-working-tree-encoding`.
+_ATTRIBUTES = b"merge=union text eol=lf diff=taskstore -ident !working-tree-encoding -export-subst"
+_OFF = ("unspecified", "unset")
+_OLDER = b"merge=union text eol=lf diff=taskstore"
+
 _OF_STORE = b"""\
 # Merge logs by record, and keep their line ends; see `taskstore git status`.
-*.jsonl merge=union text eol=lf diff=taskstore
+*.jsonl %b
 """
 
 _OF_CLONE = b"""\
 # Added by `taskstore git install`; `taskstore git uninstall` takes it out.
-**/.taskstore/*.jsonl merge=union text eol=lf diff=taskstore
+**/.taskstore/*.jsonl %b
 """
 
 
@@ -41,27 +52,45 @@ class Lines:
 
     Attributes:
         path: The file. It may be missing.
-        block: The lines.
+        template: The lines, without the attributes.
         below: The directory below which no part of the path may be a link.
     """
 
     path: Path
-    block: bytes
+    _template: bytes
     _below: Path
 
+    @property
+    def block(self) -> bytes:
+        """The lines as an installation writes them."""
+        return self._template % _ATTRIBUTES
+
     def are_there(self, data: bytes | None = None) -> bool:
-        """Return whether they are in the file, or in the given content."""
+        """Return whether they, or older ones, are in the file, or in the given content."""
         data = files.read(self.path) if data is None else data
         return data is not None and self._place(data) is not None
 
+    def are_current(self) -> bool:
+        """Return whether the file has them as an installation writes them now."""
+        data = files.read(self.path) or b""
+        place = self._place(data)
+        return place is not None and _ATTRIBUTES in data[slice(*place)]
+
     def add(self) -> bool:
-        """Write them at the end of the file; return whether they were missing."""
+        """Write them at the end of the file, or in place of older ones; return whether it changed.
+
+        A block with the line ends of another system stays.
+        """
         old = files.read(self.path) or b""
-        if self._place(old) is not None:
+        if (place := self._place(old)) is None:
+            # The last lines count; earlier lines stay as they are.
+            gap = b"\n" if old and not old.endswith(b"\n") else b""
+            new = old + gap + self.block
+        elif _ATTRIBUTES in old[slice(*place)]:
             return False
-        # The last lines count; earlier lines stay as they are.
-        gap = b"\n" if old and not old.endswith(b"\n") else b""
-        files.write(self.path, old + gap + self.block, below=self._below)
+        else:
+            new = old[: place[0]] + self.block + old[place[1] :]
+        files.write(self.path, new, below=self._below)
         return True
 
     def take_out(self, *, had_no_end: bool = False, was_there: bool = False) -> bool:
@@ -90,7 +119,8 @@ class Lines:
         return data is not None and data[-1:] not in (b"", b"\n")
 
     def _place(self, data: bytes) -> tuple[int, int] | None:
-        for block in (self.block, self.block.replace(b"\n", b"\r\n")):
+        blocks = [self._template % attributes for attributes in (_ATTRIBUTES, _OLDER)]
+        for block in [*blocks, *(block.replace(b"\n", b"\r\n") for block in blocks)]:
             start = data.find(block)
             if start >= 0 and (start == 0 or data[start - 1 : start] == b"\n"):
                 return start, start + len(block)
@@ -110,7 +140,7 @@ def of_clone(common_dir: Path) -> Lines:
 def wrong(repository: Repository, directory: Path) -> dict[str, str]:
     """Return our attributes that do not apply to a store's logs here, with the actual values."""
     name = repository.name_of(directory / "a.jsonl")
-    return _differing(repository.attributes(name, *WANTED))
+    return _differing(repository.attributes(name, *WANTED, *UNWANTED))
 
 
 def unsaid(directory: Path) -> dict[str, str]:
@@ -122,16 +152,18 @@ def unsaid(directory: Path) -> dict[str, str]:
         GitError: Git cannot be asked.
     """
     data = files.read(directory / FILE) or b""
-    if data.endswith(_OF_STORE):
+    if data.endswith(of_store(directory).block):
         return {}
     # Only git knows what its patterns mean, and it would include the clone's own attributes.
     with tempfile.TemporaryDirectory() as folder:
         git = Git.elsewhere(Path(folder))
         git.run("init", "-q", "--template=")
         Path(folder, FILE).write_bytes(data)
-        fields = git.run("check-attr", "-z", *WANTED, "--", "a.jsonl").fields
+        fields = git.run("check-attr", "-z", *WANTED, *UNWANTED, "--", "a.jsonl").fields
     return _differing(dict(zip(fields[1::3], fields[2::3], strict=True)))
 
 
 def _differing(found: dict[str, str]) -> dict[str, str]:
-    return {key: found.get(key, "unspecified") for key in WANTED if found.get(key) != WANTED[key]}
+    wrong = {key: found.get(key, "unspecified") for key in WANTED if found.get(key) != WANTED[key]}
+    actual = {key: found.get(key, "unspecified") for key in UNWANTED}
+    return wrong | {key: value for key, value in actual.items() if value not in _OFF}

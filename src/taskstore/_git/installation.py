@@ -56,18 +56,21 @@ def install(repository: Repository, directory: Path, *, with_hooks: bool | None 
 
 def _write_attributes(repository: Repository, directory: Path, state: State, done: Done) -> None:
     lines = attributes.of_store(directory)
-    had_no_end = lines.has_no_end()
+    is_new, had_no_end = not lines.are_there(), lines.has_no_end()
     if lines.add():
-        state.attributes[str(directory)] = had_no_end
+        if is_new:
+            state.attributes[str(directory)] = had_no_end
         done.changed.append("log attributes")
     lines = attributes.of_clone(repository.common_dir)
+    is_new = not lines.are_there()
     was_there, had_no_end = lines.path.exists(), lines.has_no_end()
     folder = lines.path.parent
     if not folder.exists():
         make_directories(folder)
         state.folders.append(str(folder))
     if lines.add():
-        state.info_was_there, state.info_had_no_end = was_there, had_no_end
+        if is_new:
+            state.info_was_there, state.info_had_no_end = was_there, had_no_end
         done.changed.append("clone attributes")
 
 

@@ -62,18 +62,19 @@ class Status:
     @property
     def lacks_store_lines(self) -> bool:
         """Whether git would not recognize a log in another clone, which an installation fixes."""
-        return bool(self.unsaid) and not self.store_lines.are_there()
+        return bool(self.unsaid) and not self.store_lines.are_current()
 
     @property
     def lacks_clone_lines(self) -> bool:
         """Whether git would not know a log that is checked out without the store's own file."""
-        return not self.clone_lines.are_there()
+        lines = self.clone_lines
+        return not (lines.are_current() if self.attributes else lines.are_there())
 
     @property
     def overridden(self) -> list[Path]:
         """The files in which something overrides our lines, which only a person can fix."""
         places = ((self.unsaid, self.store_lines), (self.attributes, self.clone_lines))
-        return [lines.path for faults, lines in places if faults and lines.are_there()]
+        return [lines.path for faults, lines in places if faults and lines.are_current()]
 
     @property
     def missing_hooks(self) -> list[str]:
