@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 from sqlalchemy import URL, create_engine, text
 
 from taskstore import Store
+from taskstore._log.locks import directory_lock
 from taskstore._postgres import drain, outbox
 from taskstore.errors import (
+    LockTimeoutError,
     LogPendingError,
     LogWriteError,
     MissingLogError,
@@ -161,6 +164,31 @@ def test_ack_log_says_so_when_the_log_cannot_be_written(
             with pytest.raises(LogPendingError) as caught:
                 clone.sql("INSERT INTO tasks (id, title) VALUES ('a', '')")
         assert "tasks.jsonl: append: disk full" == caught.value.reason
+        assert ["a"] == [line["id"] for line in clone.lines("tasks")]
+
+
+def test_who_waits_for_the_log_goes_when_others_have_drained(quiet: Clone) -> None:
+    """A process whose rows another one has written is done, although the lock is not free yet."""
+    quiet.sql("INSERT INTO tasks (id, title) VALUES ('a', '')")
+    context = quiet.work.context
+    with ThreadPoolExecutor() as threads, directory_lock(context.store.layout).hold(10):
+        assert 0 == quiet.work.drain(in_turn=False)
+        waiting = threads.submit(quiet.work.drain)
+        with context.transaction() as connection:
+            context.claim(connection)
+            assert 1 == drain.Drain(context, connection).run().lines
+        assert 0 == waiting.result(timeout=60)
+
+
+def test_a_log_that_is_locked_for_long_is_said_to_be(
+    new_database: Callable[[], URL], tmp_path: Path
+) -> None:
+    """A drain waits for the store's `lock_timeout`."""
+    with cloned(new_database(), tmp_path / "one", lock_timeout=0.1) as clone:
+        with directory_lock(clone.work.context.store.layout).hold(10):
+            clone.sql("INSERT INTO tasks (id, title) VALUES ('a', '')")
+            with pytest.raises(LockTimeoutError, match="log lock"):
+                clone.work.drain()
         assert ["a"] == [line["id"] for line in clone.lines("tasks")]
 
 

@@ -91,7 +91,8 @@ class Drain:
         naming.save()
         makers = [self._made(mirror, naming, found) for mirror in mirrors]
         batch = {maker.mirror.collection: list(maker.lines.values()) for maker in makers}
-        batch |= own_lines(self.connection, outbox, found.end)
+        if found.has_own:
+            batch |= own_lines(self.connection, outbox, found.end)
         written = self._append({name: lines for name, lines in batch.items() if lines})
         for maker in makers:
             collection = maker.mirror.collection

@@ -67,10 +67,17 @@ class Part:
     number: int | None
 
 
-def is_empty(connection: Connection, outbox: Outbox) -> bool:
-    """Return whether nothing waits for the log."""
-    sql = f"SELECT 1 FROM {outbox.table} WHERE problem IS NULL LIMIT 1"
-    return connection.exec_driver_sql(sql).first() is None
+def last_waiting(connection: Connection, outbox: Outbox) -> int | None:
+    """Return the number of the last row that waits for the log; None where nothing waits."""
+    sql = f"SELECT seq FROM {outbox.table} WHERE problem IS NULL ORDER BY seq DESC LIMIT 1"
+    found: int | None = connection.exec_driver_sql(sql).scalar_one_or_none()
+    return found
+
+
+def has_waiting(connection: Connection, outbox: Outbox, end: int) -> bool:
+    """Return whether any row up to a number waits for the log."""
+    sql = f"SELECT 1 FROM {outbox.table} WHERE problem IS NULL AND seq <= {end} LIMIT 1"
+    return connection.exec_driver_sql(sql).first() is not None
 
 
 @attrs.frozen
@@ -84,12 +91,14 @@ class Batch:
         end: The last number.
         collections: The mirrored collections that it has rows of. The store's own records have
             their id and their line there already.
+        has_own: Whether it has rows of the store's own records.
         is_last: Whether it has all that its snapshot has.
         has_problems: Whether the outbox keeps rows that no line can carry.
     """
 
     end: int
     collections: tuple[str, ...]
+    has_own: bool
     is_last: bool
     has_problems: bool
 
@@ -103,24 +112,27 @@ def next_batch(connection: Connection, outbox: Outbox, limit: int = BATCH) -> Ba
         limit: How many rows to take, where transactions are that small.
     """
     there = f"FROM {outbox.table} WHERE problem IS NULL"
-    end, count, collections, problems = connection.exec_driver_sql(
-        f"SELECT max(seq), count(*), {_MIRRORED}, "
+    end, count, collections, has_own, problems = connection.exec_driver_sql(
+        f"SELECT max(seq), count(*), {_MIRRORED}, count(id) > 0, "
         f"EXISTS (SELECT 1 FROM {outbox.table} WHERE problem IS NOT NULL) "
         f"FROM (SELECT seq, collection, id {there} ORDER BY seq LIMIT {limit}) batch"
     ).one()
     if end is None:
         return None
     if count < limit:
-        return Batch(end, tuple(collections or ()), is_last=True, has_problems=problems)
+        return Batch(end, tuple(collections or ()), has_own, is_last=True, has_problems=problems)
     while True:
         # By groups, because PostgreSQL may join the rows of a large transaction with each other.
-        reached, collections = connection.exec_driver_sql(
-            f"SELECT max(last), (SELECT {_MIRRORED} {there} AND seq <= {end}) "
+        reached, collections, has_own = connection.exec_driver_sql(
+            f"SELECT max(last), (SELECT {_MIRRORED} {there} AND seq <= {end}), "
+            f"(SELECT count(id) > 0 {there} AND seq <= {end}) "
             f"FROM (SELECT min(seq) AS first, max(seq) AS last {there} GROUP BY xid) transactions "
             f"WHERE first <= {end}"
         ).one()
         if reached == end:
-            return Batch(end, tuple(collections or ()), is_last=False, has_problems=problems)
+            return Batch(
+                end, tuple(collections or ()), has_own, is_last=False, has_problems=problems
+            )
         end = reached
 
 

@@ -134,16 +134,17 @@ class Scribe:
                 if self._stopping:
                     return
                 waiting = self._taken()
-            lines = self._drained()
+            # If no caller waits, another process may do the work. After some time, this one queues.
+            lines = self._drained(in_turn=bool(waiting) or pause >= _LONGEST_PAUSE)
             _answer(waiting, self._failed)
             if self._failed is not None:
                 pause = _PAUSE_AFTER_ERROR
             else:
                 pause = _SHORTEST_PAUSE if lines else min(pause * 2, _LONGEST_PAUSE)
 
-    def _drained(self) -> int:
+    def _drained(self, *, in_turn: bool) -> int:
         try:
-            lines = self._work.drain()
+            lines = self._work.drain(in_turn=in_turn)
         except Exception as error:  # noqa: BLE001 - a type of the application's own raises anything
             # Callers that wait or close get the error. The rows stay in the outbox for a retry.
             self._failed = error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import attrs
@@ -13,15 +14,16 @@ from sqlalchemy.exc import DBAPIError
 
 from taskstore._cache.rows.records import Stored
 from taskstore._format.problems import Problem
+from taskstore._log.mutex import Claim
 from taskstore._mirror.capture.missing_logs import missing_error
 from taskstore._mirror.model.shape import Mirror
 from taskstore._mirror.projection.verification import MirrorVerification
 from taskstore._postgres.cache import CacheTables
 from taskstore._postgres.context import PostgresContext
-from taskstore._postgres.drain import Drain
+from taskstore._postgres.drain import Drain, Drained
 from taskstore._postgres.incoming import Incoming, LogRead
 from taskstore._postgres.lag import Lag, lag_on
-from taskstore._postgres.outbox import is_empty, note_all
+from taskstore._postgres.outbox import has_waiting, last_waiting, note_all
 from taskstore._postgres.projection import Projection, lock_records, lock_tables, refusals_of
 from taskstore._postgres.records.sync import RecordSync
 from taskstore._sync.freshness import looks_fresh
@@ -34,6 +36,9 @@ T = TypeVar("T")
 _IN_THE_WAY = {"40001", "40P01", "55P03"}
 """SQLSTATEs that say that another transaction was in the way: serialization, deadlock, lock."""
 
+_GLANCE = 0.02
+"""How often a process that waits for the log looks whether its rows are there, in seconds."""
+
 
 @attrs.frozen
 class Work:
@@ -41,25 +46,64 @@ class Work:
 
     context: PostgresContext
 
-    def drain(self) -> int:
+    def drain(self, *, in_turn: bool = True) -> int:
         """Write everything that is committed into the log, and return the number of lines.
+
+        Args:
+            in_turn: Whether to wait while another process has the log lock. Otherwise nothing is
+                done then: that process probably drains.
 
         Raises:
             OutboxOwnerError: Another clone has the logs.
             LogWriteError, LockTimeoutError, MissingLogError: The log cannot be written.
         """
+        end = self._last_waiting()
         written = 0
-        more = self.is_waiting()
-        while more:
-            drained = self._alone(lambda connection: Drain(self.context, connection).run())
+        while end is not None:
+            drained = self._again(partial(self._drain_batch, end, in_turn=in_turn))
             written += drained.lines
-            more = drained.more
+            if not drained.more:
+                break
         return written
 
-    def is_waiting(self) -> bool:
-        """Return whether anything is committed that is not in the log."""
-        with self.context.engine.connect() as connection:
-            return not is_empty(connection, self.context.outbox)
+    def _drain_batch(self, end: int, *, in_turn: bool) -> Drained:
+        """Drain one batch, unless others have drained all rows up to a number meanwhile."""
+        claim = Claim()
+        try:
+            if self._has_turn(claim, end, in_turn=in_turn):
+                return self._once(lambda connection: Drain(self.context, connection).run())
+            return Drained(0, more=False)
+        finally:
+            self.context.store.log_lock.release(claim)
+
+    def _has_turn(self, claim: Claim, end: int, *, in_turn: bool) -> bool:
+        """Take the log lock; return False if others have drained the rows, or to let them."""
+        store = self.context.store
+        lock, deadline = store.log_lock, time.monotonic() + store.lock_timeout
+        if lock.try_acquire(claim):
+            return True
+        if not in_turn:
+            return False
+        while not lock.take(claim, _GLANCE):
+            if not self._has_waiting(end):
+                return False
+            if time.monotonic() > deadline:
+                raise LockTimeoutError(store.path, timeout=store.lock_timeout, lock="log lock")
+        return self._has_waiting(end)
+
+    def _last_waiting(self) -> int | None:
+        """Return the number of the last row that is not in the log; None without one."""
+        with self._looking() as connection:
+            return last_waiting(connection, self.context.outbox)
+
+    def _has_waiting(self, end: int) -> bool:
+        with self._looking() as connection:
+            return has_waiting(connection, self.context.outbox, end)
+
+    def _looking(self) -> Connection:
+        """Return a connection for one SELECT, which needs no transaction around it."""
+        connection = self.context.engine.connect()
+        return connection.execution_options(isolation_level="AUTOCOMMIT")
 
     def lag(self) -> Lag:
         """Return what waits for the log."""
@@ -219,12 +263,23 @@ class Work:
             LockTimeoutError: They were for longer than the store's `lock_timeout`.
         """
         store = self.context.store
+        return self._again(
+            lambda: store.log_lock.run(
+                store.lock_timeout, lambda: self._once(work, locked, is_owner=is_owner)
+            )
+        )
+
+    def _again(self, work: Callable[[], T]) -> T:
+        """Do something, and again if others are in the way.
+
+        Raises:
+            LockTimeoutError: They were for longer than the store's `lock_timeout`.
+        """
+        store = self.context.store
         started = time.monotonic()
         while True:
             try:
-                return store.log_lock.run(
-                    store.lock_timeout, lambda: self._once(work, locked, is_owner=is_owner)
-                )
+                return work()
             except DBAPIError as error:
                 state = getattr(error.orig, "sqlstate", None)
                 if state not in _IN_THE_WAY:
@@ -237,7 +292,11 @@ class Work:
             time.sleep(random.uniform(0.005, 0.05))  # noqa: S311
 
     def _once(
-        self, work: Callable[[Connection], T], locked: Iterable[Mirror] | None, *, is_owner: bool
+        self,
+        work: Callable[[Connection], T],
+        locked: Iterable[Mirror] | None = None,
+        *,
+        is_owner: bool = True,
     ) -> T:
         self.context.guard()
         self.context.store.recover()
