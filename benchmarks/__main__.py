@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import report
+from benchmarks import postgres, report
 from benchmarks.chart import drawing
 from benchmarks.data import FULL_SIZE
 from benchmarks.rows import ROWS
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table, and write what is asked for; 1 if a target was missed."""
     options = _parser().parse_args(arguments)
     names = options.rows or list(ROWS)
-    with _workplace(options.work) as work:
+    with _workplace(options.work) as work, _server(names) as names:
         results = run_rows(names, sorted(options.sizes), runs=options.runs, work=work, say=_say)
     for size in sorted({result.size for result in results}):
         print(f"\n{size:,} lines\n")
@@ -77,6 +77,20 @@ def _workplace(kept: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="taskstore-bench-") as made:
         yield Path(made)
+
+
+@contextlib.contextmanager
+def _server(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """A block with a server if some rows need one; yields the rows that can be measured."""
+    needing = [name for name in names if ROWS[name].on_postgres]
+    if not needing:
+        yield names
+    elif reason := postgres.why_not():
+        _say(f"skipped: {', '.join(needing)}: {reason}")
+        yield [name for name in names if name not in needing]
+    else:
+        with postgres.serving():
+            yield names
 
 
 def _say(text: str) -> None:

@@ -123,6 +123,7 @@ _FACTS: Mapping[str, str] = {
     "p50_ms": "median of one call, in ms:",
     "p99_ms": "99 of 100 take at most, in ms:",
     "longest_ms": "the longest, in ms:",
+    "lag_p99_ms": "99 of 100 commits are in the log after, in ms:",
     "hits": "hits:",
 }
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import attrs
 
-from benchmarks import crowd, mirror, single, starts
+from benchmarks import crowd, mirror, postgres, single, starts
 from benchmarks.scene import Scene
 
 Side = Callable[[Scene], None]
@@ -32,6 +32,7 @@ class Row:
         clock: Which time counts: the wall's or the processor's.
         grows: Whether its time may grow with the log.
         adds: Whether the floor is the same work without the store, and the difference counts.
+        on_postgres: Whether it needs a server.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Row:
     clock: Literal["seconds", "cpu"] = "seconds"
     grows: bool = True
     adds: bool = False
+    on_postgres: bool = False
 
 
 _ROWS = (
@@ -295,6 +297,37 @@ _ROWS = (
         crowd.read_beside_a_writer,
         crowd.read_alone,
         facts={"longest_ms": crowd.HELD_S * 500},
+    ),
+    Row(
+        "pg-writers",
+        '4,000 commits in eight sessions on PostgreSQL, `ack="database"`',
+        "the same sessions without the store",
+        "60 % of their rate, p99 of the lag 100 ms",
+        postgres.ack_database,
+        postgres.write_bare,
+        ratio=1 / 0.6,
+        facts={"lag_p99_ms": 100},
+        on_postgres=True,
+    ),
+    Row(
+        "pg-log",
+        '4,000 commits in eight sessions on PostgreSQL, `ack="log"`',
+        "the same sessions without the store",
+        "30 % of their rate",
+        postgres.ack_log,
+        postgres.write_bare,
+        ratio=1 / 0.3,
+        on_postgres=True,
+    ),
+    Row(
+        "pg-sync",
+        "sync of all lines into a table in PostgreSQL, beside two writers",
+        "COPY of the same rows, beside two writers",
+        "3 x",
+        postgres.sync,
+        postgres.copy_rows,
+        ratio=3,
+        on_postgres=True,
     ),
     Row(
         "first-open",

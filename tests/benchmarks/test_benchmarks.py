@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks import postgres
 from benchmarks.__main__ import main
 from benchmarks.chart import drawing
 from benchmarks.rows import ROWS
@@ -24,9 +26,22 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("work")
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[None]:
+    """One server for all rows that need one."""
+    if reason := postgres.why_not():
+        pytest.skip(reason)
+    with postgres.serving():
+        yield
+
+
 @pytest.mark.parametrize("name", sorted(ROWS.keys() - SLOW))
-def test_each_row_yields_figures(name: str, work: Path, tmp_path: Path) -> None:
+def test_each_row_yields_figures(
+    name: str, work: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Each row of the table is measured beside its floor, also with a small log."""
+    if ROWS[name].on_postgres:
+        request.getfixturevalue("server")
     found = tmp_path / "found.json"
     options = ["--rows", name, "--sizes", str(SIZE), "--runs", "1", "--work", str(work)]
     assert 0 == main([*options, "--json", str(found)])
@@ -35,6 +50,17 @@ def test_each_row_yields_figures(name: str, work: Path, tmp_path: Path) -> None:
     for side in ("ours", "floor"):
         [run] = result[side]
         assert run["seconds"] > 0
+
+
+def test_a_machine_without_postgresql_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows that cannot be measured are left out, and named."""
+    monkeypatch.setattr(postgres, "why_not", lambda: "there is no psycopg")
+    found = tmp_path / "found.json"
+    assert 0 == main(["--rows", "pg-log", "pg-sync", "--json", str(found)])
+    assert [] == json.loads(found.read_text())["results"]
+    assert "skipped: pg-log, pg-sync: there is no psycopg" in capsys.readouterr().err
 
 
 def test_the_documentation_gets_a_table_and_curves(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -31,9 +32,12 @@ class Server:
     """One server with data of its own in a new directory, reached by a socket in it.
 
     PostgreSQL refuses to run as root, so root runs it as `nobody`.
+
+    Args:
+        settings: In place of some of those that tests need, or beside them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="taskstore-pg-", dir="/tmp"))
         self._user = "nobody" if os.geteuid() == 0 else None
         self._bin = _binaries(self.directory, self._user)
@@ -47,7 +51,8 @@ class Server:
         options = ["--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync", "-U", "postgres"]
         self._run("initdb", "-D", str(data), *options)
         with (data / "postgresql.conf").open("a") as file:
-            file.writelines(f"{name} = {value}\n" for name, value in _SETTINGS.items())
+            chosen = {**_SETTINGS, **(settings or {})}
+            file.writelines(f"{name} = {value}\n" for name, value in chosen.items())
             file.write(f"unix_socket_directories = '{self.directory}'\n")
         self._data = data
 
