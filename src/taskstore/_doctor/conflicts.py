@@ -16,7 +16,7 @@ from pathlib import Path
 import attrs
 
 from taskstore._evolution.decoding import COLLECTION
-from taskstore._format.lines import LineError
+from taskstore._format.lines import LineError, stand_in
 from taskstore._git import files, objects
 from taskstore._git.evolutions import graphs_at_hand
 from taskstore._git.objects import Unmerged
@@ -147,6 +147,8 @@ def _merged(repository: Repository, log: Unmerged, path: Path) -> Merged | None:
         b"" if id is None else objects.blob(repository, id, log.name)
         for id in (log.base, log.ours, log.theirs)
     )
+    if any(stand_in(side) is not None for side in (base, ours, theirs)):
+        return None  # not logs
     config = Layout(path.parent).config_path
     if os.path.lexists(config):
         text = Layout(path.parent).read_config()

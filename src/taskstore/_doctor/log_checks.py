@@ -11,6 +11,7 @@ from taskstore._doctor.findings import ERROR, INFO, WARNING, Finding
 from taskstore._evolution.graph import clashes
 from taskstore._evolution.shape import NO_SHAPE, UNKNOWN
 from taskstore._format.instants import format_rfc3339
+from taskstore._format.lines import STAND_INS
 from taskstore._format.names import EVOLUTIONS
 from taskstore._format.problems import Problem
 from taskstore._log import files
@@ -286,6 +287,7 @@ def _problem(problem: Problem) -> Finding:
     code = "line" if problem.line is not None else "stray"
     meaning = "it is kept and not served" if code == "line" else "it is not a log, and not loaded"
     remedy = "fix the line with an editor" if code == "line" else "rename or move it"
+    remedy = STAND_INS.get(problem.reason, remedy)
     if problem.reason.startswith(UNKNOWN):
         remedy = "pull evolutions.jsonl, which states the revision"
     if code == "stray" and os.path.islink(problem.path):

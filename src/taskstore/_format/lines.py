@@ -34,6 +34,18 @@ REVISION_KEY = "$revision"
 
 _MARKERS = (b"<<<<<<<", b"=======", b">>>>>>>", b"|||||||")
 
+STAND_INS = {
+    "a pointer of Git LFS in place of the log": "git lfs pull",
+    "a log that git-crypt has encrypted": "git-crypt unlock",
+}
+"""What a filter of git leaves in place of a log where the filter did not run, and the remedy."""
+
+_STAND_INS = dict(
+    zip((b"version https://git-lfs.github.com/spec/", b"\0GITCRYPT\0"), STAND_INS, strict=True)
+)
+STAND_IN_BYTES = max(map(len, _STAND_INS))
+"""How many bytes at the beginning of a file `stand_in` needs."""
+
 HARMLESS_LENGTH = 2 * MAX_DEPTH
 """A shorter line can neither nest deeper than MAX_DEPTH nor hold an integer beyond a double."""
 
@@ -169,8 +181,16 @@ def _depth(raw: bytes) -> int:
     return deepest
 
 
+def stand_in(data: bytes) -> str | None:
+    """Return what is in place of a log, a key of `STAND_INS`; None if that is not known."""
+    found = (what for start, what in _STAND_INS.items() if data.startswith(start))
+    return next(found, None)
+
+
 def _fault(raw: bytes, error: Exception) -> str:
     """Return why the decoder refused a line, in the words of the file format."""
+    if (what := stand_in(raw)) is not None:
+        return what
     if raw.startswith(_MARKERS):
         return "a git conflict marker"
     if b"\x00" in raw:

@@ -10,12 +10,13 @@ from pathlib import Path
 import attrs
 
 from taskstore._format.fingerprint import Fingerprint, is_racy
+from taskstore._format.lines import STAND_IN_BYTES, STAND_INS, stand_in
 from taskstore._log import files, tails
 from taskstore._log.digest import Digester, LogDigest
 from taskstore._log.files import make_distinctive
 from taskstore._log.journal import JournalEntry
 from taskstore._log.locks import hold_descriptor, release_descriptor
-from taskstore.errors import LockTimeoutError
+from taskstore.errors import LockTimeoutError, LogWriteError
 
 
 class StuckError(Exception):
@@ -105,8 +106,17 @@ class Target:
             self.base = st.st_size
             self._trusted = self._matches(st)
             if self.base:
+                self._check_is_log(self._fd)
                 unended = files.read_at(self._fd, 1, self.base - 1) != b"\n"
         self.payload = b"%b%b\n" % (b"\n" if unended else b"", b"\n".join(self.lines))
+
+    def _check_is_log(self, fd: int) -> None:
+        """Refuse to append to what a filter of git has put in place of the log."""
+        if self._trusted and self.known is not None and not self.known.problems:
+            return
+        if (what := stand_in(files.read_at(fd, STAND_IN_BYTES, 0))) is not None:
+            remedy = f"run `{STAND_INS[what]}`"
+            raise LogWriteError(self.path, step="open", reason=f"it is {what}", remedy=remedy)
 
     def _matches(self, st: os.stat_result) -> bool:
         """Say whether what is recorded holds for the bytes that are here."""

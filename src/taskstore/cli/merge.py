@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from taskstore._evolution.graph import Graph, graphs_of
-from taskstore._format.lines import LineError
+from taskstore._format.lines import LineError, stand_in
 from taskstore._format.names import EVOLUTIONS, check_collection_name
 from taskstore._log.evolutions import read_stated
 from taskstore._log.layout import Layout
@@ -87,6 +87,7 @@ def _merge(base: Path, ours: Path, theirs: Path, path: Path | None, name: str) -
     sides = _read(base), before, _read(theirs)
     stated = _stated(log) if _is_log(log) else {}
     graphs = graphs_of(sorted(stated.items()))[0]
+    _check_sides(sides)
     with _no_collection():
         try:
             merged = _merged(log, sides, policies, graphs)
@@ -106,6 +107,16 @@ def _merged(
 ) -> Merged:
     graph = graphs.get(log.stem)
     return merge_logs(*sides, policies.of(log.stem, graph), graph)
+
+
+def _check_sides(sides: tuple[bytes, ...]) -> None:
+    """Refuse what a filter of git has put in place of a log: its lines cannot be merged."""
+    for side in sides:
+        if (what := stand_in(side)) is not None:
+            raise _DriverError(
+                f"git has {what}: decide for one side, or merge the logs by hand; to have them "
+                "merged by record, add -filter to their attributes and store them in git itself"
+            )
 
 
 def _read(path: Path) -> bytes:

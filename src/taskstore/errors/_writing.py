@@ -16,9 +16,15 @@ class LogWriteError(TaskstoreError, OSError):
     reason: str
 
     def __init__(
-        self, path: str | PathLike[str], *, step: str, reason: str, errno: int | None = None
+        self,
+        path: str | PathLike[str],
+        *,
+        step: str,
+        reason: str,
+        errno: int | None = None,
+        remedy: str | None = None,
     ) -> None:
-        mend = (
+        mend = remedy or (
             "check that it is a regular file that you may read and write"
             if step == "open"
             else "free space or repair the disk"
