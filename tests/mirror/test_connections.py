@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, insert, text, update
+from sqlalchemy import Connection, Engine, create_engine, event, insert, text, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from sqlalchemy.pool import NullPool, StaticPool
 
-from taskstore import Store, mirrored
+from taskstore import Store, UntrackedWriteError, mirrored
 from taskstore._unit.capturing import EngineCapture
 from tests.mirror.clones import Clone, cloned
 from tests.mirror.models import Person
@@ -83,6 +83,12 @@ def left(connection: Any) -> list[Any]:
     return list(connection.execute("SELECT name FROM sqlite_temp_master").fetchall())
 
 
+def left_names(connection: Connection) -> list[str]:
+    """The temporary tables that a connection has."""
+    found = "SELECT name FROM sqlite_temp_master WHERE type = 'table'"
+    return list(connection.exec_driver_sql(found).scalars())
+
+
 @pytest.mark.parametrize("pool", [None, NullPool, StaticPool])
 def test_each_pool_is_followed(tmp_path: Path, pool: Any) -> None:
     """Whatever hands out the connections, in whichever thread."""
@@ -120,6 +126,40 @@ def test_connections_from_before_the_store_are_followed(tmp_path: Path) -> None:
             session.execute(text(ADD), {"id": "a"})
             session.commit()
             assert {"a"} == logged(store)
+    engine.dispose()
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///{}/app.db"])
+def test_nothing_is_left_on_connections_from_before_the_store(tmp_path: Path, url: str) -> None:
+    """Stores that are opened one after the other work while the application keeps a connection."""
+    engine = create_engine(url.format(tmp_path))
+    Own.metadata.create_all(engine)
+    with engine.connect() as connection:
+        for id in ("a", "b"):
+            with opened(tmp_path, engine) as store:
+                write(connection, id)
+                assert id in logged(store)
+        connection.execute(text(ADD), {"id": "unseen"})
+        assert 0 == sum(
+            connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one()
+            for name in left_names(connection)
+        )
+        connection.rollback()
+    with engine.connect() as connection:
+        assert [] == left_names(connection)
+    engine.dispose()
+
+
+def test_a_detached_connection_is_left_alone(tmp_path: Path) -> None:
+    """The triggers that it keeps refuse nothing once the store is closed."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'app.db'}")
+    Own.metadata.create_all(engine)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.detach()
+        with opened(tmp_path, engine), pytest.raises(UntrackedWriteError):
+            connection.execute(text(ADD), {"id": "a"})
+        connection.rollback()
+        assert 1 == connection.execute(text(ADD), {"id": "a"}).rowcount
     engine.dispose()
 
 

@@ -63,6 +63,7 @@ class EngineCapture:
         else:
             self._capture = Capture(self.mirrors.tables, self.mirrors.owners, tables)
         self._key = f"taskstore-notes-{id(self)}"
+        self._notes: WeakSet[Notes] = WeakSet()
         self._records: WeakSet[Any] = WeakSet()
         self._is_installed = False
 
@@ -78,12 +79,13 @@ class EngineCapture:
         for name in _EVENTS:
             if event.contains(self._engine, name, getattr(self, f"_{name}")):
                 event.remove(self._engine, name, getattr(self, f"_{name}"))
-        for record in list(self._records):
-            notes: Notes | None = record.info.get(self._key)
-            if notes is None or record.dbapi_connection is None:
-                continue
+        for notes in list(self._notes):
             # From here on they do nothing, wherever the connection is.
             notes.start("paused")
+        for record in list(self._records):
+            notes = record.info.get(self._key)
+            if notes is None or record.dbapi_connection is None:
+                continue
             driver = driver_of(record)
             is_idle = record.fairy_ref is None and not isinstance(driver, BridgedConnection)
             if not (is_idle and _removed(notes, driver)):
@@ -242,7 +244,6 @@ class EngineCapture:
         if is_keeping():
             # The triggers would take longer than an insert, and have nothing to note.
             return
-        self._records.add(record)
         notes = self._followed(record)
         notes.start("noting")
         notes.seen = driver_of(record).total_changes
@@ -262,6 +263,13 @@ class EngineCapture:
             return found
 
         followed = on_driver(pooled, follow)
+        if notes is None:
+            # First, because an exception can come at any line.
+            self._notes.add(followed)
+            # One that was checked out before the store was opened has had no event that tells it.
+            record = getattr(pooled, "_connection_record", pooled)
+            if record is not None:
+                self._records.add(record)
         pooled.info[self._key] = followed
         return followed
 
