@@ -175,6 +175,16 @@ def field_names(store: Store | DriverStore, collection: str) -> list[str]:
     return ask(store, survey.field_names, collection)
 
 
+def contents(
+    store: Store | DriverStore, collections: Sequence[str]
+) -> Sequence[tuple[str, int, list[str]]]:
+    """Return collections with their number of records and field names, after one look at the logs.
+
+    A call for each collection would look at all logs each time.
+    """
+    return ask(store, survey.contents, collections)
+
+
 def ids_meant(
     store: Store | DriverStore, collections: Iterable[str], id: str, most: int
 ) -> list[str]:

@@ -25,11 +25,12 @@ def command(store: Store, *, as_json: bool) -> None:
       taskstore collections --json | jq -r '.[].collection'
     """
     from taskstore._log.layout import Layout
-    from taskstore._survey.fields import field_names
+    from taskstore._survey.fields import contents
 
     logs, strays = Layout(store.path).collections()
     names = names_in(store.path)
-    rows = sorted((names.name_of(log), store.count(log), field_names(store, log)) for log in logs)
+    found = contents(store, logs)
+    rows = sorted((names.name_of(log), count, fields) for log, count, fields in found)
     if as_json:
         write_json(
             [{"collection": name, "records": n, "fields": fields} for name, n, fields in rows]

@@ -36,6 +36,7 @@ _IDS_FROM = """
     SELECT id FROM records WHERE collection = ? AND id >= ? AND substr(id, 1, ?) = ?
     ORDER BY id LIMIT ?
 """
+_COUNT = "SELECT count(*) FROM records WHERE collection = ?"
 _ANY = "SELECT 1 FROM records WHERE collection = ? LIMIT 1"
 _LAST = """
     SELECT max(updated_at) FROM (
@@ -68,6 +69,13 @@ def field_kinds(execute: Execute, collection: str, name: str, sample: int) -> fr
 def field_names(execute: Execute, collection: str) -> list[str]:
     """Return the names of all fields that any record of a collection has, sorted."""
     return _column(execute, _NAMES, collection)
+
+
+def contents(execute: Execute, collections: Sequence[str]) -> Sequence[tuple[str, int, list[str]]]:
+    """Return each of some collections with the number of its records and their `field_names`."""
+    return [
+        (name, *_column(execute, _COUNT, name), field_names(execute, name)) for name in collections
+    ]
 
 
 def fields(execute: Execute, collection: str) -> Sequence[tuple[str, str, int]]:

@@ -18,8 +18,8 @@ from taskstore._survey.fields import (
     check_fields,
     check_new_fields,
     check_value,
+    contents,
     field_kinds,
-    field_names,
     parse_filters,
 )
 from taskstore._watch.cursor import Cursor
@@ -93,12 +93,8 @@ def _opened(directory: Path, at: str | None) -> AbstractContextManager[Store]:
 def _collections(directory: Path, _: shapes.NoArguments) -> shapes.Collections:
     with opened(directory) as store:
         names, _strays = Layout(store.path).collections()
-        return shapes.Collections(
-            [
-                shapes.CollectionFacts(name, store.count(name), field_names(store, name))
-                for name in names
-            ]
-        )
+        facts = contents(store, names)
+        return shapes.Collections([shapes.CollectionFacts(*each) for each in facts])
 
 
 def _list(directory: Path, given: shapes.ListArguments) -> shapes.Page:
