@@ -115,6 +115,10 @@ def test_a_commit_waits_for_the_log(run: Run) -> None:
         async with one.engine.begin() as connection:
             await connection.execute(text("INSERT INTO tasks (id, title) VALUES ('raw', '')"))
         assert '"raw"' in one.log("tasks")
+        engine = one.engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with engine.begin() as connection:
+            await connection.execute(text("INSERT INTO tasks (id, title) VALUES ('auto', '')"))
+        assert '"auto"' in one.log("tasks")
         report = await one.store.verify()
         assert () == report.differences
 

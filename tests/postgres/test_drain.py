@@ -149,6 +149,24 @@ def test_ack_log_returns_when_the_log_has_it(
         clone.check()
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_ack_log_waits_in_autocommit_mode(
+    new_database: Callable[[], URL], tmp_path: Path, is_whole: bool
+) -> None:
+    """A commit waits although its statements have committed what they wrote."""
+    url, mode = new_database(), "AUTOCOMMIT"
+    engine = create_engine(url, isolation_level=mode) if is_whole else create_engine(url)
+    Base.metadata.create_all(engine)
+    options: Any = {"ack": "log", "migrate": True}
+    with Store.open(tmp_path / "one", engine=engine, mirrors=MIRRORS, **options):
+        for id in "abcde":
+            with engine.connect().execution_options(isolation_level=mode) as connection:
+                connection.execute(text(f"INSERT INTO tasks (id, title) VALUES ('{id}', '')"))
+                connection.commit()
+            assert f'"id":"{id}"' in (tmp_path / "one" / "tasks.jsonl").read_text()
+    engine.dispose()
+
+
 def test_ack_log_says_so_when_the_log_cannot_be_written(
     new_database: Callable[[], URL], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,16 +198,17 @@ def test_who_waits_for_the_log_goes_when_others_have_drained(quiet: Clone) -> No
         assert 0 == waiting.result(timeout=60)
 
 
-def test_a_log_that_is_locked_for_long_is_said_to_be(
-    new_database: Callable[[], URL], tmp_path: Path
-) -> None:
+def test_a_log_that_is_locked_for_long_is_said_to_be(quiet: Clone) -> None:
     """A drain waits for the store's `lock_timeout`."""
-    with cloned(new_database(), tmp_path / "one", lock_timeout=0.1) as clone:
-        with directory_lock(clone.work.context.store.layout).hold(10):
-            clone.sql("INSERT INTO tasks (id, title) VALUES ('a', '')")
-            with pytest.raises(LockTimeoutError, match="log lock"):
-                clone.work.drain()
-        assert ["a"] == [line["id"] for line in clone.lines("tasks")]
+    quiet.sql("INSERT INTO tasks (id, title) VALUES ('a', '')")
+    store = quiet.work.context.store
+    store.lock_timeout = 0.1
+    with (
+        directory_lock(store.layout).hold(10),
+        pytest.raises(LockTimeoutError, match="log lock"),
+    ):
+        quiet.work.drain()
+    assert ["a"] == [line["id"] for line in quiet.lines("tasks")]
 
 
 def test_a_log_that_had_lines_is_not_begun_anew(quiet: Clone) -> None:

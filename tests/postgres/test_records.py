@@ -282,6 +282,14 @@ def test_autocommit_is_refused(one: Clone) -> None:
     with Store.open(None, engine=engine) as server:
         with pytest.raises(UntrackedWriteError, match="AUTOCOMMIT"):
             server.create(Note("a"))
+        with server.transaction(), pytest.raises(UntrackedWriteError, match="AUTOCOMMIT"):
+            server.create(Note("a"))
+        with (
+            server.transaction(),
+            pytest.raises(UntrackedWriteError, match="AUTOCOMMIT"),
+            server.transaction(),
+        ):
+            pass
         one.store.create(Note("b"))
         assert ["b"] == [note.id for note in server.iterate(Note)]
 

@@ -232,7 +232,12 @@ class CommitHook:
             raise
 
     def _has_written(self, connection: Any) -> bool:
-        """Return whether a driver's connection has written in its transaction."""
+        """Return whether a driver's connection has written in its transaction.
+
+        In AUTOCOMMIT mode, statements have committed what they wrote; so it may have.
+        """
+        if connection.autocommit:
+            return True
         driver = getattr(connection, "driver_connection", connection)
         if self._dialect.driver == "asyncpg":
             if not driver.is_in_transaction():

@@ -16,7 +16,7 @@ from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction
 from taskstore._cache.schema.models import Models
 from taskstore._mirror.model.registry import Registry
 from taskstore._postgres.flush import FlushHook
-from taskstore._postgres.records.rows import RacedError, is_autocommit
+from taskstore._postgres.records.rows import RacedError, check_transactional, is_autocommit
 from taskstore._postgres.scribe import is_committed, mark_begun
 from taskstore._unit.listeners import SessionListeners
 from taskstore._unit.unit import READ_ONLY, Owner, current_owner
@@ -76,6 +76,7 @@ class RecordSessions:
         outer = self.current()
         if outer is not None:
             self._check_writable(outer)
+            check_transactional(outer.connection(), "begin a transaction")
             with outer.begin_nested():
                 yield outer
             return
