@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import ARRAY, URL, Enum, Numeric, String, create_engine, func, select
+from sqlalchemy import ARRAY, URL, Double, Enum, Numeric, String, create_engine, func, select
 from sqlalchemy.dialects.postgresql import (
     BIT,
     DATEMULTIRANGE,
@@ -62,6 +62,7 @@ class Value(Base):
     email: Mapped[Any] = mapped_column(DOMAIN("email", String), nullable=True)
     price: Mapped[Any] = mapped_column(DOMAIN("price", Numeric(10, 2)), nullable=True)
     spans: Mapped[Any] = mapped_column(ARRAY(INT4RANGE), nullable=True)
+    numbers: Mapped[Any] = mapped_column(ARRAY(Double), nullable=True)
     card: Mapped[Any] = mapped_column(MACADDR, nullable=True)
     document: Mapped[Any] = mapped_column(JSONB(none_as_null=True), nullable=True)
     never: Mapped[Any] = mapped_column(JSONB, nullable=False)
@@ -85,6 +86,7 @@ FULL: dict[str, Any] = {
     "email": "ada@example.org",
     "price": decimal.Decimal("9.50"),
     "spans": [Range(1, 2), None],
+    "numbers": [0.1 + 0.2, None],
     "card": "08:00:2b:01:02:03",
     "document": {"a": None},
     "never": None,
@@ -135,6 +137,45 @@ def test_every_type_travels(one: Clone, two: Clone) -> None:
     assert not _pull(two, one)
     assert Range(None, None, bounds="()") == _values(one, "full")["small"]
     one.check()
+
+
+@pytest.mark.parametrize("style", ["SQL, DMY", "German", "Postgres, MDY"])
+def test_ranges_do_not_depend_on_how_a_session_writes_dates(one: Clone, style: str) -> None:
+    """A client that spells dates in its own way writes the dates that it means."""
+    one.sql(
+        f"SET LOCAL datestyle = '{style}'",
+        "INSERT INTO values (id, never, days, holidays, moments) VALUES ('a', '1', "
+        "daterange(make_date(2024, 2, 1), NULL), "
+        "datemultirange(daterange(make_date(2024, 2, 1), make_date(2024, 5, 3))), "
+        "tstzrange(make_timestamptz(2024, 2, 1, 9, 30, 0, 'UTC'), NULL))",
+    )
+    [line] = one.lines("values")
+    assert "2024-02-01" == line["days"]["lower"]
+    assert ["2024-05-03"] == [found["upper"] for found in line["holidays"]]
+    assert "2024-02-01T09:30:00Z" == line["moments"]["lower"]
+    one.check()
+
+
+@pytest.mark.parametrize(
+    "settings", ["-cextra_float_digits=0", "-cdatestyle=German", "-cintervalstyle=sql_standard"]
+)
+def test_the_scribe_s_own_settings_change_nothing(
+    new_database: Callable[[], URL], tmp_path: Path, settings: str
+) -> None:
+    """Lines, exports and verifications are the same whatever the role's settings are."""
+    url = new_database().update_query_dict({"options": settings})
+    with cloned(url, tmp_path / "one", [Value], Base) as one:
+        one.sql(
+            "INSERT INTO values (id, never, days, span, numbers) VALUES ('a', '0.1', "
+            "daterange(make_date(2024, 2, 1), NULL), "
+            "make_interval(days => -1, hours => 2), ARRAY[0.1::float8 + 0.2::float8])"
+        )
+        [line] = one.lines("values")
+        assert "2024-02-01" == line["days"]["lower"]
+        assert "-PT79200S" == line["span"]
+        assert [0.1 + 0.2] == line["numbers"]
+        assert 0 == one.store.export(Value)
+        one.check()
 
 
 def test_ranges_are_spelled_in_one_way(one: Clone) -> None:

@@ -76,14 +76,18 @@ def test_lines_do_not_depend_on_the_session(one: Clone) -> None:
             "SET LOCAL intervalstyle = 'iso_8601'",
             "SET LOCAL bytea_output = 'escape'",
             "SET LOCAL datestyle = 'German'",
-            "INSERT INTO things (id, kind, moment, span, data, day, updated_at) VALUES ('t', "
-            "'thing', '2025-01-01 00:00+00', '1 day 2 hours', '\\xff00', '2024-12-31', now()) "
+            "SET LOCAL extra_float_digits = -3",
+            "INSERT INTO things (id, kind, moment, span, data, day, ratio, updated_at) VALUES "
+            "('t', 'thing', '2025-01-01 00:00+00', '1 day 2 hours', '\\xff00', '2024-12-31', "
+            "0.1::float8 + 0.2::float8, now()) "
             "ON CONFLICT (id) DO UPDATE SET moment = excluded.moment, span = excluded.span",
         )
     [line] = one.lines("things")
     assert "2025-01-01T00:00:00Z" == line["moment"]
     assert ("P1DT7200S", "/wA=", "2024-12-31") == (line["span"], line["data"], line["day"])
+    assert 0.1 + 0.2 == line["ratio"]
     assert line["updated_at"].endswith("Z")
+    one.check()
 
 
 def test_keys_of_other_types_name_records(one: Clone) -> None:

@@ -15,7 +15,7 @@ from taskstore._format.names import EVOLUTIONS
 from taskstore._mirror.model.registry import registry
 from taskstore._mirror.model.shape import Mirror
 from taskstore._postgres.cache import CacheTables
-from taskstore._postgres.names import SCHEMA_VERSION, Outbox
+from taskstore._postgres.names import SCHEMA_VERSION, Outbox, execute_sql, for_text
 from taskstore._postgres.triggers import PROJECTING
 from taskstore._store.context import StoreContext
 from taskstore.errors import OutboxOwnerError, SchemaVersionError
@@ -70,10 +70,14 @@ class PostgresContext:
         """
         scribe, mark = self.outbox.scribe, self.store.mark.id
         # What a crash of the server takes back is done again from the log, so nothing waits for the
-        # disk of the database here.
-        version, clone, place, _ = connection.exec_driver_sql(
-            "SELECT version, clone, place, set_config('synchronous_commit', 'off', true) "
-            f"FROM {scribe} FOR UPDATE"
+        # disk of the database here. The driver reads all digits, dates and intervals whatever the
+        # settings of the role are.
+        version, clone, place, *_ = execute_sql(
+            connection,
+            "SELECT version, clone, place, set_config('synchronous_commit', 'off', true), "
+            "set_config('extra_float_digits', '1', true), set_config('datestyle', 'ISO', true), "
+            "set_config('intervalstyle', 'postgres', true) "
+            f"FROM {scribe} FOR UPDATE",
         ).one()
         if version > SCHEMA_VERSION:
             raise SchemaVersionError(found=f"outbox {version}", expected=f"outbox {SCHEMA_VERSION}")
@@ -86,14 +90,14 @@ class PostgresContext:
     def put_owner(self, connection: Connection) -> None:
         """Note that this clone has the logs."""
         connection.execute(
-            text(f"UPDATE {self.outbox.scribe} SET clone = :clone, place = :place"),
+            text(f"UPDATE {for_text(self.outbox.scribe)} SET clone = :clone, place = :place"),
             {"clone": self.store.mark.id, "place": self.place},
         )
 
     def begin_projecting(self, connection: Connection) -> None:
         """Allow a transaction to write tables from the log; `projecting` says which."""
-        connection.exec_driver_sql(
-            f"UPDATE {self.outbox.scribe} SET projecting = pg_current_xact_id()"
+        execute_sql(
+            connection, f"UPDATE {self.outbox.scribe} SET projecting = pg_current_xact_id()"
         )
 
 

@@ -77,6 +77,16 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def for_text(sql: str) -> str:
+    """Return SQL for `text()`, which would take a colon in a name for a parameter."""
+    return sql.replace(":", r"\:")
+
+
+def execute_sql(connection: Connection, sql: str) -> Any:
+    """Execute SQL without parameters. The driver would take each % in a name for one."""
+    return connection.exec_driver_sql(sql.replace("%", "%%"))
+
+
 def quoted_table(table: Table, dialect: Dialect) -> str:
     """Return the name of a table, with its schema if it states one."""
     found = quoted(table.name)

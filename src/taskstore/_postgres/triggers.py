@@ -25,6 +25,7 @@ from taskstore._mirror.model.shape import Mirror
 from taskstore._postgres.names import (
     SCHEMA_VERSION,
     Outbox,
+    execute_sql,
     literal,
     quoted,
     quoted_columns,
@@ -38,6 +39,9 @@ PROJECTING = "taskstore.projecting"
 table of the scribe must confirm it."""
 
 _NOW_MS = "pg_catalog.floor(extract(epoch FROM pg_catalog.clock_timestamp()) * 1000)::bigint"
+_VALUES = "SET extra_float_digits = 1 SET datestyle = 'ISO' "
+"""Options of a function: values have all digits, and dates one form, in whichever session."""
+
 _NOW = "pg_catalog.date_trunc('milliseconds', pg_catalog.clock_timestamp())"
 
 
@@ -126,7 +130,7 @@ class Triggers:
 
     def _statements(self, digest: str) -> Iterator[str]:
         yield from self.drop()
-        yield self._made("capture", self._capture_body(), "SECURITY DEFINER ")
+        yield self._made("capture", self._capture_body(), f"SECURITY DEFINER {_VALUES}")
         yield self._noted("capture", digest)
         for name, event in self._events().items():
             yield (
@@ -393,4 +397,4 @@ def ensure_triggers(connection: Connection, outbox: Outbox, triggers: Iterable[T
         if one.source.fullname in late:
             statements += one.create()
     for statement in statements:
-        connection.exec_driver_sql(statement.replace("%", "%%"))
+        execute_sql(connection, statement)
