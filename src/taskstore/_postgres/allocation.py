@@ -13,7 +13,7 @@ from sqlalchemy.sql import text
 from taskstore._cache.schema.models import Models
 from taskstore._mirror.model.shape import Mirror, Row
 from taskstore._postgres.arrays import integers
-from taskstore._postgres.names import quoted, quoted_table
+from taskstore._postgres.names import execute_sql, literal, quoted, quoted_table
 from taskstore._postgres.numbers import Pair, Pairs
 
 Numbers = Mapping[str, Mapping[str, int]]
@@ -42,9 +42,10 @@ class Counter:
             wanted: The numbers that creators used, by id; None if a line does not name one.
         """
         name = sequence_of(self.connection, self.mirror)
-        last, most = self.connection.exec_driver_sql(
+        last, most = execute_sql(
+            self.connection,
             "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END, seqmax "
-            f"FROM {name}, pg_catalog.pg_sequence WHERE seqrelid = '{name}'::regclass"
+            f"FROM {name}, pg_catalog.pg_sequence WHERE seqrelid = {literal(name)}::regclass",
         ).one()
         # No line may move the sequence near its end.
         fit = {id: n for id, n in wanted.items() if n is not None and last < n <= most // 2}
@@ -55,7 +56,7 @@ class Counter:
                 taken.add(number)
                 given[id] = number
         if given:
-            self.connection.exec_driver_sql(f"SELECT setval('{name}', {max(given.values())})")
+            execute_sql(self.connection, f"SELECT setval({literal(name)}, {max(given.values())})")
         rest = [id for id in wanted if id not in given]
         while rest:
             drawn = self._next(name, len(rest))
@@ -64,8 +65,8 @@ class Counter:
         return given
 
     def _next(self, name: str, count: int) -> list[int]:
-        rows = self.connection.exec_driver_sql(
-            f"SELECT nextval('{name}') FROM generate_series(1, {count})"
+        rows = execute_sql(
+            self.connection, f"SELECT nextval({literal(name)}) FROM generate_series(1, {count})"
         )
         drawn = list(rows.scalars())
         # Rows may have been inserted with numbers of their own.

@@ -101,7 +101,7 @@ class CacheTables:
         # As text, because each create asks.
         isolation, found = self.connection.exec_driver_sql(
             "SELECT current_setting('transaction_isolation'), EXISTS (SELECT FROM "
-            f"{quoted_table(table, self.connection.dialect)} "
+            f"{quoted_table(table, self.connection.dialect).replace('%', '%%')} "
             "WHERE collection = %s AND id = ANY(%s::text[]))",
             (collection, list(ids)),
         ).one()

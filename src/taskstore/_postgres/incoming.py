@@ -34,6 +34,7 @@ from taskstore._log.files import access
 from taskstore._log.replay import LogChangedError, Replay, replay
 from taskstore._postgres.arrays import texts
 from taskstore._postgres.cache import CacheTables
+from taskstore._postgres.names import execute_sql
 from taskstore._store.context import StoreContext
 from taskstore.errors import StoreAccessError
 
@@ -92,9 +93,9 @@ class Incoming:
             StoreAccessError: The log cannot be read.
         """
         # Left by a block that an error has ended, whose transaction is not over.
-        self.connection.exec_driver_sql("DROP TABLE IF EXISTS pg_temp.taskstore_incoming")
-        self.connection.exec_driver_sql(
-            f"CREATE TEMP TABLE taskstore_incoming ({_COLUMNS}) ON COMMIT DROP"
+        execute_sql(self.connection, "DROP TABLE IF EXISTS pg_temp.taskstore_incoming")
+        execute_sql(
+            self.connection, f"CREATE TEMP TABLE taskstore_incoming ({_COLUMNS}) ON COMMIT DROP"
         )
         yield self._read()
 
@@ -140,7 +141,7 @@ class Incoming:
         fingerprint = Fingerprint.of(before, found, now_ns)
         if not fingerprint.matches(os.fstat(fd)):
             raise LogChangedError(self.collection)
-        self.connection.exec_driver_sql("ANALYZE pg_temp.taskstore_incoming")
+        execute_sql(self.connection, "ANALYZE pg_temp.taskstore_incoming")
         return LogRead(found, fingerprint, unusable)
 
     def changed(

@@ -8,7 +8,7 @@ import attrs
 from sqlalchemy.engine import Connection, Engine
 
 from taskstore._cache.schema.models import DEFAULT, Models, build_models
-from taskstore._postgres.names import Outbox, outbox_of
+from taskstore._postgres.names import Outbox, execute_sql, outbox_of
 from taskstore._postgres.preparing import check_outbox
 
 
@@ -41,16 +41,18 @@ def lag_of(engine: Engine, prefix: str) -> Lag:
 
 def lag_on(connection: Connection, outbox: Outbox) -> Lag:
     """Return what waits for the log in an outbox."""
-    count, seconds = connection.exec_driver_sql(
+    count, seconds = execute_sql(
+        connection,
         "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(written)), 0) "
-        f"FROM {outbox.table} WHERE problem IS NULL"
+        f"FROM {outbox.table} WHERE problem IS NULL",
     ).one()
-    problems = connection.exec_driver_sql(
+    problems = execute_sql(
+        connection,
         f"SELECT collection || coalesce('/' || id, '') || ': ' || problem FROM {outbox.table} "
-        "WHERE problem IS NOT NULL ORDER BY seq"
+        "WHERE problem IS NOT NULL ORDER BY seq",
     ).scalars()
     reasons = tuple(problems)
-    place = connection.exec_driver_sql(f"SELECT place FROM {outbox.scribe}").scalar_one()
+    place = execute_sql(connection, f"SELECT place FROM {outbox.scribe}").scalar_one()
     return Lag(count, max(float(seconds), 0.0), reasons, place)
 
 

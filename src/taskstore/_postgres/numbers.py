@@ -23,7 +23,7 @@ from taskstore._cache.schema.models import Models
 from taskstore._mirror.model.counted_keys import Translated
 from taskstore._mirror.model.shape import Mirror
 from taskstore._postgres.arrays import integers, texts
-from taskstore._postgres.names import Outbox
+from taskstore._postgres.names import Outbox, for_text
 from taskstore._postgres.parts import is_from, translated_in
 
 
@@ -212,9 +212,10 @@ class Naming:
         rows: Any = self.connection.execute(
             text(
                 "SELECT seq, number, deleted, written FROM (SELECT seq, deleted, written, "
-                f"CAST(content->>CAST(:name AS text) AS bigint) AS number FROM {self.outbox.table} "
-                "o WHERE collection = :collection AND problem IS NULL AND seq <= :end "
-                f"AND {is_from(mirror, table, 'o')}) found "
+                "CAST(content->>CAST(:name AS text) AS bigint) AS number "
+                f"FROM {for_text(self.outbox.table)} o "
+                "WHERE collection = :collection AND problem IS NULL AND seq <= :end "
+                f"AND {for_text(is_from(mirror, table, 'o'))}) found "
                 "WHERE number IS NOT NULL ORDER BY seq"
             ),
             {"name": of.name, "collection": mirror.collection, "end": end},

@@ -16,7 +16,7 @@ from sqlalchemy.types import JSON, BigInteger, Boolean, DateTime, Text
 from taskstore._mirror.model.counted_keys import Translated
 from taskstore._mirror.model.shape import Mirror, Row, Shape
 from taskstore._mirror.tables.reading import read_rows
-from taskstore._postgres.names import Outbox, literal, quoted_table
+from taskstore._postgres.names import Outbox, execute_sql, for_text, literal, quoted_table
 from taskstore._postgres.numbers import Naming
 from taskstore._postgres.parts import columns_in, content_of, is_from, keys_in, translated_in
 from taskstore.errors import InvalidDeclarationError, InvalidIdError
@@ -70,14 +70,14 @@ class Part:
 def last_waiting(connection: Connection, outbox: Outbox) -> int | None:
     """Return the number of the last row that waits for the log; None where nothing waits."""
     sql = f"SELECT seq FROM {outbox.table} WHERE problem IS NULL ORDER BY seq DESC LIMIT 1"
-    found: int | None = connection.exec_driver_sql(sql).scalar_one_or_none()
+    found: int | None = execute_sql(connection, sql).scalar_one_or_none()
     return found
 
 
 def has_waiting(connection: Connection, outbox: Outbox, end: int) -> bool:
     """Return whether any row up to a number waits for the log."""
     sql = f"SELECT 1 FROM {outbox.table} WHERE problem IS NULL AND seq <= {end} LIMIT 1"
-    return connection.exec_driver_sql(sql).first() is not None
+    return execute_sql(connection, sql).first() is not None
 
 
 @attrs.frozen
@@ -112,10 +112,11 @@ def next_batch(connection: Connection, outbox: Outbox, limit: int = BATCH) -> Ba
         limit: How many rows to take, where transactions are that small.
     """
     there = f"FROM {outbox.table} WHERE problem IS NULL"
-    end, count, collections, has_own, problems = connection.exec_driver_sql(
+    end, count, collections, has_own, problems = execute_sql(
+        connection,
         f"SELECT max(seq), count(*), {_MIRRORED}, count(id) > 0, "
         f"EXISTS (SELECT 1 FROM {outbox.table} WHERE problem IS NOT NULL) "
-        f"FROM (SELECT seq, collection, id {there} ORDER BY seq LIMIT {limit}) batch"
+        f"FROM (SELECT seq, collection, id {there} ORDER BY seq LIMIT {limit}) batch",
     ).one()
     if end is None:
         return None
@@ -123,11 +124,12 @@ def next_batch(connection: Connection, outbox: Outbox, limit: int = BATCH) -> Ba
         return Batch(end, tuple(collections or ()), has_own, is_last=True, has_problems=problems)
     while True:
         # By groups, because PostgreSQL may join the rows of a large transaction with each other.
-        reached, collections, has_own = connection.exec_driver_sql(
+        reached, collections, has_own = execute_sql(
+            connection,
             f"SELECT max(last), (SELECT {_MIRRORED} {there} AND seq <= {end}), "
             f"(SELECT count(id) > 0 {there} AND seq <= {end}) "
             f"FROM (SELECT min(seq) AS first, max(seq) AS last {there} GROUP BY xid) transactions "
-            f"WHERE first <= {end}"
+            f"WHERE first <= {end}",
         ).one()
         if reached == end:
             return Batch(
@@ -138,7 +140,7 @@ def next_batch(connection: Connection, outbox: Outbox, limit: int = BATCH) -> Ba
 
 def delete_batch(connection: Connection, outbox: Outbox, end: int) -> None:
     """Delete the rows of a batch: those that the transaction's snapshot has up to a number."""
-    connection.exec_driver_sql(f"DELETE FROM {outbox.table} WHERE problem IS NULL AND seq <= {end}")
+    execute_sql(connection, f"DELETE FROM {outbox.table} WHERE problem IS NULL AND seq <= {end}")
 
 
 def note_all(connection: Connection, outbox: Outbox, mirror: Mirror) -> None:
@@ -149,7 +151,7 @@ def note_all(connection: Connection, outbox: Outbox, mirror: Mirror) -> None:
             f"SELECT '{mirror.collection}', false, {content_of(mirror, source, 't')} "
             f"FROM {quoted_table(source, connection.dialect)} t"
         )
-        connection.exec_driver_sql(sql)
+        execute_sql(connection, sql)
 
 
 def put_problems(
@@ -165,13 +167,15 @@ def put_problems(
     """
     for change in changes:
         connection.execute(
-            text(f"UPDATE {outbox.table} SET problem = :problem, id = :id WHERE seq = :seq"),
+            text(
+                f"UPDATE {for_text(outbox.table)} SET problem = :problem, id = :id WHERE seq = :seq"
+            ),
             {"problem": change.problem, "id": change.id or None, "seq": change.seq},
         )
     for collection, ids in solved.items():
         connection.execute(
             text(
-                f"DELETE FROM {outbox.table} WHERE problem IS NOT NULL "
+                f"DELETE FROM {for_text(outbox.table)} WHERE problem IS NOT NULL "
                 "AND collection = :collection AND id = ANY(:ids)"
             ),
             {"collection": collection, "ids": list(ids)},
@@ -395,7 +399,7 @@ def ids_of_problems(connection: Connection, outbox: Outbox, collection: str) -> 
     """Return the records of a collection that the outbox keeps rows of which no line can carry."""
     found = connection.execute(
         text(
-            f"SELECT id FROM {outbox.table} WHERE problem IS NOT NULL "
+            f"SELECT id FROM {for_text(outbox.table)} WHERE problem IS NOT NULL "
             "AND collection = :collection AND id IS NOT NULL"
         ),
         {"collection": collection},

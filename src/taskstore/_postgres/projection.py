@@ -26,7 +26,7 @@ from taskstore._postgres.allocation import Allocation, Numbers
 from taskstore._postgres.cache import CacheTables
 from taskstore._postgres.context import PostgresContext
 from taskstore._postgres.incoming import Incoming, LogRead
-from taskstore._postgres.names import quoted_table
+from taskstore._postgres.names import execute_sql, quoted_table
 from taskstore._postgres.writing import TableWriter
 from taskstore._sync.freshness import looks_fresh
 from taskstore._sync.report import CollectionReport
@@ -74,9 +74,9 @@ def lock_records(connection: Connection, models: Models) -> None:
 
 
 def _lock(connection: Connection, names: Iterable[str], mode: str) -> None:
-    connection.exec_driver_sql("SET LOCAL lock_timeout = '300ms'")
-    connection.exec_driver_sql(f"LOCK TABLE {', '.join(sorted(names))} IN {mode} MODE")
-    connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+    execute_sql(connection, "SET LOCAL lock_timeout = '300ms'")
+    execute_sql(connection, f"LOCK TABLE {', '.join(sorted(names))} IN {mode} MODE")
+    execute_sql(connection, "SET LOCAL lock_timeout = 0")
 
 
 @attrs.define

@@ -7,11 +7,10 @@ from typing import NoReturn
 
 import attrs
 from sqlalchemy.engine import Engine
-from sqlalchemy.sql import text
 
 from taskstore._cache.schema.models import Models
 from taskstore._mirror.model.registry import Registry
-from taskstore._postgres.names import Outbox
+from taskstore._postgres.names import Outbox, execute_sql
 from taskstore.errors import LogElsewhereError, StoreClosedError
 
 
@@ -65,5 +64,5 @@ class ServerContext:
         """
         self.check_open()
         with self.engine.connect() as connection:
-            place = connection.execute(text(f"SELECT place FROM {self.outbox.scribe}")).scalar()
+            place = execute_sql(connection, f"SELECT place FROM {self.outbox.scribe}").scalar()
         raise LogElsewhereError(operation=f"Store.{call}", place=place)

@@ -16,7 +16,7 @@ from taskstore._mirror.model.values import variant_of
 from taskstore._mirror.projection.projecting import tables_in_order
 from taskstore._postgres.allocation import Numbers
 from taskstore._postgres.context import projecting
-from taskstore._postgres.names import quoted, quoted_columns, quoted_table
+from taskstore._postgres.names import execute_sql, quoted, quoted_columns, quoted_table
 from taskstore._postgres.parts import keys_in
 
 _TEMP = "pg_temp.taskstore_rows"
@@ -94,11 +94,12 @@ class TableWriter:
             for place in places
             if place.given and place.column not in keys
         )
-        self.connection.exec_driver_sql(
+        execute_sql(
+            self.connection,
             f"INSERT INTO {self._quoted(table)} ({quoted_columns(columns)}) "
             f"OVERRIDING SYSTEM VALUE SELECT {quoted_columns(columns)} FROM {source} "
             f"ON CONFLICT ({quoted_columns(keys)}) DO "
-            + (f"UPDATE SET {set_}" if set_ else "NOTHING")
+            + (f"UPDATE SET {set_}" if set_ else "NOTHING"),
         )
 
     def _places(self, shape: Shape, table: Table, row: Row) -> list[_Place]:
@@ -165,8 +166,9 @@ class TableWriter:
         for table in tables:
             pairs = zip(keys_in(self.mirror, table), columns, strict=True)
             same = " AND ".join(f"t.{quoted(a.name)} = k.{quoted(b.name)}" for a, b in pairs)
-            self.connection.exec_driver_sql(
-                f"DELETE FROM {self._quoted(table)} t USING {source} k WHERE {same}"
+            execute_sql(
+                self.connection,
+                f"DELETE FROM {self._quoted(table)} t USING {source} k WHERE {same}",
             )
 
     def _copy(
@@ -174,10 +176,11 @@ class TableWriter:
     ) -> str:
         """Fill a temporary table with columns of a table, and return its name."""
         names = quoted_columns(columns)
-        self.connection.exec_driver_sql(f"DROP TABLE IF EXISTS {_TEMP}")
-        self.connection.exec_driver_sql(
+        execute_sql(self.connection, f"DROP TABLE IF EXISTS {_TEMP}")
+        execute_sql(
+            self.connection,
             f"CREATE TEMP TABLE taskstore_rows ON COMMIT DROP AS SELECT {names} "
-            f"FROM {self._quoted(table)} WITH NO DATA"
+            f"FROM {self._quoted(table)} WITH NO DATA",
         )
         cursor: Any = self.connection.connection.cursor()
         with cursor, cursor.copy(f"COPY {_TEMP} ({names}) FROM STDIN") as copy:

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DataError
 from taskstore._cache.rows.records import Stored
 from taskstore._cache.schema.models import Models
 from taskstore._postgres.cache import CacheTables
-from taskstore._postgres.names import Outbox
+from taskstore._postgres.names import Outbox, execute_sql
 from taskstore._records.ids import now_ms
 from taskstore._records.indexing import IndexField
 from taskstore._records.versions import Claim
@@ -147,7 +147,8 @@ class OutboxRows:
         ]
         arrays = ", ".join(f"%s::{kind}[]" for kind, _ in columns)
         self.connection.exec_driver_sql(
-            f"INSERT INTO {self.outbox.table} (collection, deleted, content, id) "
+            f"INSERT INTO {self.outbox.table.replace('%', '%%')} "
+            "(collection, deleted, content, id) "
             "SELECT collection, deleted, content::json, id FROM "
             f"unnest({arrays}) WITH ORDINALITY AS l(collection, deleted, content, id, place) "
             "ORDER BY place",
@@ -225,11 +226,12 @@ def own_lines(connection: Connection, outbox: Outbox, end: int) -> dict[str, lis
         outbox: The outbox. Its other rows come from triggers, and have no id yet.
         end: The last number of the batch.
     """
-    rows = connection.exec_driver_sql(
+    rows = execute_sql(
+        connection,
         "SELECT collection, line FROM (SELECT seq, collection, content::text AS line, "
         f"max(seq) OVER (PARTITION BY xid, collection, id) AS last FROM {outbox.table} "
         f"WHERE problem IS NULL AND id IS NOT NULL AND seq <= {end}) own "
-        "WHERE seq = last ORDER BY seq"
+        "WHERE seq = last ORDER BY seq",
     )
     found: dict[str, list[bytes]] = {}
     for collection, line in rows:

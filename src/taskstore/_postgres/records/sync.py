@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from taskstore._postgres.cache import CacheTables
 from taskstore._postgres.context import PostgresContext
 from taskstore._postgres.incoming import Incoming, LogRead
+from taskstore._postgres.names import execute_sql
 from taskstore._sync.freshness import looks_fresh
 from taskstore._sync.report import CollectionReport
 
@@ -93,10 +94,11 @@ class RecordSync:
         New versions of them are newer then.
         """
         # Few lines have what JSONB may refuse: NUL, half a pair of surrogates, a huge exponent.
-        self.connection.exec_driver_sql(_FITS)
-        rows = self.connection.exec_driver_sql(
+        execute_sql(self.connection, _FITS)
+        rows = execute_sql(
+            self.connection,
             "UPDATE pg_temp.taskstore_incoming SET dead = true WHERE NOT dead "
             r"AND line ~* '\\u(0000|d[89a-f])|[0-9]e[+-]?[0-9]{3}|[0-9]{250}' "
-            "AND NOT pg_temp.taskstore_fits(line) RETURNING id"
+            "AND NOT pg_temp.taskstore_fits(line) RETURNING id",
         )
         return list(rows.scalars())
