@@ -89,15 +89,23 @@ class Unit:
 
 
 @contextmanager
-def unnoticed(unit: Unit) -> Iterator[None]:
-    """A block in which the store itself writes mirrored tables."""
+def unnoticed(unit: Unit, cursor: Any) -> Iterator[None]:
+    """A block in which the store itself writes mirrored tables.
+
+    Args:
+        unit: Of the transaction, which is rolled back if the block raises.
+        cursor: Of the driver.
+    """
     notes = unit.notes
     if notes is None:
         yield
         return
-    state = notes.state
+    state, since = notes.state, notes.last(cursor)
     notes.turn("paused")
     try:
         yield
     finally:
         notes.turn(state)
+    if notes.last(cursor) > since:
+        # Deleted rows are noted in any case.
+        notes.clear(cursor, since)

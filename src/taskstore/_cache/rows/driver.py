@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -18,6 +18,8 @@ CHUNK_BYTES = 8 * 1024 * 1024
 """How many characters of lines are held in memory at a time, except for a single longer line."""
 
 _IDS_PER_SELECT = 200
+_MANY_ROWS = 500
+"""From here on it takes less time to make triggers again than to pass over each row."""
 
 Row = TypeVar("Row", bound=tuple[Any, ...])
 
@@ -129,6 +131,19 @@ class Statements:
                 return
             yield page
             after = page[-1][0]
+
+    def writing_many(self, count: int, table: str | None = None) -> AbstractContextManager[None]:
+        """Return a block in which many rows are written, and none of our triggers runs.
+
+        An exception in it must end in a rollback of the transaction, which restores them.
+
+        Args:
+            count: How many rows.
+            table: The name of the table; None for that of records.
+        """
+        if count < _MANY_ROWS:
+            return nullcontext()
+        return self._without_triggers(self._records if table is None else quoted(table))
 
     @contextmanager
     def _in_bulk(self, table: str, *, worth: bool) -> Iterator[None]:

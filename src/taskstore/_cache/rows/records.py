@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -14,6 +14,11 @@ from taskstore._format.lines import content_digest
 from taskstore.errors import UnknownRevisionError
 
 _FEW = 200
+_BURIED = (
+    "ON CONFLICT (collection, id) DO UPDATE SET "
+    "updated_at = excluded.updated_at, updated_at_us = excluded.updated_at_us, "
+    "updated_at_text = excluded.updated_at_text, revision = excluded.revision"
+)
 
 
 class _Versioned(msgspec.Struct):
@@ -58,6 +63,18 @@ class Stored(NamedTuple):
         if self.line is not None:
             return _decode_version(self.line).updated_at
         return self.updated_at_text if self.updated_at_text is not None else self.order_us // 1000
+
+
+class Burial(Protocol):
+    """The version of a tombstone."""
+
+    @property
+    def value(self) -> int | str:
+        """The version as its line has it."""
+
+    @property
+    def order_us(self) -> int:
+        """The same in microseconds since the epoch."""
 
 
 Hidden: TypeAlias = tuple[str, int, int, str | None, str | None]
@@ -242,11 +259,28 @@ class RecordRows(FingerprintRows):
         self._write_many(
             f"INSERT INTO {self._tombstones} "
             "(collection, id, updated_at, updated_at_us, updated_at_text, revision) "
-            "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (collection, id) DO UPDATE SET "
-            "updated_at = excluded.updated_at, updated_at_us = excluded.updated_at_us, "
-            "updated_at_text = excluded.updated_at_text, revision = excluded.revision",
+            f"VALUES (?, ?, ?, ?, ?, ?) {_BURIED}",
             ((collection, *tombstone) for tombstone in tombstones),
         )
+
+    def bury(self, collection: str, versions: Mapping[str, Burial]) -> None:
+        """Remove records that live, and set their tombstones. Most of them have one version."""
+        self._remove(collection, sorted(versions))
+        by_version: dict[Burial, list[str]] = {}
+        for id in sorted(versions):
+            by_version.setdefault(versions[id], []).append(id)
+        for version, ids in by_version.items():
+            text = version.value if isinstance(version.value, str) else None
+            values = (version.order_us // 1000, version.order_us, text)
+            for start in range(0, len(ids), _FEW):
+                some = ids[start : start + _FEW]
+                self._write(
+                    f"WITH gone (id) AS (VALUES {','.join(['(?)'] * len(some))}) "
+                    f"INSERT INTO {self._tombstones} "
+                    "(collection, id, updated_at, updated_at_us, updated_at_text) "
+                    f"SELECT ?, id, ?, ?, ? FROM gone WHERE 1 {_BURIED}",
+                    [*some, collection, *values],
+                )
 
     def forget(self, collection: str, *ids: str) -> None:
         """Remove all that is known of some ids, as if they had never been."""

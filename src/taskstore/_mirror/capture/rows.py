@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import chain
 from typing import Any, NamedTuple
 
 import attrs
@@ -12,7 +11,6 @@ import attrs
 from taskstore._cache.capture.triggers import RawKey, Touched
 from taskstore._cache.rows.records import Stored
 from taskstore._cache.rows.rows import Rows
-from taskstore._format.instants import MAX_MS, format_rfc3339
 from taskstore._format.lines import (
     HARMLESS_LENGTH,
     MAX_LINE_BYTES,
@@ -22,30 +20,24 @@ from taskstore._format.lines import (
     tombstone_line,
 )
 from taskstore._mirror.capture.missing_logs import check_there
+from taskstore._mirror.capture.next_versions import NextVersions
 from taskstore._mirror.capture.numbers import Named, Numbering
 from taskstore._mirror.capture.versions import (
-    NOT_PLAIN,
     form_in,
     form_of,
-    is_form,
-    plain_order,
-    plain_text,
-    plain_value,
-    stamp_for,
 )
-from taskstore._mirror.model.shape import Mirror, Row, rfc3339
+from taskstore._mirror.model.shape import Mirror, Row
 from taskstore._mirror.tables.encoding import (
+    encoded,
     encoded_row,
     line_of_values,
     next_fields,
     next_values,
     own_fields,
 )
-from taskstore._mirror.tables.stored_rows import StoredRows
-from taskstore._records.reasons import StructureError
-from taskstore._records.versions import Claim
+from taskstore._mirror.tables.stored_rows import Beside, StoredRows
 from taskstore._store.context import StoreContext
-from taskstore._unit.changes import Key, collect_lines
+from taskstore._unit.changes import Key, write_indexes
 from taskstore._unit.drafts import checked_line, line_of
 from taskstore._unit.unit import Unit, unnoticed
 from taskstore._unit.versions import Version
@@ -75,51 +67,48 @@ class Stamped(NamedTuple):
     raw: RawKey
 
 
-class _Kept(NamedTuple):
-    """A version that a row has brought along.
-
-    Attributes:
-        mirror: Whose row it was.
-        value: The value of its version column, of the plain type.
-        form: The type of the version in a line.
-        version: That version.
-    """
-
-    mirror: Mirror
-    value: Any
-    form: type
-    version: Version
-
-    def fits(self, mirror: Mirror, value: Any, before: Stored | None, form: type | None) -> bool:
-        """Return whether a row with this value gets the same version."""
-        if mirror is not self.mirror or type(value) is not type(self.value) or value != self.value:
-            return False
-        return before is None or (
-            form is self.form and 0 <= before.order_us < self.version.order_us
-        )
-
-
 @attrs.define
 class _Batch:
-    """The decisions for some rows.
+    """The decisions for the rows of one table.
 
     Attributes:
-        lines: The next lines of live records.
-        deleted: The versions of the tombstones of others.
-        new: Those of which the cache has nothing.
-        changed: What the cache gets of records that live there already.
-        written: The same of others, by whether the cache has nothing of them.
-        stamps: The rows to be stamped.
+        ids: The ids of the keys that make one.
+        lines: The next lines of records, tombstones among them.
+        deleted: The versions of the tombstones.
+        written: For each live record, its version in microseconds, and what the cache has of it:
+            whether it lives there, and whether there is anything at all.
+        stamps: The versions of the rows to be stamped.
+        told: These rows, if anybody is to learn of them.
     """
 
+    ids: dict[RawKey, str] = attrs.field(factory=dict)
     lines: dict[Key, bytes] = attrs.field(factory=dict)
     deleted: dict[Key, Version] = attrs.field(factory=dict)
-    new: set[Key] = attrs.field(factory=set)
-    changed: list[tuple[str, str, int, int]] = attrs.field(factory=list)
-    written: dict[bool, list[tuple[str, str, int, int]]] = attrs.field(
-        factory=lambda: {True: [], False: []}
-    )
-    stamps: dict[RawKey, Stamped] = attrs.field(factory=dict)
+    written: dict[Key, tuple[int, bool, bool]] = attrs.field(factory=dict)
+    stamps: dict[RawKey, Any] = attrs.field(factory=dict)
+    told: list[Stamped] = attrs.field(factory=list)
+
+    def put(self, key: Key, line: bytes, order_us: int, *, lives: bool, is_new: bool) -> None:
+        """Note the line of a live record."""
+        self.lines[key] = line
+        self.written[key] = order_us, lives, is_new
+        # Another key that makes the same id is gone.
+        self.deleted.pop(key, None)
+
+    def bury(self, key: Key, version: Version) -> None:
+        """Note the tombstone of a record, unless another key makes the same id."""
+        if key not in self.written:
+            self.lines[key] = tombstone_line(key[1], version.value)
+            self.deleted[key] = version
+
+    def put_in_order(self, collection: str, keys: Iterable[RawKey]) -> None:
+        """Put the lines in the order of their rows; those of other records come last."""
+        ordered = {}
+        for raw in keys:
+            key = collection, self.ids.get(raw, "")
+            if (line := self.lines.pop(key, None)) is not None:
+                ordered[key] = line
+        self.lines = {**ordered, **self.lines}
 
 
 @attrs.define
@@ -135,7 +124,6 @@ class Reconciler:
         stamps: The keys of the rows that were stamped since they were last taken, by table.
         telling: Whether anybody is to learn of rows that were stamped.
         stamped: Those rows.
-        now_ms: The time of all stamps, in milliseconds since the epoch.
     """
 
     context: StoreContext
@@ -146,15 +134,13 @@ class Reconciler:
     stamps: dict[StoredRows, set[RawKey]] = attrs.field(factory=dict)
     telling: bool = False
     stamped: list[Stamped] = attrs.field(factory=list)
-    now_ms: int = attrs.field(init=False)
     _numbering: Numbering = attrs.field(init=False)
     _answered: bool | None = None
-    _kept: _Kept | None = None
-    _burials: dict[tuple[str, type], Version] = attrs.field(factory=dict)
+    _versions: NextVersions = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._numbering = Numbering(self.context, self.cursor)
-        self.now_ms = self.context.clock()
+        self._versions = NextVersions(self.context.clock())
 
     def run(self, table: StoredRows, touched: Touched) -> int:
         """Reconcile some rows; return how many lines and tombstones there are for it.
@@ -166,35 +152,54 @@ class Reconciler:
         """
         rows = Rows(self.cursor, self.context.models)
         keys = list(touched.keys)
-        count = 0
-        batches = (
-            self._decided(table, rows, keys[start : start + AT_ONCE], touched)
-            for start in range(0, len(keys), AT_ONCE)
-        )
-        for batch in chain(batches, self._left(table, rows, keys)):
-            if batch.lines or batch.deleted:
-                check_there(
-                    self.context, self.cursor, self.unit, table, keys, existed=touched.existed
-                )
+        batch = _Batch()
+        # Their places in the tables and indexes are beside each other then.
+        ordered = _sorted(keys) if len(keys) > AT_ONCE else keys
+        for start in range(0, len(keys), AT_ONCE):
+            self._decide(batch, table, rows, ordered[start : start + AT_ONCE], touched)
+        self._bury_left(batch, table, rows, keys)
+        if ordered is not keys:
+            batch.put_in_order(table.mirror.collection, keys)
+        if batch.lines:
+            check_there(self.context, self.cursor, self.unit, table, keys, existed=touched.existed)
+            with rows.writing_many(len(batch.lines)):
                 self._apply(table, rows, batch)
-            count += len(batch.lines) + len(batch.deleted)
-        return count
+        return len(batch.lines)
 
-    def _decided(
-        self, table: StoredRows, rows: Rows, keys: Sequence[RawKey], touched: Touched
-    ) -> _Batch:
-        mirror = table.mirror
+    def _decide(
+        self,
+        batch: _Batch,
+        table: StoredRows,
+        rows: Rows,
+        keys: Sequence[RawKey],
+        touched: Touched,
+    ) -> None:
         ids = self._ids(table, keys)
-        found = table.read(self.cursor, ids)
-        if table.has_references:
-            self._numbering.name_references(found.values())
+        batch.ids.update(ids)
         origins = {
             raw: id
             for raw, former in touched.origins.items()
-            if raw in ids and (id := self._former_id(table, former)) is not None
+            if raw in ids and (id := self._former_id(table, former)) not in (None, ids[raw])
         }
-        stored = rows.stored(mirror.collection, list({*ids.values(), *origins.values()}))
-        batch = _Batch()
+        chosen = None if table.has_references else table.beside(self.context.models.record_table)
+        if chosen is None:
+            self._decide_apart(batch, table, rows, ids, origins)
+        else:
+            self._decide_beside(batch, table, rows, chosen, ids, origins)
+        rows.settle_problems(table.mirror.collection, ids.values())
+
+    def _decide_apart(
+        self,
+        batch: _Batch,
+        table: StoredRows,
+        rows: Rows,
+        ids: Mapping[RawKey, str],
+        origins: Mapping[RawKey, str],
+    ) -> None:
+        """Decide about rows that are read apart from their records."""
+        found = table.read(self.cursor, ids)
+        self._numbering.name_references(found.values())
+        stored = rows.stored(table.mirror.collection, list({*ids.values(), *origins.values()}))
         for raw, id in ids.items():
             row, before = found.get(raw), stored.get(id)
             if row is not None:
@@ -203,14 +208,83 @@ class Reconciler:
                 origin = stored.get(origins.get(raw, id))
                 self._live(batch, table, raw, row, before, origin)
             elif before is not None and before.line is not None:
-                batch.deleted[mirror.collection, id] = self._burial(mirror, id, before)
-        for key in batch.lines:
-            # Another key that makes the same id is gone.
-            batch.deleted.pop(key, None)
-        rows.settle_problems(mirror.collection, ids.values())
-        return batch
+                self._bury(batch, table.mirror, id, before)
 
-    def _left(self, table: StoredRows, rows: Rows, keys: Sequence[RawKey]) -> Iterator[_Batch]:
+    def _decide_beside(
+        self,
+        batch: _Batch,
+        table: StoredRows,
+        rows: Rows,
+        chosen: Beside,
+        ids: Mapping[RawKey, str],
+        origins: Mapping[RawKey, str],
+    ) -> None:
+        """Decide about rows that are read together with their records."""
+        width, twice = chosen.width, 2 * chosen.width
+        found = table.read_beside(self.cursor, chosen, ids)
+        collection = table.mirror.collection
+        dead = rows.dead(collection, [ids[one[:width]] for one in found if one[-2] is None])
+        former = rows.stored(collection, list(set(origins.values()))) if origins else {}
+        usual = table.usual_lines(chosen)
+        for one in found:
+            given, line = one[:width], one[-2]
+            id = ids[given]
+            if (
+                usual is not None
+                and given == one[width:twice]
+                and given not in origins
+                and (line is not None or id not in dead)
+            ):
+                # With few calls for each row, because each takes as long as the rest of it.
+                values = one[twice:-2]
+                fields = usual.new(id, values) if line is None else usual.next(id, values, line)
+                if fields is not None:
+                    self._put_usual(batch, table, chosen, given, id, fields, one)
+                    continue
+            before = Stored(line, one[-1]) if line is not None else dead.get(id)
+            if given != one[width:twice]:
+                # There is no row.
+                if before is not None and before.line is not None:
+                    self._bury(batch, table.mirror, id, before)
+                continue
+            if not table.finds(id, given):
+                raise _lost(table, id, given)
+            row = table.row_of(chosen, id, given, one[twice:-2])
+            origin = former.get(origins[given]) if given in origins else before
+            self._live(batch, table, given, row, before, origin)
+
+    def _put_usual(
+        self,
+        batch: _Batch,
+        table: StoredRows,
+        chosen: Beside,
+        raw: RawKey,
+        id: str,
+        fields: dict[str, Any],
+        one: tuple[Any, ...],
+    ) -> None:
+        """Note the line of a row in the usual case, given with its fields but for the version."""
+        mirror, (line, us) = table.mirror, one[-2:]
+        form = form_in(fields.get("updated_at"))
+        version = self._versions.known(mirror, one[-3], line is None, us, form)
+        if version is None:
+            before = Stored(line, us) if line is not None else None
+            reader = chosen.readers[-1] if mirror.version is not None else None
+            version = self._versions.of_column(mirror, reader, id, one[-3], before, form)
+        if not version.kept and mirror.version is not None:
+            values = one[2 * chosen.width : -2]
+            row = table.row_of(chosen, id, raw, values) if self.telling else None
+            self._stamp(batch, mirror, raw, row, version)
+        fields["updated_at"] = version.value
+        made = encoded(fields)
+        key = mirror.collection, id
+        if len(made) > (HARMLESS_LENGTH if chosen.shape in table.nesting else MAX_LINE_BYTES):
+            checked_line(made, *key)
+        batch.put(key, made, version.order_us, lives=line is not None, is_new=line is None)
+
+    def _bury_left(
+        self, batch: _Batch, table: StoredRows, rows: Rows, keys: Sequence[RawKey]
+    ) -> None:
         """Bury the ids whose rows are gone, where others have taken their keys."""
         named = self.named.get(table)
         if named is None or not named.before:
@@ -221,28 +295,20 @@ class Reconciler:
         still = set(after.values())
         gone = [before[raw] for raw in keys if raw in before and before[raw] not in still]
         stored = rows.stored(mirror.collection, gone)
-        batch = _Batch()
         for id in gone:
             known = stored.get(id)
             if known is not None and known.line is not None:
-                batch.deleted[mirror.collection, id] = self._burial(mirror, id, known)
-        yield batch
+                self._bury(batch, mirror, id, known)
 
-    def _burial(self, mirror: Mirror, id: str, before: Stored) -> Version:
-        """The version of a tombstone: nearly all of them have the present time."""
-        key = mirror.collection, type(before.updated_at)
-        known = self._burials.get(key)
-        if known is not None and before.order_us < known.order_us:
-            return known
-        version = stamp_for(mirror, id, before, None, self.now_ms)
-        if version.order_us == self.now_ms * 1000:
-            self._burials[key] = version
-        return version
+    def _bury(self, batch: _Batch, mirror: Mirror, id: str, before: Stored) -> None:
+        batch.bury((mirror.collection, id), self._versions.burial(mirror, id, before))
 
     def _ids(self, table: StoredRows, keys: Sequence[RawKey]) -> dict[RawKey, str]:
         named = self.named.get(table)
         if named is not None and named.after is not None:
             return {raw: named.after[raw] for raw in keys if raw in named.after}
+        if (usual := table.usual_ids(keys)) is not None:
+            return usual
         ids = {}
         for raw, parts in table.translated(self._numbering.keys, keys).items():
             try:
@@ -282,15 +348,11 @@ class Reconciler:
         if made is None:
             return
         line, order_us = made
-        key = (table.mirror.collection, row.id)
+        key = table.mirror.collection, row.id
         if len(line) > (HARMLESS_LENGTH if row.shape in table.nesting else MAX_LINE_BYTES):
             checked_line(line, *key)
-        batch.lines[key] = line
         lives = before is not None and before.line is not None
-        written = batch.changed if lives else batch.written[before is None]
-        written.append((row.id, line.decode(), order_us // 1000, order_us))
-        if before is None:
-            batch.new.add(key)
+        batch.put(key, line, order_us, lives=lives, is_new=before is None)
 
     def _next(
         self,
@@ -303,31 +365,21 @@ class Reconciler:
     ) -> tuple[bytes, int] | None:
         """The next line of a row with its version in microseconds, or None if it needs none."""
         if origin is None or origin.line is None:
-            version = self._version(batch, mirror, raw, row, before, form_of(before))
+            version = self._row_version(batch, mirror, raw, row, before, form_of(before))
             return encoded_row(row, version.value), version.order_us
         own = own_fields(origin.line)
         previous = own if own is not None else raw_fields(origin.line)
         fields = next_values(row, own) if own is not None else next_fields(row, previous)
         is_same = origin is before and fields == previous
-        if is_same and self._same_version(mirror, row, before):
+        if is_same and self._versions.is_same(mirror, row, before):
             return (origin.line.encode(), origin.order_us) if self.rewriting else None
         form = form_in(previous.get("updated_at")) if origin is before else None
-        version = self._version(batch, mirror, raw, row, before, form)
+        version = self._row_version(batch, mirror, raw, row, before, form)
         if own is not None:
             return line_of_values(fields, version.value), version.order_us
         return _following(fields, version, origin.line), version.order_us
 
-    def _same_version(self, mirror: Mirror, row: Row, before: Stored | None) -> bool:
-        if mirror.version is None or before is None:
-            return True
-        if mirror.version.codec.python == "int":
-            version = row.version or 0
-            if type(version) is not int:
-                version = (mirror.order_of(version) or 0) // 1000
-            return bool(version == before.order_us // 1000)
-        return (self._claim(mirror, row) or Claim(0, 0, 1)).order_us == before.order_us
-
-    def _version(
+    def _row_version(
         self,
         batch: _Batch,
         mirror: Mirror,
@@ -336,81 +388,17 @@ class Reconciler:
         before: Stored | None,
         form: type | None,
     ) -> Version:
-        """The version of a changed row: that which it has, if it is newer, or a stamp.
-
-        Args:
-            batch: Receives the row if it must be stamped.
-            mirror: Whose row it is.
-            raw: Its key as it is stored.
-            row: The row.
-            before: What is stored of its id.
-            form: The type of the version in its last line, where that is at hand.
-        """
-        # The rows of one flush mostly have one stamp.
-        if (kept := self._kept) is not None and kept.fits(mirror, row.version, before, form):
-            return kept.version
-        plain = mirror.version.codec.plain if mirror.version is not None else None
-        order_us = plain_order(plain, row.version) if plain in _VERSIONS else NOT_PLAIN
-        if order_us != NOT_PLAIN and (before is None or is_form(plain, form)):
-            found = self._plain(batch, mirror, raw, row, before, order_us)
-            if found is not None:
-                return found
-        claim = self._claim(mirror, row) if mirror.version is not None else None
-        if claim is not None and before is not None:
-            stored = before.order_us - before.order_us % claim.precision_us
-            claim = claim if claim.order_us > stored else None
-        version = stamp_for(mirror, row.id, before, claim, self.now_ms)
-        return version if version.kept else self._stamped(batch, mirror, raw, row, version)
-
-    def _plain(
-        self,
-        batch: _Batch,
-        mirror: Mirror,
-        raw: RawKey,
-        row: Row,
-        before: Stored | None,
-        order_us: int,
-    ) -> Version | None:
-        """The version of a row whose column is plain, in the usual case; None in others."""
-        is_int = type(row.version) is int
-        stored = before.order_us if before is not None else 0
-        if stored < 0:
-            return None
-        if order_us > (stored - stored % 1000 if is_int else stored):
-            value = row.version if is_int else plain_text(row.version)
-            version = Version(value, order_us, kept=True)
-            self._kept = _Kept(mirror, row.version, type(value), version)
-            return version
-        stamp = max(self.now_ms, stored // 1000 + 1)
-        if row.version is None or not 0 < stamp <= MAX_MS:
-            return None
-        value = stamp if is_int else format_rfc3339(stamp)
-        batch.stamps[raw] = Stamped(mirror, row, plain_value(type(row.version), stamp), raw)
-        return Version(value, stamp * 1000)
-
-    def _stamped(
-        self, batch: _Batch, mirror: Mirror, raw: RawKey, row: Row, version: Version
-    ) -> Version:
-        if mirror.version is not None:
-            value = mirror.version_value(version.value)
-            batch.stamps[raw] = Stamped(mirror, row, value, raw)
+        version = self._versions.next(mirror, row.id, row.version, before, form)
+        if not version.kept and mirror.version is not None:
+            self._stamp(batch, mirror, raw, row, version)
         return version
 
-    def _claim(self, mirror: Mirror, row: Row) -> Claim | None:
-        assert mirror.version is not None
-        try:
-            claim = mirror.claim(row.version)
-        except StructureError as error:
-            raise InvalidRecordError(
-                collection=mirror.collection,
-                id=row.id,
-                field=mirror.version.name,
-                reason=str(error),
-            ) from None
-        if claim is not None and mirror.version.codec.python == "datetime":
-            # In the form of a stamp.
-            return attrs.evolve(claim, value=rfc3339(claim.order_us))
-        return claim
+    def _stamp(
+        self, batch: _Batch, mirror: Mirror, raw: RawKey, row: Row | None, version: Version
+    ) -> None:
+        batch.stamps[raw] = value = self._versions.in_column(mirror, version)
+        if self.telling and row is not None:
+            batch.told.append(Stamped(mirror, row, value, raw))
 
     def _is_answered(self) -> bool:
         """Return whether triggers of the application may answer a stamp."""
@@ -420,30 +408,53 @@ class Reconciler:
         return self._answered
 
     def _apply(self, table: StoredRows, rows: Rows, batch: _Batch) -> None:
-        collection = table.mirror.collection
-        if batch.changed:
-            rows.update(collection, batch.changed)
-        for are_new, some in batch.written.items():
-            if some:
-                rows.replace(collection, some, new=are_new)
-        changes = self.unit.changes
-        collect_lines(rows, changes, batch.lines, new=batch.new)
+        collection, lines = table.mirror.collection, batch.lines
+        parts: tuple[list[Key], list[Key], list[Key]] = [], [], []
+        for key, (_, lives, is_new) in batch.written.items():
+            parts[0 if lives else 1 if is_new else 2].append(key)
+        changed, new, revived = (_rows(batch, keys) for keys in parts)
+        if parts[0]:
+            rows.update(collection, changed)
+        if parts[1]:
+            rows.replace(collection, new, new=True)
+        if parts[2]:
+            rows.replace(collection, revived)
+        self.unit.changes.put_all(lines)
+        write_indexes(rows, {key: lines[key] for key in batch.written}, new=frozenset(parts[1]))
         if batch.deleted:
-            rows.set_tombstones(
-                collection, [_tombstone(id, one) for (_, id), one in batch.deleted.items()]
-            )
-            for key, version in batch.deleted.items():
-                changes.put(key, tombstone_line(key[1], version.value))
+            rows.bury(collection, {id: one for (_, id), one in batch.deleted.items()})
         if batch.stamps:
-            versions = [(raw, one.version) for raw, one in batch.stamps.items()]
-            if self._is_answered():
-                table.stamp(self.cursor, versions)
-                self.stamps.setdefault(table, set()).update(batch.stamps)
-            else:
-                with unnoticed(self.unit):
-                    table.stamp(self.cursor, versions)
-            if self.telling:
-                self.stamped += batch.stamps.values()
+            self._stamp_rows(table, batch)
+
+    def _stamp_rows(self, table: StoredRows, batch: _Batch) -> None:
+        if self._is_answered():
+            table.stamp(self.cursor, batch.stamps.items())
+            self.stamps.setdefault(table, set()).update(batch.stamps)
+        else:
+            rows = Rows(self.cursor, self.context.models)
+            target = table.mirror.base.tables[0].name
+            with (
+                unnoticed(self.unit, self.cursor),
+                rows.writing_many(len(batch.stamps), target),
+            ):
+                table.stamp(self.cursor, batch.stamps.items())
+        self.stamped += batch.told
+
+
+def _rows(batch: _Batch, keys: Sequence[Key]) -> Iterator[tuple[str, str, int, int]]:
+    """Yield what the cache gets of live records: id, line, and version in ms and in us."""
+    for key in sorted(keys):
+        order_us = batch.written[key][0]
+        yield key[1], batch.lines[key].decode(), order_us // 1000, order_us
+
+
+def _sorted(keys: list[RawKey]) -> list[RawKey]:
+    """Return keys in their order, the same list if they are in it or have none."""
+    try:
+        found = sorted(keys)
+    except TypeError:
+        return keys
+    return keys if found == keys else found
 
 
 def _following(fields: dict[str, bytes], version: Version, previous: str) -> bytes:
@@ -453,11 +464,6 @@ def _following(fields: dict[str, bytes], version: Version, previous: str) -> byt
         return line_of(fields, version, previous)
     fields["updated_at"] = encode_value(version.value)
     return join_fields(fields)
-
-
-def _tombstone(id: str, version: Version) -> tuple[str, int, int, str | None]:
-    text = version.value if isinstance(version.value, str) else None
-    return id, version.ms, version.order_us, text
 
 
 def _lost(table: StoredRows, id: str, raw: RawKey) -> UntrackedWriteError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -61,6 +62,17 @@ def form_in(version: Any) -> type | None:
     if isinstance(version, bytes):
         return int if version.isdigit() else str if version.startswith(b'"') else None
     return type(version) if version is not None else None
+
+
+_LAST = re.compile(r',"updated_at":(?:[0-9]+|"[^"\\\\]*)("?)\}\Z')
+_LAST_CHARS = 64
+
+
+def form_at_end(line: str) -> type | None:
+    """Return the type of a good line's version where that is its last key; None if it is not."""
+    # A quote behind a comma is not in a text, so that the key is one, and of the record itself.
+    found = _LAST.search(line[-_LAST_CHARS:])
+    return None if found is None else str if found[1] else int
 
 
 def is_form(plain: type | None, form: type | None) -> bool:

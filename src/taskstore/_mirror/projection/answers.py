@@ -51,7 +51,7 @@ def project(
     """
     notes, links = unit.notes, registry(context).links
     if notes is None or not _has_triggers(connection):
-        with unnoticed(unit):
+        with closing(driver_cursor(connection)) as cursor, unnoticed(unit, cursor):
             return Projector(connection, links).run(targets)
     with closing(driver_cursor(connection)) as cursor:
         since = notes.last(cursor)

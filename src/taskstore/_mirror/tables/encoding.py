@@ -16,6 +16,10 @@ _AS_THEY_ARE = frozenset({str, int, bool})
 _ABSENT = object()
 
 
+encoded = _encode
+"""Encodes fields as one line, without newline."""
+
+
 def encoded_row(row: Row, version: int | str) -> bytes:
     """Return the line of a row that has none yet, without newline.
 
@@ -24,17 +28,24 @@ def encoded_row(row: Row, version: int | str) -> bytes:
     """
     found: dict[str, Any] = {"id": row.id}
     values = row.values
-    for name, key, plain, field in row.shape.parts:
-        value = values[name]
-        if value is None or type(value) is plain:
-            # As SQLite gives it: text in UTF-8, integers of 64 bits.
-            found[key] = value
-        else:
-            found[key] = msgspec.Raw(_raw(name, field, value))
+    for name, key, _, field in row.shape.parts:
+        found[key] = new_value(name, field, values[name])
     if row.number is not None:
         found[NUMBER] = row.number
     found["updated_at"] = version
     return _encode(found)
+
+
+def new_value(name: str, field: Field, value: Any) -> Any:
+    """Return a value of a row as the encoder takes it for a line.
+
+    Raises:
+        ValueError: JSON cannot carry it. The message names the attribute.
+    """
+    if value is None or type(value) is field.codec.plain:
+        # As SQLite gives it: text in UTF-8, integers of 64 bits.
+        return value
+    return msgspec.Raw(_raw(name, field, value))
 
 
 def own_fields(line: str) -> dict[str, Any] | None:
@@ -60,17 +71,36 @@ def next_values(row: Row, previous: dict[str, Any]) -> dict[str, Any]:
     if previous.get("id") != row.id:
         changed["id"] = row.id
     values = row.values
-    for name, key, plain, field in row.shape.parts:
-        value, before = values[name], previous.get(key, _ABSENT)
-        kind = type(value)
-        if type(before) is kind and (value is None or (kind is plain and kind in _AS_THEY_ARE)):
-            if before != value:
-                changed[key] = value
-            continue
-        raw = _raw(name, field, value)
-        if _differs(field, value, raw, None if before is _ABSENT else _encode(before)):
-            changed[key] = msgspec.Raw(raw)
+    for name, key, _, field in row.shape.parts:
+        before = previous.get(key, _ABSENT)
+        value = changed_value(name, field, values[name], before, _ABSENT)
+        if value is not _ABSENT:
+            changed[key] = value
     return {**previous, **changed} if changed else previous
+
+
+def changed_value(name: str, field: Field, value: Any, before: Any, same: Any) -> Any:
+    """Return a value as the encoder takes it for the next line, or `same` if that has it.
+
+    Args:
+        name: The attribute.
+        field: The field.
+        value: What the row has.
+        before: What the last line has, decoded; `same` for nothing.
+        same: What to return then.
+
+    Raises:
+        ValueError: JSON cannot carry it. The message names the attribute.
+    """
+    kind = type(value)
+    if type(before) is kind and (
+        value is None or (kind is field.codec.plain and kind in _AS_THEY_ARE)
+    ):
+        return same if before == value else value
+    raw = _raw(name, field, value)
+    if _differs(field, value, raw, None if before is same else _encode(before)):
+        return msgspec.Raw(raw)
+    return same
 
 
 def line_of_values(fields: dict[str, Any], version: int | str) -> bytes:

@@ -7,25 +7,29 @@ whatever its type makes of it. Nothing here is seen by listeners of the applicat
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import attrs
-from sqlalchemy import and_, column, select, table, type_coerce
+from sqlalchemy import Text, and_, column, select, table, type_coerce
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import NullType
 
 from taskstore._cache.capture.triggers import RawKey, Tracked
 from taskstore._cache.capture.unique_keys import quoted
 from taskstore._cache.rows.keys import KeyRows
+from taskstore._format.names import MAX_ID_LENGTH
 from taskstore._mirror.model.counted_keys import is_random
 from taskstore._mirror.model.shape import Field, Mirror, Row, Shape
 from taskstore._mirror.tables.reading import check_schema, unreadable
+from taskstore._mirror.tables.usual import UsualLines
 from taskstore._mirror.tables.writing import key_columns
 from taskstore.errors import InvalidRecordError
 
 _KEYS = "taskstore_keys"
+_RECORDS = "taskstore_stored"
+_STORED = ("collection", "id", "data_json", "updated_at_us")
 _PLACE = "/* keys */"
 
 
@@ -50,6 +54,25 @@ class _Select:
     readers: tuple[tuple[int, Callable[[Any], Any]], ...]
 
 
+@attrs.frozen(eq=False)
+class Beside:
+    """A SELECT of the rows of some keys beside their records.
+
+    Each of its rows has a key as it was given, the key that the table has (NULL without a row), the
+    columns of the shape, that of the version if there is one, and line and version of the record.
+
+    Attributes:
+        shape: The shape of all rows.
+        width: How many columns a key has.
+        readers: What reads each column of the shape and of the version; None for nothing.
+    """
+
+    sql: str
+    shape: Shape
+    width: int
+    readers: tuple[Callable[[Any], Any] | None, ...]
+
+
 @attrs.define(eq=False)
 class StoredRows:
     """The rows of one mirror.
@@ -59,14 +82,18 @@ class StoredRows:
         dialect: Of the application's engine.
         nesting: The shapes whose lines may nest deeper than a line can.
         has_references: Whether rows refer to counted ones.
+        is_text: Whether the key is one plain text, which is the id.
     """
 
     mirror: Mirror
     dialect: Dialect
     _selects: dict[Shape, _Select] = attrs.field(factory=dict)
+    _beside: dict[str, Beside] = attrs.field(factory=dict)
+    _usual: dict[Beside, UsualLines] = attrs.field(factory=dict)
     _readers: tuple[Any, ...] = attrs.field(init=False)
     _binders: tuple[Any, ...] = attrs.field(init=False)
     _is_plain: bool = attrs.field(init=False)
+    is_text: bool = attrs.field(init=False)
     nesting: frozenset[Shape] = attrs.field(init=False)
     has_references: bool = attrs.field(init=False)
 
@@ -87,6 +114,8 @@ class StoredRows:
         self.has_references = any(shape.references for shape in self.mirror.shapes)
         kinds = {field.codec.kind for field in self.mirror.key_fields}
         self._is_plain = {*self._readers, *self._binders} == {None} and kinds <= {"str", "int"}
+        is_one = self._is_plain and len(types) == 1 and not self.mirror.is_translated
+        self.is_text = is_one and kinds == {"str"}
 
     def translated(self, keys: KeyRows, raws: Collection[RawKey]) -> dict[RawKey, RawKey]:
         """Return keys with ids in place of numbers; None means a number that has no id.
@@ -130,6 +159,19 @@ class StoredRows:
                     raise ValueError(f"nothing has the number of {parts[place]!r}")
                 parts[place] = pair.number
         return tuple(parts)
+
+    def usual_ids(self, raws: Collection[RawKey]) -> dict[RawKey, str] | None:
+        """Return the ids of keys that are texts, all of them good ids; None in other cases."""
+        if not self.is_text:
+            return None
+        texts = [raw[0] for raw in raws]
+        try:
+            are_good = all(map(str.isascii, texts)) and all(map(str.strip, texts))
+        except TypeError:
+            return None
+        if not are_good or max(map(len, texts), default=0) > MAX_ID_LENGTH:
+            return None
+        return dict(zip(raws, texts, strict=True))
 
     def id_of(self, raw: RawKey) -> str:
         """Return the id of a row by its key, with ids in place of numbers.
@@ -199,6 +241,63 @@ class StoredRows:
             found |= self._of_shape(cursor, shape, some)
         return found
 
+    def beside(self, records: str) -> Beside | None:
+        """Return the SELECT of rows beside their records; None if they have several shapes.
+
+        Args:
+            records: The name of the table of records.
+        """
+        if len(self.mirror.shapes) > 1:
+            return None
+        found = self._beside.get(records)
+        if found is None:
+            found = self._beside[records] = self._select_beside(self.mirror.base, records)
+        return found
+
+    def read_beside(self, cursor: Any, chosen: Beside, ids: Mapping[RawKey, str]) -> list[Any]:
+        """Return the rows of a SELECT of `beside` for some keys, each of which has its id.
+
+        Raises:
+            InvalidDeclarationError: The table lacks what the model has.
+        """
+        if not ids:
+            return []
+        return self._execute(cursor, chosen.sql, [(*raw, id) for raw, id in ids.items()])
+
+    def usual_lines(self, chosen: Beside) -> UsualLines | None:
+        """Return what makes the lines of such rows; None if more than their values has a say."""
+        if self.mirror.is_counted or not (self._is_plain or self.mirror.is_translated):
+            return None
+        if chosen not in self._usual:
+            self._usual[chosen] = UsualLines(chosen.shape, chosen.readers)
+        return self._usual[chosen]
+
+    def row_of(self, chosen: Beside, id: str, raw: RawKey, values: Sequence[Any]) -> Row:
+        """Return the row that the columns of a SELECT of `beside` make.
+
+        Args:
+            chosen: The SELECT.
+            id: Of the row.
+            raw: Its key as it is stored.
+            values: Of the columns of the shape, and of the version.
+
+        Raises:
+            InvalidRecordError: It cannot be read.
+        """
+        try:
+            read = list(_read(chosen.readers, values))
+        except Exception as error:
+            reason = unreadable(self.mirror, error)
+            raise InvalidRecordError(
+                collection=self.mirror.collection, id=id, reason=reason
+            ) from error
+        version = read.pop() if self.mirror.version is not None else None
+        made = Row(id, chosen.shape, dict(zip(chosen.shape.fields, read, strict=True)), version)
+        if self.mirror.is_counted:
+            made.number = raw[0]
+            made.values[self.mirror.key[0]] = id
+        return made
+
     def has(self, cursor: Any, raw: RawKey) -> bool:
         """Return whether a row is there, even if its key lacks a value."""
         where = " AND ".join(f"{self._column(field)} IS ?" for field in self.mirror.key_fields)
@@ -225,7 +324,7 @@ class StoredRows:
         rows = self._execute(cursor, sql, ())
         return [tuple(row) for row in rows]
 
-    def stamp(self, cursor: Any, versions: Iterable[tuple[RawKey, Any]]) -> None:
+    def stamp(self, cursor: Any, versions: Collection[tuple[RawKey, Any]]) -> None:
         """Write the version column of some rows alone."""
         assert self.mirror.version is not None
         target = self.mirror.version.column
@@ -233,10 +332,10 @@ class StoredRows:
         keys = key_columns(self.mirror, self.mirror.base, target.table)
         where = " AND ".join(f"{quoted(key.name)} = ?" for key in keys)
         sql = f"UPDATE {self._table(target.table)} SET {quoted(target.name)} = ? WHERE {where}"  # noqa: S608 - quoted
-        cursor.executemany(
-            sql,
-            [(value if bind is None else bind(value), *key) for key, value in versions],
-        )
+        # Nearly all of them are the same object.
+        some = {id(value): value for _, value in versions}
+        bound = {name: one if bind is None else bind(one) for name, one in some.items()}
+        cursor.executemany(sql, [(bound[id(value)], *key) for key, value in versions])
 
     def _of_shape(self, cursor: Any, shape: Shape, ids: Mapping[RawKey, str]) -> dict[RawKey, Row]:
         chosen = self._selects.get(shape)
@@ -286,17 +385,46 @@ class StoredRows:
             yield tuple(key), shape
 
     def _select(self, shape: Shape) -> _Select:
-        fields = list(shape.fields.values())
-        # The id of the row itself is known.
-        columns = [one.column if one.is_own else one.typed(one.column) for one in fields]
-        if self.mirror.version is not None:
-            columns.append(self.mirror.version.column)
+        columns = self._columns(shape)
         own = [shape.fields[name].column for name in self.mirror.key]
         readers = [_reader(one.type, self.dialect) for one in columns]
         return _Select(
             self._sql(shape.source, own, columns),
-            tuple(field.name for field in fields),
+            tuple(shape.fields),
             tuple((n, one) for n, one in enumerate(readers) if one is not None),
+        )
+
+    def _columns(self, shape: Shape) -> list[Any]:
+        """The columns of a shape, and that of the version, as they are read."""
+        # The id of the row itself is known.
+        columns = [
+            one.column if one.is_own else one.typed(one.column) for one in shape.fields.values()
+        ]
+        if self.mirror.version is not None:
+            columns.append(self.mirror.version.column)
+        return columns
+
+    def _select_beside(self, shape: Shape, records: str) -> Beside:
+        columns = self._columns(shape)
+        own = [shape.fields[name].column for name in self.mirror.key]
+        names = [f"k{n}" for n in range(len(own))]
+        given = table(_KEYS, *(column(name) for name in (*names, "id")))
+        match = and_(*(one == given.c[name] for one, name in zip(own, names, strict=True)))
+        stored = table(records, *(column(name, Text()) for name in _STORED)).alias(_RECORDS)
+        same = and_(stored.c.collection == self.mirror.collection, stored.c.id == given.c.id)
+        statement = select(
+            *(given.c[name] for name in names),
+            *(type_coerce(one, NullType()) for one in own),
+            *columns,
+            stored.c.data_json,
+            stored.c.updated_at_us,
+        ).select_from(given.outerjoin(shape.source, match).outerjoin(stored, same))
+        compiled = statement.compile(dialect=self.dialect, compile_kwargs={"literal_binds": True})
+        return Beside(
+            f"WITH {_KEYS} ({', '.join(names)}, id) AS (VALUES {_PLACE}) {compiled}",
+            shape,
+            len(own),
+            tuple(_reader(one.type, self.dialect) for one in columns),
         )
 
     def _sql(self, source: Any, key: Sequence[Any], columns: Sequence[Any]) -> str:
