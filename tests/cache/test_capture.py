@@ -204,7 +204,7 @@ def test_the_state_decides_what_a_write_does(driver: sqlite3.Connection) -> None
     """It is noted, passes without a note, or is refused whatever its conflict clause says."""
     notes = followed(driver)
     notes.turn("paused")
-    driver.execute("DELETE FROM words WHERE word = 'x'")
+    driver.execute("UPDATE words SET word = word WHERE word = 'x'")
     assert not notes.any(driver.cursor())
     notes.turn("refusing")
     for verb in ("INSERT", "INSERT OR IGNORE", "REPLACE"):
@@ -216,6 +216,26 @@ def test_the_state_decides_what_a_write_does(driver: sqlite3.Connection) -> None
     assert {("new",)} == keys_in(notes, driver)
     notes.clear(driver.cursor())
     assert not notes.any(driver.cursor())
+
+
+def test_deleted_rows_are_noted_in_any_state_and_refused_by_a_guard(
+    driver: sqlite3.Connection,
+) -> None:
+    """The guard refuses them in the state for that alone, and can be removed."""
+    notes = followed(driver)
+    cursor = driver.cursor()
+    notes.turn("paused")
+    driver.execute("DELETE FROM words WHERE word = 'x'")
+    assert ("x",) in keys_in(notes, driver)
+    notes.clear(cursor)
+    notes.guard(cursor, wanted=True)
+    notes.turn("refusing")
+    with pytest.raises(sqlite3.IntegrityError, match=REFUSAL):
+        driver.execute("DELETE FROM words WHERE word = 'Z'")
+    assert not notes.any(cursor)
+    notes.guard(cursor, wanted=False)
+    driver.execute("DELETE FROM words WHERE word = 'Z'")
+    assert ("Z",) in keys_in(notes, driver)
 
 
 def test_a_table_that_was_made_anew_is_followed_again(driver: sqlite3.Connection) -> None:

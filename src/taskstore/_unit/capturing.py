@@ -101,7 +101,10 @@ class EngineCapture:
         level = connection.get_execution_options().get("isolation_level")
         notes = self._followed(pooled)
         # Nothing would announce the commit of a statement.
-        notes.start("refusing" if level == "AUTOCOMMIT" else "noting")
+        is_refusing = level == "AUTOCOMMIT"
+        notes.start("refusing" if is_refusing else "noting")
+        if notes.is_guarded is not is_refusing:
+            on_driver(pooled, partial(_guarded, notes, wanted=is_refusing))
         unit.notes = notes
         unit.seen = driver_of(pooled).total_changes
 
@@ -314,6 +317,11 @@ def _tell(context: StoreContext, unit: Unit, keys: Iterable[Key]) -> None:
 def _has_any(notes: Notes, driver: Any) -> bool:
     with closing(driver.cursor()) as cursor:
         return notes.any(cursor)
+
+
+def _guarded(notes: Notes, driver: Any, *, wanted: bool) -> None:
+    with closing(driver.cursor()) as cursor:
+        notes.guard(cursor, wanted=wanted)
 
 
 def _marked(notes: Notes, driver: Any) -> None:

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain, islice
 from typing import Any, Literal
 
 from taskstore._cache.capture.record_notes import NotedRecord, noted_records
-from taskstore._cache.capture.triggers import UPDATED, Capture, RawKey, Touched
+from taskstore._cache.capture.triggers import (
+    DELETED,
+    GUARD,
+    INSERTED,
+    UPDATED,
+    Capture,
+    RawKey,
+    Touched,
+)
 from taskstore._cache.capture.unique_keys import quoted
+from taskstore._cache.engine.bridge import closing
 from taskstore._cache.engine.guard import GuardedConnection
 from taskstore._cache.engine.permission import follow_writes, permitted
 from taskstore._cache.rows.driver import NOTING
+
+_FEW = 100
+"""So many notes are looked at one by one."""
 
 State = Literal["paused", "noting", "refusing"]
 
@@ -27,11 +40,13 @@ class Notes:
     Attributes:
         capture: The tables.
         seen: How many rows the connection had changed when nothing was left to be logged.
+        is_guarded: Whether there are triggers that refuse deletions.
     """
 
     def __init__(self, capture: Capture, driver: Any) -> None:
         self.capture = capture
         self.seen = -1
+        self.is_guarded = False
         self._known: tuple[tuple[str, str, int], ...] = ()
         self._followed: frozenset[int] = frozenset()
         # Their lengths are the states. A function of Python's own runs no bytecode, so that
@@ -46,8 +61,22 @@ class Notes:
             follow_writes(driver, capture.records.records, self)
         self.start("noting")
 
+    def guard(self, cursor: Any, *, wanted: bool) -> None:
+        """Make the triggers that refuse deletions, or remove them: they slow all deletions down."""
+        if wanted:
+            for statement in self.capture.guards(cursor, self._known or _schemas(cursor)):
+                cursor.execute(statement)
+        else:
+            for name in self._triggers(cursor):
+                if name.endswith(GUARD):
+                    cursor.execute(f"DROP TRIGGER temp.{quoted(name)}")
+        self.is_guarded = wanted
+
     def start(self, state: State) -> None:
-        """Make the triggers note rows, ignore them, or refuse writes, whatever they did before."""
+        """Make the triggers note rows, ignore them, or refuse writes, whatever they did before.
+
+        Deleted rows are noted in any case, and refused only after `guard`.
+        """
         self._pauses = 0
         self._records_state[:] = [None] * _STATES[state]
         self.turn(state)
@@ -191,11 +220,18 @@ class Notes:
         if not self.capture.tables:
             return {}
         names = [f"{kind}{n}" for kind in "kp" for n in range(self.capture.width)]
-        rows = cursor.execute(
+        rows: Iterable[Any] = cursor.execute(
             f"SELECT tbl, op, {', '.join(names)} FROM {self.capture.name} "
             "WHERE seq > ? ORDER BY seq",
             (since,),
         )
+        first = list(islice(rows, _FEW))
+        if len(first) == _FEW:
+            with closing(cursor.connection.cursor()) as other:
+                alike = self._alike(other, since)
+            if alike is not None:
+                return alike
+        rows = chain(first, rows)
         owners = self.capture.owners
         found = {owner: Touched() for owner in owners}
         of_place = [found[owner] for owner in owners]
@@ -210,6 +246,28 @@ class Notes:
         else:
             self._take_wide(rows, of_place, is_first)
         return {owner: touched for owner, touched in found.items() if touched.keys}
+
+    def _alike(self, cursor: Any, since: int) -> dict[Any, Touched] | None:
+        """Return what `touched` does, if one thing was done to many rows; None in other cases."""
+        former = ", ".join(f"p{n}" for n in range(self.capture.width))
+        kinds = cursor.execute(
+            f"SELECT tbl, op, count(coalesce({former}, NULL)) FROM {self.capture.name} "
+            "WHERE seq > ? GROUP BY tbl, op LIMIT 2",
+            (since,),
+        ).fetchall()
+        if len(kinds) != 1 or kinds[0][1] not in (INSERTED, UPDATED, DELETED) or kinds[0][2]:
+            return None
+        [(place, op, _)] = kinds
+        names = ", ".join(f"k{n}" for n in range(len(self.capture.tables[place].key)))
+        keys = dict.fromkeys(
+            cursor.execute(
+                f"SELECT {names} FROM {self.capture.name} WHERE seq > ? ORDER BY seq", (since,)
+            ).fetchall()
+        )
+        touched = Touched(keys, existed=op != INSERTED)
+        if self.capture.is_first[place] and op == DELETED:
+            touched.lost.update(keys)
+        return {self.capture.owners[place]: touched}
 
     def _take_wide(
         self, rows: Iterable[Any], of_place: Sequence[Touched], is_first: Sequence[bool]
@@ -269,6 +327,7 @@ class Notes:
     def suspend(self, cursor: Any) -> None:
         """Take the triggers off until the next `renew`."""
         self._known = ()
+        self.is_guarded = False
         if isinstance(cursor.connection, GuardedConnection):
             cursor.connection.noted = None
         for name in self._triggers(cursor):

@@ -33,13 +33,14 @@ class Touched:
         origins: The key that a row had before the transaction gave it another one.
         existed: Whether one of them was there before.
         reborn: Those that another row had before, which was deleted or got another key.
+        lost: Those that a row had that was deleted or got another key.
     """
 
     keys: dict[RawKey, None] = attrs.field(factory=dict)
     origins: dict[RawKey, RawKey] = attrs.field(factory=dict)
     existed: bool = False
     reborn: set[RawKey] = attrs.field(factory=set)
-    _lost: set[RawKey] = attrs.field(factory=set)
+    lost: set[RawKey] = attrs.field(factory=set)
 
     def add(self, key: RawKey, op: int, *, is_first: bool) -> None:
         """Note that a row was written or deleted.
@@ -53,14 +54,14 @@ class Touched:
             self.existed = key not in self.keys
         self.keys[key] = None
         if is_first and op == DELETED:
-            self._lost.add(key)
+            self.lost.add(key)
             self.reborn.discard(key)
-        elif is_first and op == INSERTED and key in self._lost:
+        elif is_first and op == INSERTED and key in self.lost:
             self.reborn.add(key)
 
     def move(self, key: RawKey, former: RawKey) -> None:
         """Note that a row has got another key."""
-        self._lost.add(former)
+        self.lost.add(former)
         if former in self.reborn:
             self.reborn.discard(former)
             self.reborn.add(key)
@@ -75,6 +76,9 @@ REFUSAL = "taskstore: this write would bypass the log"
 
 UNNUMBERED = "taskstore: the row has no key, and the database must not number it"
 """The database's message about a new row whose number another clone could give, too."""
+
+GUARD = "_guard"
+"""What the names of triggers end with that refuse deletions."""
 
 _captures = count(1)
 
@@ -133,6 +137,15 @@ class Capture:
             self._scripts = {key: script}
         return script
 
+    def guards(self, cursor: Any, schemas: Sequence[tuple[str, str, int]]) -> Iterator[str]:
+        """Yield the statements that make triggers which refuse what the others only note."""
+        for place, target, _, _ in self._found(cursor, [name for name, _, _ in schemas]):
+            yield (
+                f"CREATE TEMP TRIGGER IF NOT EXISTS {self.name}_{place}{GUARD} "
+                f"BEFORE DELETE ON {target} WHEN {self.name}() = 2 "
+                f"BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END"
+            )
+
     def tables_sql(self) -> Iterator[str]:
         """Yield the statements that make the tables of notes."""
         if self.records is not None:
@@ -147,22 +160,9 @@ class Capture:
         )
 
     def _triggers(self, cursor: Any, schemas: Sequence[str]) -> Iterator[str]:
-        there = {
-            schema: {
-                row[0].lower(): row[0]
-                for row in cursor.execute(
-                    f"SELECT name FROM {quoted(schema)}.sqlite_master WHERE type = 'table'"
-                ).fetchall()
-            }
-            for schema in schemas
-        }
-        for place, table in enumerate(self.tables):
-            wanted = table.name.lower()
-            for schema in schemas:
-                is_meant = table.schema is None or table.schema.lower() == schema.lower()
-                if is_meant and wanted in there[schema]:
-                    yield from self._of_table(cursor, place, table, schema, there[schema][wanted])
-                    break
+        there = _tables(cursor, schemas)
+        for place, _, schema, name in self._found(cursor, schemas):
+            yield from self._of_table(cursor, place, self.tables[place], schema, name)
         if self.records is not None:
             wanted = self.records.records.lower()
             found = next((schema for schema in schemas if wanted in there[schema]), None)
@@ -171,6 +171,18 @@ class Capture:
                 yield from record_triggers(
                     cursor, self.records, found, name, REFUSAL, there[found].keys()
                 )
+
+    def _found(self, cursor: Any, schemas: Sequence[str]) -> Iterator[tuple[int, str, str, str]]:
+        """Yield the tables that are there: the place, how SQL names it, its schema and its name."""
+        there = _tables(cursor, schemas)
+        for place, table in enumerate(self.tables):
+            wanted = table.name.lower()
+            for schema in schemas:
+                is_meant = table.schema is None or table.schema.lower() == schema.lower()
+                if is_meant and wanted in there[schema]:
+                    name = there[schema][wanted]
+                    yield place, f"{quoted(schema)}.{quoted(name)}", schema, name
+                    break
 
     def _of_table(
         self, cursor: Any, place: int, table: Tracked, schema: str, name: str
@@ -191,8 +203,11 @@ class Capture:
         yield self._trigger(
             f"{place}_insert AFTER INSERT ON {target}", [self._insert(place, INSERTED, new)]
         )
-        yield self._trigger(
-            f"{place}_delete AFTER DELETE ON {target}", [self._insert(place, DELETED, old)]
+        # A function would make SQLite copy each page before each row, in case of its failure: that
+        # takes longer than the rest. So deleted rows are always noted.
+        yield (
+            f"CREATE TEMP TRIGGER IF NOT EXISTS {self.name}_{place}_delete "
+            f"AFTER DELETE ON {target} BEGIN {self._insert(place, DELETED, old)}; END"
         )
         yield self._trigger(
             f"{place}_update AFTER UPDATE ON {target}", [self._insert(place, UPDATED, new, former)]
@@ -239,6 +254,19 @@ class Capture:
             f"WHEN CASE {self.name}() WHEN 1 THEN 1 WHEN 0 THEN 0 "
             f"ELSE RAISE(ABORT, '{REFUSAL}') END BEGIN {body} END"
         )
+
+
+def _tables(cursor: Any, schemas: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The tables of some schemas, by their names in lower case."""
+    return {
+        schema: {
+            row[0].lower(): row[0]
+            for row in cursor.execute(
+                f"SELECT name FROM {quoted(schema)}.sqlite_master WHERE type = 'table'"
+            ).fetchall()
+        }
+        for schema in schemas
+    }
 
 
 def _is_covered(unique: UniqueKey, key: Sequence[str]) -> bool:
