@@ -82,6 +82,11 @@ def id_fault(id: object) -> str | None:
     return None
 
 
+def is_usual_id(id: str) -> bool:
+    """Return whether a text is an id as most are. Of others `check_id` tells."""
+    return id.isascii() and len(id) <= MAX_ID_LENGTH and not (id.isspace() or not id)
+
+
 def check_id(id: object, collection: str | None = None) -> str:
     """Return `id` if it is a string of 1 to 256 code points that is not blank.
 

@@ -25,6 +25,7 @@ from taskstore._cache.rows.records import Stored
 from taskstore._cache.rows.rows import Rows
 from taskstore._format.instants import MAX_MS
 from taskstore._format.lines import raw_fields
+from taskstore._format.names import is_usual_id
 from taskstore._mirror.capture.claims import carried_claim
 from taskstore._mirror.capture.names import Names
 from taskstore._mirror.capture.versions import NOT_PLAIN, plain_order, plain_value, stamp_for
@@ -53,6 +54,7 @@ class _Kind(NamedTuple):
         plain: The type of a plain version.
         listens: Whether something listens to how the version is set.
         is_keyed: Whether its primary key is what makes the id.
+        text: The attribute that is the id, if it is a plain text; None in other cases.
     """
 
     mirror: Mirror
@@ -62,6 +64,7 @@ class _Kind(NamedTuple):
     plain: type | None
     listens: bool
     is_keyed: bool
+    text: str | None
 
 
 class _Row(NamedTuple):
@@ -141,6 +144,10 @@ class MirrorFlush:
     def _names(self, connection: Connection, states: Sequence[InstanceState[Any]]) -> Names:
         """The ids of rows that are there, found at once."""
         names = Names(self._context, connection)
+        mappers = {state.mapper for state in states}
+        found = [one[0] for mapper in mappers if (one := self._mirrors.of(mapper)) is not None]
+        if not any(mirror.is_translated for mirror in found):
+            return names
         known = [(self._mirrors.of(state.mapper), state) for state in states if state.key]
         names.learn(
             (one[0], _old_key(state, one[0]))
@@ -154,19 +161,25 @@ class MirrorFlush:
         if known is None or known[0].version is None:
             return None
         mirror, shape = known
-        field = mirror.version
+        field, table = mirror.version, self._tables[mirror.collection]
         assert field is not None
+        is_keyed = primary_names(mapper) == mirror.key
         return _Kind(
             mirror,
             shape,
-            self._tables[mirror.collection],
+            table,
             field.name,
             field.codec.plain,
             mirror.listens(mapper, field.name),
-            primary_names(mapper) == mirror.key,
+            is_keyed,
+            mirror.key[0] if is_keyed and table.is_text else None,
         )
 
     def _row(self, names: Names, kind: _Kind, state: InstanceState[Any]) -> _Row:
+        if kind.text is not None and kind.text not in state.committed_state:
+            id = state.dict.get(kind.text) if state.key is None else state.key[1][0]
+            if type(id) is str and is_usual_id(id):
+                return _Row(state, kind, None if state.key is None else id, id)
         mirror, table = kind.mirror, kind.table
         old_id = None
         if state.key is not None:
@@ -276,6 +289,7 @@ class _Stamps:
     def __init__(self, now_ms: int) -> None:
         self.now_ms = now_ms
         self._known: dict[tuple[type | None, int], int | datetime] = {}
+        self._last: tuple[type | None, Any, int] = None, None, 0
 
     def value(self, plain: type | None, ms: int) -> int | datetime:
         """Return a stamp as a column of a type holds it."""
@@ -283,6 +297,16 @@ class _Stamps:
         if known is None:
             known = self._known[plain, ms] = plain_value(plain, ms)
         return known
+
+    def order(self, plain: type | None, given: Any) -> int:
+        """Return what `plain_order` does. Rows that were written together have one version."""
+        last = self._last
+        is_known = given is not None and type(given) is type(last[1]) and plain is last[0]
+        if is_known and given == last[1]:
+            return last[2]
+        order_us = plain_order(plain, given)
+        self._last = plain, given, order_us
+        return order_us
 
 
 def _stamp_plainly(
@@ -293,12 +317,12 @@ def _stamp_plainly(
 ) -> bool:
     """Stamp a row whose version is plain, where that is simple; return whether it was."""
     state, kind, old_id, id = row
-    mirror, shape, _, name, plain, listens, _ = kind
+    mirror, shape, _, name, plain, listens, _, _ = kind
     if old_id is not None and old_id != id:
         return False
     values = state.dict
     had, given = name in values, values.get(name)
-    claimed = plain_order(plain, given)
+    claimed = stamps.order(plain, given)
     known = None if id is None else orders[mirror.collection].get(id)
     stored = known or 0
     if plain not in _VERSIONS or claimed == NOT_PLAIN or stored < 0:

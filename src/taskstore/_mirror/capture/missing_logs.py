@@ -112,6 +112,8 @@ def _is_fresh(context: StoreContext, driver: Any, collection: str) -> bool:
     found = context.layout.stat_log(collection)
     if found is None or not found.st_size:
         return False
+    if (known := context.known.get(collection)) is not None and looks_fresh(known, found):
+        return True
     with closing(driver.cursor()) as cursor:
         return looks_fresh(Rows(cursor, context.models).fingerprint(collection), found)
 
