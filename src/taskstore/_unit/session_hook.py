@@ -107,8 +107,11 @@ class SessionHook:
         # A flush that failed has left its plan behind.
         self._flushes.pop(session, None)
         touched = [*session.new, *session.dirty, *session.deleted]
-        self._refuse_derived(touched)
-        tracked = [row for row in touched if isinstance(row, self._tracked)]
+        # Of many rows, few are of different classes.
+        classes = set(map(type, touched))
+        self._refuse_derived(classes)
+        is_tracked = any(issubclass(one, self._tracked) for one in classes)
+        tracked = [row for row in touched if isinstance(row, self._tracked)] if is_tracked else []
         for collection in {row.collection for row in tracked}:
             refuse_mirrored(self._context, collection)
         found = self._mirrored.among(touched) if self._mirrored is not None else []
@@ -156,11 +159,11 @@ class SessionHook:
                 remedy="bind the session to the store's engine (Store.engine)",
             )
 
-    def _refuse_derived(self, touched: Iterable[Any]) -> None:
-        for row in touched:
-            if isinstance(row, self._derived):
+    def _refuse_derived(self, classes: Iterable[type[Any]]) -> None:
+        for one in classes:
+            if issubclass(one, self._derived):
                 raise UntrackedWriteError(
-                    statement=f"a change of {type(row).__name__}, which is derived from the log",
+                    statement=f"a change of {one.__name__}, which is derived from the log",
                     remedy="write StoredRecord rows, or call Store.rebuild_indexes or Store.sync",
                 )
 
