@@ -134,6 +134,11 @@ def _measured(
     return result
 
 
+def child_command(arguments: str) -> list[str]:
+    """Return the command line of a process that measures one side of a row."""
+    return [sys.executable, "-m", "benchmarks.child", arguments]
+
+
 def _run(name: str, ours: bool, size: int, templates: Path) -> Run:
     """One side of a row, in a process of its own and an empty directory."""
     place = tempfile.mkdtemp(dir=templates.parent)
@@ -145,7 +150,7 @@ def _run(name: str, ours: bool, size: int, templates: Path) -> Run:
             "templates": str(templates),
             "place": place,
         }
-        command = [sys.executable, "-m", "benchmarks.child", json.dumps(arguments)]
+        command = child_command(json.dumps(arguments))
         child = subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True)
         peak = 0.0
         while True:

@@ -9,12 +9,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import postgres
+from benchmarks import postgres, runner
 from benchmarks.__main__ import main
 from benchmarks.chart import drawing
 from benchmarks.rows import ROWS
+from tests.warm import warm_program
 
 SIZE = 400
+
+CHILD = "import sys; from benchmarks.child import main; main(sys.argv[1])"
 
 # It takes 32 processes, and is otherwise like "writers".
 SLOW = {"many-writers"}
@@ -35,7 +38,14 @@ def server() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def warm_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure in processes that start quickly."""
+    monkeypatch.setattr(runner, "child_command", lambda text: warm_program(CHILD, text))
+
+
 @pytest.mark.parametrize("name", sorted(ROWS.keys() - SLOW))
+@pytest.mark.usefixtures("warm_children")
 def test_each_row_yields_figures(
     name: str, work: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -63,6 +73,14 @@ def test_a_machine_without_postgresql_says_so(
     assert "skipped: pg-log, pg-sync: there is no psycopg" in capsys.readouterr().err
 
 
+def test_a_side_is_measured_by_an_interpreter_of_its_own(work: Path) -> None:
+    """Each side of a row is measured in a process that has run nothing before."""
+    [result] = runner.run_rows(["get"], [SIZE], runs=1, work=work)
+    assert 0 < result.time("ours")
+    assert 0 < result.time("base")
+
+
+@pytest.mark.usefixtures("warm_children")
 def test_the_documentation_gets_a_table_and_curves(tmp_path: Path) -> None:
     """The page for the documentation has a line for each row, the machine, and a drawing."""
     sizes = [str(SIZE), str(SIZE * 2)]
