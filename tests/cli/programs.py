@@ -29,6 +29,9 @@ from taskstore.cli import main; main()""",
 BAR = re.compile(r"\x1b\[\?25l.*?\x1b\[\?25h\r?(?:\x1b\[1A\x1b\[2K)*", re.DOTALL)
 """A progress bar, which a command shows on a busy machine, where anything may take long."""
 
+_STARTS = {"LC_ALL", "PYTHONCOERCECLOCALE", "PYTHONUTF8"}
+"""Variables that an interpreter reads when it starts."""
+
 _WIDTH, _HEIGHT = 100, 40
 _PATIENCE = 60.0
 
@@ -59,8 +62,9 @@ def environment(**more: str) -> dict[str, str]:
 
 def on_pipe(*arguments: str, cwd: Path, stdin: str = "", **variables: str) -> Run:
     """Run a command with its output in pipes."""
+    start = {name: value for name, value in variables.items() if name in _STARTS}
     done = subprocess.run(
-        warm(*arguments),
+        warm(*arguments, start=start),
         cwd=cwd,
         input=stdin.encode(),
         env=environment(**variables),

@@ -6,8 +6,9 @@ that does what `python -c` does, in a process with the streams, environment and 
 caller. But the process is forked from a server that has already imported everything, so the call
 takes a tenth of the processor time.
 
-A call with other variables PYTHON..., another locale, or a closed stream starts an interpreter.
-Tests of imports, of interpreters and of signals use `sys.executable` instead.
+A call with other variables PYTHON..., another locale, or a closed stream starts an interpreter,
+unless `warm(..., start=...)` names the variables: each set of these has a server of its own. Tests
+of imports, of interpreters and of signals use `sys.executable` instead.
 """
 
 from __future__ import annotations
@@ -17,16 +18,23 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 _FOLDER = Path(__file__).resolve().parent
 
 
-def warm(*arguments: str) -> list[str]:
-    """Return the command line for a call of `taskstore`."""
+def warm(*arguments: str, start: Mapping[str, str] | None = None) -> list[str]:
+    """Return the command line for a call of `taskstore`.
+
+    Args:
+        arguments: Of the call.
+        start: The variables of its environment that an interpreter reads when it starts.
+    """
+    server = _server(tuple(sorted((start or {}).items())))
     # Without site packages the client needs a hundredth of a second.
-    return [sys.executable, "-I", "-S", str(_FOLDER / "client.py"), _server(), *arguments]
+    return [sys.executable, "-I", "-S", str(_FOLDER / "client.py"), server, *arguments]
 
 
 def warm_program(program: str, *arguments: str) -> list[str]:
@@ -35,15 +43,16 @@ def warm_program(program: str, *arguments: str) -> list[str]:
 
 
 @cache
-def _server() -> str:
-    """Start the server, which ends with this process, and return the path of its socket."""
+def _server(start: tuple[tuple[str, str], ...]) -> str:
+    """Start a server, which ends with this process, and return the path of its socket."""
     folder = tempfile.TemporaryDirectory(prefix="warm")
     address = str(Path(folder.name) / "socket")
+    variables = {**os.environ, **dict(start)}
     server = subprocess.Popen(
         [sys.executable, "-P", str(_FOLDER / "server.py"), address],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+        env={name: value for name, value in variables.items() if name != "PYTHONUNBUFFERED"},
     )
     assert server.stdin is not None
     assert server.stdout is not None

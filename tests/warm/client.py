@@ -26,7 +26,8 @@ def main() -> None:
 
 def ask(address: str, arguments: list[str]) -> int:
     """Send the call to the server, and return the exit status."""
-    call = marshal.dumps((os.getcwdb(), arguments, dict(os.environb)))
+    words = [os.fsencode(argument) for argument in arguments]
+    call = marshal.dumps((os.getcwdb(), words, dict(os.environb)))
     streams = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (0, 1, 2))
     connection = socket(AF_UNIX)
     if connection.fileno() < 3:

@@ -125,8 +125,8 @@ def receive(connection: socket.socket) -> Call:
         if not some:
             os._exit(0)  # the client was killed
         data += some
-    folder, arguments, environment = marshal.loads(data)
-    return Call(folder, arguments, environment, streams)
+    folder, words, environment = marshal.loads(data)
+    return Call(folder, [os.fsdecode(word) for word in words], environment, streams)
 
 
 def is_command(call: Call, connection: socket.socket) -> bool:
@@ -195,13 +195,15 @@ def open_streams(wanted: str) -> None:
         wanted: The value of PYTHONIOENCODING, an encoding and perhaps how to handle errors.
     """
     encoding, _, errors = wanted.partition(":")
-    errors = (errors or "strict") if wanted else "surrogateescape"
+    # Without the variable, as the locale has it, and so as the server has it.
+    encoding = encoding or sys.stdin.encoding
+    errors = errors or ("strict" if wanted else sys.stdin.errors or "")
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         stream = open(  # noqa: SIM115
             number,
             "w" if number else "r",
             buffering=1 if number == 2 or os.isatty(number) else -1,
-            encoding=encoding or "utf-8",
+            encoding=encoding,
             errors="backslashreplace" if number == 2 else errors,
             newline="\n" if number else None,
             closefd=False,
