@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sqlalchemy import delete, text, update
@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
 from taskstore._merge.three_way import merge_logs
+from tests.examples import share
 from tests.mirror.adoption import forget
 from tests.mirror.clones import Clone, cloned
 from tests.mirror.graphs import MIRRORS, Atlas, Book, Cover, Graph, Loan, Person, Tag, graph
@@ -218,12 +219,8 @@ class Counting(RuleBasedStateMachine):
             clone.check()
 
 
-Counting.TestCase.settings = settings(
-    max_examples=8,
-    stateful_step_count=15,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    print_blob=True,
+Counting.TestCase.settings = share(
+    0.12, stateful_step_count=15, suppress_health_check=list(HealthCheck)
 )
 
 

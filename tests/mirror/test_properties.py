@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy.exc import CircularDependencyError, IntegrityError
@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
 from taskstore import MissingLogError
+from tests.examples import share
 from tests.mirror.clones import Clone, cloned
 from tests.mirror.models import Circle, Figure, Hint, Person, Square, Step, Tag, Task, Thing
 from tests.mirror.test_flush import EVERYTHING
@@ -234,12 +235,8 @@ class Mirroring(RuleBasedStateMachine):
                 assert {(collection, id) for id in rows ^ told} <= refused
 
 
-Mirroring.TestCase.settings = settings(
-    max_examples=15,
-    stateful_step_count=20,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    print_blob=True,
+Mirroring.TestCase.settings = share(
+    0.2, stateful_step_count=20, suppress_health_check=list(HealthCheck)
 )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from sqlalchemy import ForeignKey, ForeignKeyConstraint, delete, insert, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from taskstore import mirrored
+from tests.examples import share
 from tests.mirror.clones import Clone, cloned
 
 
@@ -244,7 +245,7 @@ def shown(row: dict[str, Any]) -> str:
     return json.dumps({k: v for k, v in sorted(row.items()) if k != "updated_at"})
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@share(0.6, suppress_health_check=[HealthCheck.too_slow])
 @given(TRANSACTIONS)
 def test_any_statements_are_mirrored(transactions: list[Any]) -> None:
     """Random statements in random savepoints, some rolled back: the logs equal the tables."""
