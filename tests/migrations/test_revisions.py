@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from taskstore._cache.schema.models import DEFAULT, Models, build_models
 from taskstore._cache.schema.names import HEAD, REVISIONS
 from taskstore._cache.schema.revisions import detect, move, scripts
 from taskstore._cache.schema.schema import current_revision, ensure_schema
+from tests.warm import warm_program
 
 LAYOUTS = {"first": "0001", "second": "0002", "current": "0003"}
 FOLDER = Path(__file__).parent / "layouts"
@@ -77,7 +77,7 @@ def alembic(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     """Run the alembic command at the repository's root."""
     root = Path(__file__).resolve().parents[2]
     return subprocess.run(
-        [sys.executable, "-m", "alembic.config", *arguments],
+        warm_program("from alembic.config import main; main(prog='alembic')", *arguments),
         cwd=root,
         env={**os.environ, **environment},
         capture_output=True,
