@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.warm import COLD
+
 # A red run must be repeatable from its output alone: all print the blob of a failing example. `ci`
 # tries the same examples each time, so that what it refuses is the change; `dev` and `long` look
 # for what nobody has met.
@@ -42,6 +44,12 @@ def pytest_collection_finish() -> None:
     """Keep what was collected, a large heap, out of each collection of garbage."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def cold_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let git start an interpreter for each hook and merge, as it does for users."""
+    monkeypatch.setenv(COLD, "1")
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ import pytest
 
 from tests.git.hostile import LOG, Hostile, git, line, taskstore
 
+pytestmark = pytest.mark.usefixtures("cold_hooks")
+
 COMMANDS: list[tuple[str, int, str]] = [
     ("diff", 0, ""),
     ("diff HEAD~1", 0, "plans/plan-002: created"),

@@ -15,6 +15,8 @@ from tests.cli import sample
 from tests.cli.golden_files import compare, seen
 from tests.cli.programs import on_pipe, on_terminal
 
+pytestmark = pytest.mark.usefixtures("cold_hooks")
+
 CASES: dict[str, list[str]] = {
     "init": ["init"],
     "init-json": ["init", "--json"],

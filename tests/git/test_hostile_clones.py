@@ -9,6 +9,8 @@ import pytest
 
 from tests.git.hostile import Hostile, git, taskstore
 
+pytestmark = pytest.mark.usefixtures("cold_hooks")
+
 COMMANDS = {
     "status": 0,
     "list plans": 0,

@@ -12,6 +12,8 @@ import pytest
 from taskstore import Store, StoreAccessError
 from tests.git.clones import Clone, new_clone
 
+pytestmark = pytest.mark.usefixtures("cold_hooks")
+
 PLENTY = 5.0
 """More than a command may take over hostile settings, in seconds."""
 

@@ -10,6 +10,8 @@ import pytest
 
 from tests.git.hostile import LOG, Hostile, git, line, taskstore
 
+pytestmark = pytest.mark.usefixtures("cold_hooks")
+
 COMMANDS = ["git install", "git status", "git uninstall", "doctor", "diff", "log plan-001", "init"]
 AS_ROOT = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root, to give files away"

@@ -17,6 +17,8 @@ from taskstore._doctor.types import TypesError, load_types, place_of
 from taskstore._log.layout import Layout
 from tests.git.clones import Clone, new_clone
 
+pytestmark = pytest.mark.usefixtures("cold_hooks")
+
 EVIL = """
 import pathlib
 pathlib.Path({witness!r}).touch()

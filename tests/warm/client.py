@@ -17,7 +17,7 @@ def main() -> None:
     address, *arguments = sys.argv[1:]
     status = ask(address, arguments)
     if status == UNFIT:
-        command = [] if arguments[:1] == ["-c"] else ["-P", "-m", "taskstore"]
+        command = [] if arguments[:1] in (["-c"], ["-P"]) else ["-P", "-m", "taskstore"]
         os.execv(sys.executable, [sys.executable, *command, *arguments])
     if status < 0:
         os.kill(os.getpid(), -status)

@@ -23,6 +23,8 @@ import taskstore
 
 UNFIT = 1000
 """The answer to a call that needs a new interpreter. `client.py` has it too."""
+COLD = "TESTS_COLD_HOOKS"
+"""The variable of a call after which git starts interpreters. `__init__.py` has it too."""
 _APART = ("_aio", "_browse", "_postgres", "cli._mcp", "testing")
 """What only a few commands import, with an extra."""
 
@@ -45,7 +47,7 @@ def main() -> None:
         listener.listen(64)
         os.write(1, b"ready\n")
         call = next_call(listener)
-    become(call)
+    become(call, sys.argv[2])
     try:
         run(call.arguments)
     except SystemExit as end:
@@ -56,13 +58,16 @@ def main() -> None:
 
 def run(arguments: list[str]) -> None:
     """Run the command, or a program."""
-    if arguments[:1] != ["-c"]:
+    if arguments[:1] == ["-P"]:
+        arguments = arguments[1:]
+    elif arguments[:1] == ["-c"]:
+        sys.path.insert(0, "")
+    else:
         from taskstore.cli import main as command
 
         command(prog_name="taskstore")
         return
     sys.argv[:] = ["-c", *arguments[2:]]
-    sys.path.insert(0, "")
     sys.modules["__main__"] = module = ModuleType("__main__")
     exec(arguments[1], module.__dict__)
 
@@ -172,8 +177,13 @@ def wait(child: int, ended: int, connection: socket.socket) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def become(call: Call) -> None:
-    """Take over the streams, folder, environment and arguments of a call."""
+def become(call: Call, python: str) -> None:
+    """Take over the streams, folder, environment and arguments of a call.
+
+    Args:
+        call: What a client asks for.
+        python: The program that stands in for the interpreter.
+    """
     for number, stream in enumerate(call.streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -182,6 +192,9 @@ def become(call: Call) -> None:
     os.environb.update(call.environment)
     time.tzset()
     sys.argv[1:] = call.arguments
+    if COLD not in os.environ:
+        # `taskstore git install` writes it into the script that git runs.
+        sys.executable = python
     open_streams(os.environ.get("PYTHONIOENCODING", ""))
     if os.environ.get("PYTHONWARNINGS"):
         options = os.environ["PYTHONWARNINGS"].split(",")
