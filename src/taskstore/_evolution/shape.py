@@ -146,10 +146,7 @@ class Shape:
         Returns:
             The line; None if it cannot be brought to this shape.
         """
-        stamp = signature[_DIGEST + 1 :]
-        if stamp:
-            line = f"{line.rstrip()[:-1]},{_MARK}:{encode_value(stamp).decode()}}}"
-        return self.read(line)
+        return self.read(with_stamp(line, signature))
 
     def shown(self, raw: bytes) -> bytes | str:
         """Return a good line in this shape; as it stands, where it is newer.
@@ -220,6 +217,12 @@ class Shape:
         for evolution in self.graph.between(written, self.position):
             steps += evolution.steps
         return tuple(step.apply for step in steps)
+
+
+def with_stamp(line: str, signature: str) -> str:
+    """Return a line without the reserved key as a shape with some signature writes it."""
+    stamp = signature[_DIGEST + 1 :]
+    return f"{line.rstrip()[:-1]},{_MARK}:{encode_value(stamp).decode()}}}" if stamp else line
 
 
 NO_SHAPE = Shape()

@@ -150,10 +150,7 @@ class Refresher:
 
     def warn_of_clashes(self) -> None:
         """Warn of evolutions whose result depends on the order of their names."""
-        for collection, shape in sorted(self._context.shapes.by_collection.items()):
-            for clash in clashes(shape.graph):
-                message = f"{collection}: {clash}; `taskstore doctor` has the remedy"
-                warnings.warn(visible(message), EvolutionClashWarning, stacklevel=6)
+        warn_of_clashes(self._context, stacklevel=7)
 
     def state(self, stated: Mapping[str, bytes]) -> None:
         """Write evolutions into the log, and read all logs that way.
@@ -327,6 +324,14 @@ class Refresher:
             mirrored = projection(context, connection, rows, unit)
             Sync(context, rows, unit, mirrored=mirrored).run(collections)
         connection.commit()
+
+
+def warn_of_clashes(context: StoreContext, *, stacklevel: int = 6) -> None:
+    """Warn of evolutions of a store whose result depends on the order of their names."""
+    for collection, shape in sorted(context.shapes.by_collection.items()):
+        for clash in clashes(shape.graph):
+            message = f"{collection}: {clash}; `taskstore doctor` has the remedy"
+            warnings.warn(visible(message), EvolutionClashWarning, stacklevel=stacklevel)
 
 
 @contextmanager
