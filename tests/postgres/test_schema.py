@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -20,7 +19,6 @@ from taskstore._cache.schema.revisions import BASE, move, read_revision
 from taskstore._postgres.names import outbox_of
 from taskstore._postgres.triggers import missing_triggers, triggers_of
 from taskstore.errors import UnsupportedError
-from tests.postgres.clones import Clone
 from tests.postgres.models import MIRRORS, Base
 
 
@@ -106,22 +104,3 @@ def test_a_map_of_schemas_is_refused(engine: Engine, tmp_path: Path) -> None:
     mapped = engine.execution_options(schema_translate_map={None: "tenant"})
     with pytest.raises(UnsupportedError, match="search_path"):
         Store.open(tmp_path / "one", engine=mapped, mirrors=MIRRORS)
-
-
-def test_evolutions_are_refused_and_an_export_does_their_work(one: Clone, two: Clone) -> None:
-    """After an upgrade that renames a column, an export tells other clones the new names."""
-    one.sql("INSERT INTO tasks (id, title) VALUES ('a', 'old')")
-    assert "old" == one.told("tasks")["a"]["title"]
-    with one.engine.begin() as connection, pytest.raises(UnsupportedError, match="export"):
-        evolving: Any = operations(connection)
-        evolving.evolve_log("tasks", rename={"name": "title"})
-    # As a revision of the application would leave the log: its lines have the former name.
-    path = one.path / "tasks.jsonl"
-    path.write_text(path.read_text().replace('"title"', '"name"'))
-    one.sql("""UPDATE records SET data_json = replace(data_json, '"title"', '"name"')""")
-    one.store.export()
-    assert "old" == one.told("tasks")["a"]["title"]
-    (two.path / "tasks.jsonl").write_bytes(path.read_bytes())
-    two.store.sync()
-    with two.engine.connect() as connection:
-        assert ["old"] == connection.execute(text("SELECT title FROM tasks")).scalars().all()

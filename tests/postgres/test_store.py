@@ -63,14 +63,6 @@ def test_a_read_only_store_needs_no_engine(engine: Engine, tmp_path: Path) -> No
     assert not (tmp_path / "store").exists()
 
 
-def test_a_log_with_evolutions_is_refused(engine: Engine, tmp_path: Path) -> None:
-    """Older shapes of lines are not read on PostgreSQL."""
-    (tmp_path / "store").mkdir()
-    (tmp_path / "store" / "evolutions.jsonl").touch()
-    with pytest.raises(UnsupportedError):
-        Store.open(tmp_path / "store", engine=engine, mirrors=[])
-
-
 def test_another_driver_is_refused(tmp_path: Path) -> None:
     """The driver must be psycopg 3, and the message says so."""
     engine = create_engine("postgresql+pg8000://", module=_FakeDriver())

@@ -41,7 +41,7 @@ LAYERS: dict[str, set[str]] = {
     "_unit": UNIT,
     "_sync": SYNC,
     "_mirror": MIRROR,
-    "_postgres": POSTGRES,
+    "_postgres": POSTGRES | {"_merge"},
     "_api": API | {"_git", "_diff", "_merge", "_watch"},
     "_aio": API | {"_watch"},
     "_doctor": API | {"_merge", "_git"},

@@ -14,7 +14,7 @@ import attrs
 
 from taskstore._api.postgres_base import PostgresBase, check_types, kind_with
 from taskstore._api.postgres_past import PastCalls
-from taskstore._format.names import EVOLUTIONS, check_id
+from taskstore._format.names import check_id
 from taskstore._mirror.model.registry import registry
 from taskstore._postgres.context import PostgresContext, own_engine
 from taskstore._postgres.preparing import prepare_database
@@ -23,6 +23,7 @@ from taskstore._postgres.scribe import CommitHook, Scribe
 from taskstore._postgres.work import Work
 from taskstore._query.conditions import Condition, all_of
 from taskstore._store.context import StoreContext
+from taskstore._sync.refresh import warn_of_clashes
 from taskstore._sync.report import SyncReport
 from taskstore.errors import InvalidDeclarationError, UnsupportedError
 
@@ -51,7 +52,6 @@ class PostgresCalls(PastCalls, PostgresBase):
         """Assemble a store; use `Store.open`."""
         self._context = context
         self._is_closed = False
-        _check_evolutions(context)
         self._own = own_engine(context.engine)
         try:
             self._work = Work(self._prepared())
@@ -59,6 +59,8 @@ class PostgresCalls(PastCalls, PostgresBase):
             self._assemble(registry(context), self._work.context.outbox, str(context.path))
             check_types(self._catalog, types)
             self._commits = CommitHook(context.engine, self._scribe, context.lock_timeout)
+            self._work.begin()
+            warn_of_clashes(context)
             self._bring_up(ack)
         except BaseException:
             self._own.dispose()
@@ -225,13 +227,3 @@ def take_over(store: Any) -> tuple[str, dict[str, int]]:
 def _refuse(store: Any, call: str) -> NoReturn:
     """Raise UnsupportedError, which says what to use instead."""
     raise UnsupportedError(operation=f"Store.{call}", remedy=REFUSED.get(call, _LATER))
-
-
-def _check_evolutions(context: StoreContext) -> None:
-    """Refuse logs whose older lines have another shape than today's rows.
-
-    Raises:
-        UnsupportedError: There are evolutions.
-    """
-    if context.layout.stat_log(EVOLUTIONS) is not None:
-        raise UnsupportedError(operation="a log with evolutions", remedy=_LATER)

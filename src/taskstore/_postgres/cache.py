@@ -18,17 +18,38 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
+from taskstore._cache.evolution.fingerprint_rows import State
 from taskstore._cache.rows.records import Stored
 from taskstore._cache.schema.models import Models
+from taskstore._evolution.shape import UNKNOWN
 from taskstore._format.fingerprint import Fingerprint
 from taskstore._postgres.arrays import integers, texts
 from taskstore._postgres.names import quoted_table
 
 _UNSIGNED, _SIGNED = 2**64, 2**63
 _FACTS = ("size", "mtime_ns", "ctime_ns", "inode", "digest", "lines", "problems", "ended", "racy")
+_OLD = "there"
 
 HIDDEN = "unreadable"
 """The revision of a tombstone whose record is live in the log, but cannot be stored here."""
+
+
+@attrs.frozen
+class Recorded:
+    """What a database records of the shapes of its collections.
+
+    Attributes:
+        evolutions: Those that migrations have applied or reverted, by collection.
+        shapes: The signature of the shape in which lines are stored, by collection.
+        hidden: The mirrored records whose newest line is of a newer revision, by collection.
+        tables: For each collection whose table was there when a store was opened, or whose
+            evolution a migration has stated, what is noted of it.
+    """
+
+    evolutions: dict[str, list[State]] = attrs.field(factory=dict)
+    shapes: dict[str, str] = attrs.field(factory=dict)
+    tables: dict[str, str] = attrs.field(factory=dict)
+    hidden: dict[str, set[str]] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -180,6 +201,12 @@ class CacheTables:
             )
         )
 
+    def replace(self, collection: str, stored: Mapping[str, Stored], lost: Iterable[str]) -> None:
+        """Write the lines of live records in another shape, and drop others."""
+        if stored:
+            self._upsert(self.records, collection, stored)
+        self._delete(self.records, collection, lost)
+
     def lines(self, collection: str) -> dict[str, tuple[str, int]]:
         """Return line and order, in microseconds, of each live record of a collection."""
         table = self.records
@@ -214,13 +241,72 @@ class CacheTables:
     def fingerprints(self) -> dict[str, Fingerprint]:
         """Return what was recorded of every log that was read or written."""
         table: Any = self.models.SyncMetadata.__table__
-        columns = [table.c.collection, *(table.c[name] for name in _FACTS)]
+        columns = [table.c.collection, table.c.shape, *(table.c[name] for name in _FACTS)]
         found = {}
-        for collection, *facts in self.connection.execute(select(*columns)):
+        for collection, shape, *facts in self.connection.execute(select(*columns)):
             if None not in facts:
                 known = dict(zip(_FACTS, facts, strict=True))
-                found[collection] = Fingerprint(**known | {"inode": known["inode"] % _UNSIGNED})
+                known |= {"inode": known["inode"] % _UNSIGNED, "shape": shape or ""}
+                found[collection] = Fingerprint(**known)
         return found
+
+    def set_shape(self, collection: str, signature: str) -> None:
+        """Record in which shape the lines of a collection are stored."""
+        table: Any = self.models.SyncMetadata.__table__
+        place = table.c.collection == collection
+        self.connection.execute(update(table).where(place).values(shape=signature))
+
+    def recorded(self) -> Recorded:
+        """Return what is recorded of shapes."""
+        evolutions: Any = self.models.LogEvolution.__table__
+        metadata: Any = self.models.SyncMetadata.__table__
+        states: Any = self.models.MirrorState.__table__
+        problems: Any = self.models.MirrorProblem.__table__
+        nothing, yes = literal(""), literal(True)
+        found = Recorded()
+        # One statement, because each drain asks.
+        statement = union_all(
+            select(
+                literal(0),
+                evolutions.c.collection,
+                evolutions.c.revision,
+                evolutions.c.line,
+                evolutions.c.applied,
+            ),
+            select(literal(1), metadata.c.collection, metadata.c.shape, nothing, yes),
+            select(literal(2), states.c.collection, states.c.digest, nothing, yes),
+            select(literal(3), problems.c.collection, problems.c.id, nothing, yes).where(
+                problems.c.reason.startswith(UNKNOWN)
+            ),
+        )
+        for kind, collection, told, line, applied in self.connection.execute(statement):
+            if kind == 0:
+                found.evolutions.setdefault(collection, []).append(State(told, line, applied))
+            elif kind == 1:
+                found.shapes[collection] = told or ""
+            elif kind == 2:
+                found.tables[collection] = told
+            else:
+                found.hidden.setdefault(collection, set()).add(told)
+        return found
+
+    def note_tables(self, collections: Iterable[str]) -> None:
+        """Record that the tables of some collections are there."""
+        rows = [{"collection": name, "digest": _OLD} for name in collections]
+        statement = insert(self.models.MirrorState).on_conflict_do_nothing()
+        self.connection.execute(statement, rows)
+
+    def note_evolutions(self, collection: str, states: Iterable[State]) -> None:
+        """Record the evolutions of a collection, unless another process has done so."""
+        rows = [{"collection": collection, **state._asdict()} for state in states]
+        statement = insert(self.models.LogEvolution).on_conflict_do_nothing()
+        self.connection.execute(statement, rows)
+
+    def ids(self, collection: str) -> list[str]:
+        """Return the ids of the live records that are stored of a collection."""
+        table = self.records
+        found = select(table.c.id).where(table.c.collection == collection).order_by(table.c.id)
+        return list(self.connection.execute(found).scalars())
 
     def put_fingerprint(self, collection: str, fingerprint: Fingerprint, now_ms: int) -> None:
         """Record what was read of a collection's log, and when (ms since the epoch)."""

@@ -11,14 +11,20 @@ import attrs
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.sql import text
 
+from taskstore._cache.evolution.marks import Mark
+from taskstore._evolution.graph import Position
 from taskstore._format.names import EVOLUTIONS
 from taskstore._mirror.model.registry import registry
 from taskstore._mirror.model.shape import Mirror
 from taskstore._postgres.cache import CacheTables
 from taskstore._postgres.names import SCHEMA_VERSION, Outbox, execute_sql, for_text
+from taskstore._postgres.stated import StatedEvolutions
 from taskstore._postgres.triggers import PROJECTING
 from taskstore._store.context import StoreContext
 from taskstore.errors import OutboxOwnerError, SchemaVersionError
+
+Reached = tuple[Position, Position]
+"""The evolutions that a table has behind it, and those that were reverted."""
 
 
 @attrs.define(eq=False)
@@ -31,6 +37,16 @@ class PostgresContext:
         outbox: The names of its tables.
         place: How other clones are told where this one is.
         guard: Called before a log is read or written for the database; it raises to prevent that.
+        stated: What evolutions.jsonl states.
+        shared: The mirrored collections of the last batch, whose tables a drain holds.
+        held: The mirrored collections whose tables cannot be migrated before the transaction under
+            the log lock ends; None for all.
+        marks: Which rows of the outbox are from before the last evolution, by collection. As the
+            shapes of `store`, it is only changed under the log lock.
+        hidden: The mirrored records whose newest line is of a newer revision, by collection;
+            likewise.
+        reached: The evolutions that the database had behind it when the store was opened, by
+            mirrored collection.
     """
 
     store: StoreContext
@@ -38,6 +54,16 @@ class PostgresContext:
     outbox: Outbox
     place: str
     guard: Callable[[], None] = lambda: None
+    stated: StatedEvolutions = attrs.field(init=False)
+    shared: frozenset[str] = frozenset()
+    held: frozenset[str] | None = None
+    marks: Mapping[str, Mark] = attrs.field(factory=dict)
+    hidden: Mapping[str, set[str]] = attrs.field(factory=dict)
+    reached: Mapping[str, Reached] = attrs.field(factory=dict)
+
+    @stated.default
+    def _stated(self) -> StatedEvolutions:
+        return StatedEvolutions(self.store.layout)
 
     @property
     def mirrors(self) -> Mapping[str, Mirror]:

@@ -9,12 +9,13 @@ are not appended once more.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 from sqlalchemy import update
 from sqlalchemy.engine import Connection
 
+from taskstore._evolution.shape import with_stamp
 from taskstore._format.fingerprint import NOTHING_READ, Fingerprint
 from taskstore._log import files
 from taskstore._log.files import access
@@ -28,6 +29,7 @@ from taskstore._postgres.lines import LineMaker
 from taskstore._postgres.numbers import Naming
 from taskstore._postgres.outbox import (
     Batch,
+    Change,
     ChangeReader,
     brought_up,
     delete_batch,
@@ -36,6 +38,7 @@ from taskstore._postgres.outbox import (
     next_batch,
     put_problems,
 )
+from taskstore._postgres.pulled import Pulled, read_pulled
 from taskstore._postgres.records.rows import own_lines
 from taskstore._sync.freshness import looks_fresh
 
@@ -53,6 +56,17 @@ class Drained:
     more: bool
 
 
+class BatchGrownError(Exception):
+    """A batch has rows of tables that could be migrated while it is read.
+
+    A table that is made anew looks empty to a snapshot from before, and its rows look deleted.
+    """
+
+    def __init__(self, collections: Collection[str]) -> None:
+        super().__init__(collections)
+        self.collections = collections
+
+
 @attrs.define
 class Drain:
     """One batch, in a transaction and under the log lock.
@@ -60,11 +74,14 @@ class Drain:
     Attributes:
         context: The store.
         connection: In the transaction.
+        reshaped: The collections whose lines have just got another shape, so that their logs may
+            have lines that could not be read before.
         tables: Our tables there.
     """
 
     context: PostgresContext
     connection: Connection
+    reshaped: Collection[str] = ()
     tables: CacheTables = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -77,11 +94,14 @@ class Drain:
             LogWriteError, CommitUncertainError: The lines could not be written.
             MissingLogError: A log that had lines is gone.
             InvalidDeclarationError: The outbox has rows of a model that the store does not know.
+            BatchGrownError: The tables of its collections are not all held.
         """
         outbox = self.context.outbox
         found = next_batch(self.connection, outbox)
         if found is None:
             return Drained(0, more=False)
+        if self.context.held is not None and not self.context.held.issuperset(found.collections):
+            raise BatchGrownError(found.collections)
         mirrors = [mirror_of(self.context.mirrors, name) for name in sorted(found.collections)]
         naming = Naming(
             self.connection, self.context.store.models, outbox, self.context.store.mark.id
@@ -92,13 +112,10 @@ class Drain:
         makers = [self._made(mirror, naming, found) for mirror in mirrors]
         batch = {maker.mirror.collection: list(maker.lines.values()) for maker in makers}
         if found.has_own:
-            batch |= own_lines(self.connection, outbox, found.end)
+            batch |= self._own_lines(found.end)
         written = self._append({name: lines for name, lines in batch.items() if lines})
         for maker in makers:
-            collection = maker.mirror.collection
-            changed = {id: maker.stored[id] for id in maker.touched if id in maker.stored}
-            self.tables.put(collection, changed, maker.before)
-            self._restamp(maker)
+            self._store(maker)
         refused = [change for maker in makers for change in maker.refused]
         solved = {maker.mirror.collection: maker.solved for maker in makers if maker.solved}
         is_doubtful = refused or found.has_problems
@@ -111,10 +128,13 @@ class Drain:
         changes = [
             change
             for table in mirror.tables
-            for change in ChangeReader(connection, outbox, mirror, table, naming).read(batch.end)
+            for change in ChangeReader(
+                connection, outbox, mirror, table, naming, self.context.marks.get(mirror.collection)
+            ).read(batch.end)
         ]
         ids = list({change.id for change in changes if change.id})
-        maker = LineMaker(mirror, self.tables.stored(mirror.collection, ids))
+        maker = self._maker(mirror, ids)
+        maker.pulled = self._pulled(maker, ids)
         if mirror.is_joined:
             doubtful = {change.id for change in changes if change.problem or change.is_stale}
             if batch.has_problems:
@@ -124,6 +144,42 @@ class Drain:
             changes = brought_up(connection, mirror, changes)
         maker.add(changes)
         return maker
+
+    def _maker(self, mirror: Mirror, ids: Sequence[str]) -> LineMaker:
+        stored = self.tables.stored(mirror.collection, ids)
+        return LineMaker(mirror, stored, self.context.store.shapes.of(mirror.collection))
+
+    def _pulled(self, maker: LineMaker, ids: Sequence[str]) -> Pulled | None:
+        """Read what the log has of some records that the tables do not have; None for nothing."""
+        name, layout = maker.mirror.collection, self.context.store.layout
+        is_fresh = looks_fresh(self.tables.fingerprints().get(name), layout.stat_log(name))
+        is_hidden = not self.context.hidden.get(name, set()).isdisjoint(ids)
+        if is_fresh and not is_hidden and name not in self.reshaped:
+            return None
+        return read_pulled(layout, name, maker.evolved, maker.stored, ids)
+
+    def write(self, mirror: Mirror, changes: Sequence[Change]) -> None:
+        """Append lines of rows that nothing has put into the outbox."""
+        maker = self._maker(mirror, [change.id for change in changes])
+        maker.add(changes)
+        self._append({mirror.collection: list(maker.lines.values())} if maker.lines else {})
+        self._store(maker)
+
+    def _store(self, maker: LineMaker) -> None:
+        collection = maker.mirror.collection
+        changed = {id: maker.stored[id] for id in maker.touched if id in maker.stored}
+        self.tables.put(collection, changed, maker.before)
+        self._restamp(maker)
+
+    def _own_lines(self, end: int) -> dict[str, list[bytes]]:
+        """Return the lines of the store's own records, in the shape that they were written in."""
+        known = self.tables.fingerprints()
+        shapes = self.context.store.shapes
+        found = {}
+        for name, lines in own_lines(self.connection, self.context.outbox, end).items():
+            signature = known[name].shape if name in known else shapes.of(name).signature
+            found[name] = [with_stamp(line.decode(), signature).encode() for line in lines]
+        return found
 
     def _append(self, batch: Mapping[str, Sequence[bytes]]) -> int:
         if not batch:
@@ -142,6 +198,9 @@ class Drain:
                 # Rows without a trace of their log would outlive it.
                 fingerprint = NOTHING_READ
             if fingerprint is not None:
+                if known.get(name) is None:
+                    signature = store.shapes.of(name).signature
+                    fingerprint = fingerprint._replace(shape=signature)
                 self.tables.put_fingerprint(name, fingerprint, store.clock())
         return sum(map(len, missing.values()))
 

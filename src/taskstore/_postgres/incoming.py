@@ -23,12 +23,14 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    update,
 )
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
+from taskstore._evolution.shape import Shape, with_stamp
 from taskstore._format.fingerprint import Fingerprint
-from taskstore._format.lines import decode_envelope, tombstone_line
+from taskstore._format.lines import REVISION_KEY, decode_envelope, decode_object, tombstone_line
 from taskstore._log import files
 from taskstore._log.files import access
 from taskstore._log.replay import LogChangedError, Replay, replay
@@ -46,11 +48,15 @@ _TABLE = Table(
     Column("updated_at_us", BigInteger),
     Column("dead", Boolean),
     Column("updated_at_text", Text),
+    Column("hidden", Boolean),
     schema="pg_temp",
 )
 
+_LIVES: Any = or_(_TABLE.c.dead.is_(False), _TABLE.c.hidden)
+
 _COLUMNS = (
-    "id text PRIMARY KEY, line text, updated_at_us bigint, dead boolean, updated_at_text text"
+    "id text PRIMARY KEY, line text, updated_at_us bigint, dead boolean, updated_at_text text, "
+    "hidden boolean"
 )
 
 
@@ -62,11 +68,13 @@ class LogRead:
         replay: What was found; None where there is no log.
         fingerprint: Of the log; None where there is none.
         unusable: The ids that PostgreSQL cannot hold.
+        hidden: Why records are not read that live in a newer shape, by id.
     """
 
     replay: Replay | None
     fingerprint: Fingerprint | None
     unusable: list[str]
+    hidden: dict[str, str] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -120,29 +128,38 @@ class Incoming:
     def _replayed(self, fd: int) -> LogRead:
         before, now_ns = os.fstat(fd), time.time_ns()
         progress = self.store.on_progress
+        shape = self.store.shapes.of(self.collection)
         found = replay(
             fd,
             collection=self.collection,
             path=str(self.store.layout.log_path(self.collection)),
             digest=self.store.digester.begin(),
+            lacks=shape.lacks,
             on_progress=None
             if progress is None
             else lambda done: progress(self.collection, done, before.st_size),
         )
-        unusable = []
+        unusable: list[str] = []
+        hidden: dict[str, str] = {}
         cursor: Any = self.connection.connection.cursor()
         with cursor, cursor.copy("COPY pg_temp.taskstore_incoming FROM STDIN") as copy:
-            for winner in found.winners(fd):
-                if "\0" in winner.id:
-                    unusable.append(winner.id)
+            for id, order_us, is_dead, line in shape.winners(
+                found.winners(fd), marked=found.marked
+            ):
+                if "\0" in id:
+                    unusable.append(id)
                     continue
-                text = _text_of(winner.line) if winner.deleted else None
-                copy.write_row((winner.id, winner.line, winner.order_us, winner.deleted, text))
-        fingerprint = Fingerprint.of(before, found, now_ns)
+                text = None
+                if is_dead:
+                    text, is_tombstone = _facts_of(line)
+                    if not is_tombstone:
+                        hidden[id] = _why_hidden(shape, line)
+                copy.write_row((id, line, order_us, is_dead, text, id in hidden))
+        fingerprint = Fingerprint.of(before, found, now_ns, shape.signature)
         if not fingerprint.matches(os.fstat(fd)):
             raise LogChangedError(self.collection)
         execute_sql(self.connection, "ANALYZE pg_temp.taskstore_incoming")
-        return LogRead(found, fingerprint, unusable)
+        return LogRead(found, fingerprint, unusable, hidden)
 
     def changed(
         self, again: Sequence[str] = (), *, everything: bool = False
@@ -174,7 +191,7 @@ class Incoming:
     def gone(self) -> list[str]:
         """Return the ids of stored records that the log does not have, or has as dead."""
         records, incoming = self._records, _TABLE
-        there = exists().where(incoming.c.id == records.c.id, incoming.c.dead.is_(False))
+        there = exists().where(incoming.c.id == records.c.id, _LIVES)
         rows = self.connection.execute(
             select(records.c.id).where(records.c.collection == self.collection, ~there)
         )
@@ -183,6 +200,8 @@ class Incoming:
     def behind(self) -> list[bytes]:
         """Return the lines of what is stored and newer than the log says, oldest first."""
         found: list[tuple[int, bytes]] = []
+        recorded = CacheTables(self.connection, self.store.models).recorded()
+        signature = recorded.shapes.get(self.collection, "")
         for table, column in ((self._records, "data_json"), (self._tombstones, "updated_at_text")):
             # Hidden records are only in the log of the other clone.
             known = [] if table is self._records else [table.c.revision.is_(None)]
@@ -196,15 +215,20 @@ class Incoming:
             )
             for id, told, updated_at, order_us in rows:
                 if table is self._records:
-                    line = told.encode()
+                    line = with_stamp(told, signature).encode()
                 else:
                     line = tombstone_line(id, updated_at if told is None else told)
                 found.append((order_us, line))
         return [line for _, line in sorted(found)]
 
+    def bury_hidden(self) -> None:
+        """Take records that live in a newer shape for dead ones, which are not served."""
+        values = {"hidden": False}
+        self.connection.execute(update(_TABLE).where(_TABLE.c.hidden).values(values))
+
     def live(self) -> set[str]:
         """Return the ids that the log has as live."""
-        rows = self.connection.execute(select(_TABLE.c.id).where(_TABLE.c.dead.is_(False)))
+        rows = self.connection.execute(select(_TABLE.c.id).where(_LIVES))
         return set(rows.scalars())
 
     def has_own_log(self) -> bool:
@@ -225,13 +249,17 @@ class Incoming:
         return held.first() is not None and lost.first() is None
 
     def store_all(self, read: LogRead) -> None:
-        """Replace the lines that the database has with those of the log."""
+        """Replace the lines that the database has with those of the log.
+
+        A record whose newest line is hidden keeps what it has.
+        """
         incoming = _TABLE
         for table, column, dead in (
             (self._records, "data_json", False),
             (self._tombstones, "updated_at_text", True),
         ):
-            kept = exists().where(incoming.c.id == table.c.id, incoming.c.dead.is_(dead))
+            stays = or_(incoming.c.dead.is_(dead), incoming.c.hidden)
+            kept = exists().where(incoming.c.id == table.c.id, stays)
             self.connection.execute(
                 delete(table).where(table.c.collection == self.collection, ~kept)
             )
@@ -243,7 +271,7 @@ class Incoming:
                 shown,
                 func.div(incoming.c.updated_at_us, 1000),
                 incoming.c.updated_at_us,
-            ).where(incoming.c.dead.is_(dead))
+            ).where(incoming.c.dead.is_(dead), incoming.c.hidden.is_(False))
             statement = insert(table).from_select(names, source, include_defaults=False)
             values = {name: statement.excluded[name] for name in names[2:]}
             differs = or_(
@@ -264,7 +292,13 @@ class Incoming:
             )
 
 
-def _text_of(line: str) -> str | None:
-    """The version of a tombstone, where it is text."""
-    found = decode_envelope(line.encode()).updated_at
-    return found if isinstance(found, str) else None
+def _facts_of(line: str) -> tuple[str | None, bool]:
+    """Return the version of a line, where it is text, and whether the line is a tombstone."""
+    found = decode_envelope(line.encode())
+    told = found.updated_at
+    return told if isinstance(told, str) else None, found.deleted
+
+
+def _why_hidden(shape: Shape, line: str) -> str:
+    found = decode_object(line).get(REVISION_KEY)
+    return shape.lacks(found) or "it would be longer than 16 MiB in the shape of its table"

@@ -7,16 +7,21 @@ from collections.abc import Iterable
 import attrs
 
 from taskstore._cache.rows.records import Stored
+from taskstore._evolution.shape import NO_SHAPE
+from taskstore._evolution.shape import Shape as Evolved
 from taskstore._format.lines import raw_fields, tombstone_line
 from taskstore._mirror.capture.versions import stamp_for
 from taskstore._mirror.model.shape import Mirror, Row
 from taskstore._mirror.tables.encoding import encoded_row, next_fields
 from taskstore._postgres.outbox import Change
+from taskstore._postgres.pulled import Pulled
 from taskstore._records.reasons import StructureError
 from taskstore._records.versions import Claim
 from taskstore._unit.drafts import checked_line, line_of
 from taskstore._unit.versions import Version
-from taskstore.errors import InvalidRecordError
+from taskstore.errors import InvalidRecordError, UnknownRevisionError
+
+_REFUSED = (ValueError, InvalidRecordError, StructureError, UnknownRevisionError)
 
 
 @attrs.frozen
@@ -43,6 +48,8 @@ class LineMaker:
     Attributes:
         mirror: The model.
         stored: The last line of each record that changes; grows with the lines that are made.
+        evolved: The shape of the table, in which lines are stored.
+        pulled: What the log has of these records that is newer; None for nothing.
         before: What it was when the batch began.
         lines: By number of the change that each is made of.
         refused: The changes that no line can carry, with the reasons.
@@ -53,6 +60,8 @@ class LineMaker:
 
     mirror: Mirror
     stored: dict[str, Stored]
+    evolved: Evolved = NO_SHAPE
+    pulled: Pulled | None = None
     before: dict[str, Stored] = attrs.field(init=False)
     lines: dict[int, bytes] = attrs.field(factory=dict)
     refused: list[Change] = attrs.field(factory=list)
@@ -69,15 +78,25 @@ class LineMaker:
             if change.problem:
                 self._refuse(change)
                 continue
+            before = self.stored.get(change.id)
             try:
                 line = self._line(change)
-            except (ValueError, InvalidRecordError, StructureError) as error:
+                if line is not None and self.pulled is not None:
+                    line = self.pulled.merged(before, line, self.stored[change.id])
+            except _REFUSED as error:
+                self._take_back(change, before)
                 self._refuse(attrs.evolve(change, problem=str(error)))
                 continue
             self.touched.add(change.id)
             self.solved.add(change.id)
             if line is not None:
                 self.lines[change.seq] = line
+
+    def _take_back(self, change: Change, before: Stored | None) -> None:
+        if before is None:
+            self.stored.pop(change.id, None)
+        else:
+            self.stored[change.id] = before
 
     def _refuse(self, change: Change) -> None:
         self.refused.append(change)
@@ -101,9 +120,10 @@ class LineMaker:
             fields.pop("updated_at", None)
             line = line_of(fields, version, like)
         checked_line(line, self.mirror.collection, row.id)
+        stamped = self.evolved.stamped(line, self.mirror.collection)
         self._put(row.id, Stored(line.decode(), version.order_us))
         self._restamp(row, version)
-        return line
+        return stamped
 
     def _tombstone(self, change: Change, before: Stored | None) -> bytes | None:
         self.restamps.pop(change.id, None)

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DataError, SQLAlchemyError
 from sqlalchemy.sql import text
 from sqlalchemy.types import JSON, BigInteger, Boolean, DateTime, Text
 
+from taskstore._cache.evolution.marks import Mark
 from taskstore._mirror.model.counted_keys import Translated
 from taskstore._mirror.model.shape import Mirror, Row, Shape
 from taskstore._mirror.tables.reading import read_rows
@@ -20,6 +21,7 @@ from taskstore._postgres.names import Outbox, execute_sql, for_text, literal, qu
 from taskstore._postgres.numbers import Naming
 from taskstore._postgres.parts import columns_in, content_of, is_from, keys_in, translated_in
 from taskstore.errors import InvalidDeclarationError, InvalidIdError
+from taskstore.errors._records import UNKNOWN_REVISION
 
 BATCH = 20_000
 """How many rows a batch has at most; more where one transaction has more."""
@@ -39,7 +41,8 @@ class Change:
         written_ms: When, in milliseconds since the epoch, by the database's clock.
         problem: Why it cannot be read; "" if it can.
         part: The row as one of several tables has it, if the record is in several.
-        is_stale: Whether the table has got another column since, so that the row is not whole.
+        is_stale: Whether the table has got another column, or another shape, since, so that the
+            row is not what the table would have.
     """
 
     seq: int
@@ -182,12 +185,24 @@ def put_problems(
         )
 
 
+def retry_unknown(connection: Connection, outbox: Outbox) -> None:
+    """Let changes wait again whose records have lines of a revision that nothing stated."""
+    connection.execute(
+        text(
+            f"UPDATE {for_text(outbox.table)} SET problem = NULL, id = NULL "
+            "WHERE pg_catalog.strpos(problem, :reason) > 0"
+        ),
+        {"reason": UNKNOWN_REVISION},
+    )
+
+
 @attrs.frozen
 class ChangeReader:
     """Reads the rows of a batch that are from one table of a mirrored model.
 
     PostgreSQL makes a row of its table out of the JSON again, so the column types of the model
-    read the same values that they would read from the table.
+    read the same values that they would read from the table. Of rows that may be from before the
+    last evolution only the keys are read, because their columns may have been others.
     """
 
     connection: Connection
@@ -195,6 +210,7 @@ class ChangeReader:
     mirror: Mirror
     table: Table
     naming: Naming
+    mark: Mark | None = None
     source: Any = attrs.field(init=False)
     _keys: Sequence[Column[Any]] = attrs.field(init=False)
     _numbered: Sequence[tuple[Column[Any], Translated]] = attrs.field(init=False)
@@ -274,7 +290,7 @@ class ChangeReader:
         source = self.source
         shape: Any = literal_column(f"NULL::{quoted_table(self.table, self.connection.dialect)}")
         made = (
-            func.json_populate_record(shape, source.c.content)
+            func.json_populate_record(shape, self._content)
             .table_valued(*(column(one.name, one.type) for one in columns))
             .lateral("made")
         )
@@ -284,7 +300,7 @@ class ChangeReader:
                 literal_column("o.xid::text"),
                 source.c.written,
                 source.c.deleted,
-                literal_column(_lacks(columns)),
+                literal_column(self._is_stale(columns)),
                 *(made.c[one.name] for one in columns),
             )
             .select_from(source.join(made, true()))
@@ -295,6 +311,21 @@ class ChangeReader:
             raw = dict(zip((one.name for one in columns), values, strict=True))
             change = self._change(seq, xid, written, raw, is_deleted=deleted or only_key)
             yield attrs.evolve(change, is_stale=True) if is_stale and not deleted else change
+
+    @property
+    def _content(self) -> Any:
+        if self.mark is None:
+            return self.source.c.content
+        names = (literal(key.name) for key in self._keys)
+        keys = ", ".join(f"{name}, o.content->{name}" for name in names)
+        return literal_column(
+            f"CASE WHEN {self.mark.covers('o')} THEN json_build_object({keys}) ELSE o.content END"
+        )
+
+    def _is_stale(self, columns: Iterable[Column[Any]]) -> str:
+        """Return the SQL condition that a row is not as its table would have it today."""
+        lacks = _lacks(columns)
+        return lacks if self.mark is None else f"({self.mark.covers('o')} OR {lacks})"
 
     def _change(
         self, seq: int, xid: str, written: datetime, raw: dict[str, Any], *, is_deleted: bool

@@ -6,7 +6,7 @@ what waits in the outbox, so that nothing is overwritten that the log does not h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -57,10 +57,19 @@ def lock_tables(connection: Connection, mirrors: Iterable[Mirror]) -> None:
 
     It waits for a moment only, for a writer may wait for us in turn.
     """
-    tables = (table for mirror in mirrors for table in mirror.tables)
-    names = [quoted_table(table, connection.dialect) for table in tables]
+    names = _quoted(connection, mirrors)
     if names:
         _lock(connection, names, "SHARE ROW EXCLUSIVE")
+
+
+def share_tables(connection: Connection, mirrors: Iterable[Mirror]) -> None:
+    """Keep migrations out of mirrored tables until the transaction ends; all others go on.
+
+    A table that is made anew looks empty to a snapshot from before. So this comes before that.
+    """
+    names = _quoted(connection, mirrors)
+    if names:
+        _lock(connection, names, "ACCESS SHARE")
 
 
 def lock_records(connection: Connection, models: Models) -> None:
@@ -73,10 +82,18 @@ def lock_records(connection: Connection, models: Models) -> None:
     _lock(connection, names, "EXCLUSIVE")
 
 
+def _quoted(connection: Connection, mirrors: Iterable[Mirror]) -> list[str]:
+    tables = (table for mirror in mirrors for table in mirror.tables)
+    return [quoted_table(table, connection.dialect) for table in tables]
+
+
 def _lock(connection: Connection, names: Iterable[str], mode: str) -> None:
-    execute_sql(connection, "SET LOCAL lock_timeout = '300ms'")
-    execute_sql(connection, f"LOCK TABLE {', '.join(sorted(names))} IN {mode} MODE")
-    execute_sql(connection, "SET LOCAL lock_timeout = 0")
+    # One trip to the server, because each drain makes it.
+    execute_sql(
+        connection,
+        "SET LOCAL lock_timeout = '300ms'; "
+        f"LOCK TABLE {', '.join(sorted(names))} IN {mode} MODE; SET LOCAL lock_timeout = 0",
+    )
 
 
 @attrs.define
@@ -88,6 +105,7 @@ class Projection:
         connection: In the transaction.
         force: Whether to read also the logs that look as they did.
         prune: Whether to take what the logs say also for rows that they never had.
+        again: The collections to read in any case, because their shape has changed.
         missing: The models whose log is missing, with how many rows there are.
     """
 
@@ -95,6 +113,7 @@ class Projection:
     connection: Connection
     force: bool = False
     prune: bool = False
+    again: Collection[str] = ()
     missing: list[tuple[Mirror, int]] = attrs.field(factory=list)
     _plans: list[Plan] = attrs.field(factory=list)
     _numbers: Numbers = attrs.field(factory=dict)
@@ -108,7 +127,8 @@ class Projection:
             is_fresh = looks_fresh(known.get(name), self.context.store.layout.stat_log(name))
             is_known = name in known or not self._has_rows(mirror)
             # The row that a refused row refers to may come with another log.
-            if is_fresh and is_known and not self.force and not tables.refusals(name):
+            is_asked = self.force or name in self.again or tables.refusals(name)
+            if is_fresh and is_known and not is_asked:
                 reports[name] = CollectionReport(name, "fresh", 0, *tables.count(name))
                 continue
             incoming = Incoming(self.context.store, self.connection, name)
@@ -118,6 +138,14 @@ class Projection:
         for plan in self._plans:
             tables.put_refusals(plan.mirror.collection, plan.refused)
         return reports
+
+    def untouched(self, collection: str, ids: Iterable[str]) -> list[str]:
+        """Return those of some records whose lines have not changed; none if the log is missing."""
+        plan = next((one for one in self._plans if one.mirror.collection == collection), None)
+        if plan is None:
+            return []
+        touched = plan.rows.keys() | plan.gone.keys() | plan.refused.keys()
+        return [id for id in ids if id not in touched]
 
     def _has_rows(self, mirror: Mirror) -> bool:
         found = self.connection.execute(select(literal(1)).select_from(mirror.table).limit(1))
@@ -133,6 +161,7 @@ class Projection:
             return CollectionReport(name, "missing", 0, None, None)
         plan = self._planned(mirror, incoming, tables)
         plan.refused |= dict.fromkeys(read.unusable, "PostgreSQL has no NUL in text")
+        plan.refused |= read.hidden
         self._plans.append(plan)
         incoming.store_all(read)
         if read.replay is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from taskstore._cache.rows.records import Stored
+from taskstore._format.names import EVOLUTIONS
 from taskstore._format.problems import Problem
 from taskstore._log.mutex import Claim
 from taskstore._mirror.capture.missing_logs import missing_error
@@ -20,18 +21,31 @@ from taskstore._mirror.model.shape import Mirror
 from taskstore._mirror.projection.verification import MirrorVerification
 from taskstore._postgres.cache import CacheTables
 from taskstore._postgres.context import PostgresContext
-from taskstore._postgres.drain import Drain, Drained
+from taskstore._postgres.drain import BatchGrownError, Drain, Drained
 from taskstore._postgres.incoming import Incoming, LogRead
 from taskstore._postgres.lag import Lag, lag_on
-from taskstore._postgres.outbox import has_waiting, last_waiting, note_all
-from taskstore._postgres.projection import Projection, lock_records, lock_tables, refusals_of
+from taskstore._postgres.outbox import has_waiting, last_waiting, note_all, retry_unknown
+from taskstore._postgres.projection import (
+    Projection,
+    lock_records,
+    lock_tables,
+    refusals_of,
+    share_tables,
+)
 from taskstore._postgres.records.sync import RecordSync
+from taskstore._postgres.shaping import Shaping, rows_that_differ
+from taskstore._store.shapes import evolution_problems
 from taskstore._sync.freshness import looks_fresh
 from taskstore._sync.report import SyncReport
 from taskstore._sync.verification import Difference, VerifyReport
 from taskstore.errors import LockTimeoutError
 
 T = TypeVar("T")
+
+
+class _TablesNeededError(Exception):
+    """The tables have another shape, so that the work needs them all."""
+
 
 _IN_THE_WAY = {"40001", "40P01", "55P03"}
 """SQLSTATEs that say that another transaction was in the way: serialization, deadlock, lock."""
@@ -110,12 +124,21 @@ class Work:
         with self.context.engine.connect() as connection:
             return lag_on(connection, self.context.outbox)
 
+    def begin(self) -> None:
+        """Record, when the store is opened, which shape its tables have."""
+        with self.context.engine.begin() as connection:
+            Shaping(self.context, connection).begin()
+
     def is_stale(self) -> bool:
-        """Return whether a log does not look as the database knows it."""
+        """Return whether a log does not look as the database knows it, or has another shape."""
         store = self.context.store
         with self.context.engine.connect() as connection:
+            shaping = Shaping(self.context, connection)
+            if shaping.late() or shaping.shapes.pending:
+                return True
             known = CacheTables(connection, store.models).fingerprints()
-            names = [*self.context.mirrors, *self.context.own_collections(connection)]
+            own = self.context.own_collections(connection)
+        names = [EVOLUTIONS, *self.context.mirrors, *own]
         return not all(looks_fresh(known.get(name), store.layout.stat_log(name)) for name in names)
 
     def sync(self, *, force: bool = False, prune: bool = False, strict: bool = True) -> SyncReport:
@@ -136,13 +159,15 @@ class Work:
             run = Projection(self.context, connection, force=force, prune=prune)
             own = RecordSync(self.context, connection)
             reports = run.run() | own.run(force=force)
+            self._note_stated(connection)
             missing.extend(run.missing)
             # Changes that the database has made in return.
             self._drained(connection)
             tables = CacheTables(connection, self.context.store.models)
             names = [*self.context.mirrors, *own.names]
             unfit = tuple(refusals_of(self.context, tables, names))
-            _, strays = self.context.store.layout.collections()
+            logs, strays = self.context.store.layout.collections()
+            strays += evolution_problems(self.context.store.shapes, self.context.store.layout, logs)
             recovered = tuple(self.context.store.recovered)
             return SyncReport(reports, tuple(strays), recovered, unfit)
 
@@ -199,8 +224,9 @@ class Work:
     def _verified(self, connection: Connection) -> VerifyReport:
         store = self.context.store
         tables = CacheTables(connection, store.models)
-        _, strays = store.layout.collections()
+        logs, strays = store.layout.collections()
         problems: list[Problem] = [*strays, *store.recovered]
+        problems += evolution_problems(store.shapes, store.layout, logs)
         differences: list[Difference] = []
         counts: dict[str, int] = {}
 
@@ -227,10 +253,44 @@ class Work:
         ]
         return VerifyReport(counts, tuple(differences), tuple(problems))
 
-    def _drained(self, connection: Connection) -> int:
+    def _reshape(self, connection: Connection, shaping: Shaping, late: Sequence[str]) -> None:
+        """Bring the stored lines, and the rows, of some collections to the shape of their tables.
+
+        What waits for the log follows lines of the new shape, so these come first. The log is read
+        after that: lines that were too new may be readable now. Last come rows to which DDL has
+        given other values than the evolution says.
+        """
+        mirrors = [self.context.mirrors[name] for name in late if name in self.context.mirrors]
+        for mirror in mirrors:
+            shaping.move(mirror.collection)
+        self._drained(connection, late)
+        run = Projection(self.context, connection, again=late)
+        run.run()
+        RecordSync(self.context, connection).run(force=False, again=late)
+        tables = CacheTables(connection, self.context.store.models)
+        for mirror in mirrors:
+            ids = run.untouched(mirror.collection, tables.ids(mirror.collection))
+            for changes in rows_that_differ(connection, tables, mirror, ids):
+                Drain(self.context, connection).write(mirror, changes)
+        self._drained(connection)
+
+    def _note_stated(self, connection: Connection) -> None:
+        """Note what evolutions.jsonl looks like, after its content was used."""
+        store = self.context.store
+        tables = CacheTables(connection, store.models)
+        if looks_fresh(tables.fingerprints().get(EVOLUTIONS), store.layout.stat_log(EVOLUTIONS)):
+            return
+        retry_unknown(connection, self.context.outbox)
+        with Incoming(store, connection, EVOLUTIONS).loaded() as read:
+            if read.fingerprint is None:
+                tables.forget(EVOLUTIONS)
+            else:
+                tables.put_fingerprint(EVOLUTIONS, read.fingerprint, store.clock())
+
+    def _drained(self, connection: Connection, reshaped: Collection[str] = ()) -> int:
         written, more = 0, True
         while more:
-            drained = Drain(self.context, connection).run()
+            drained = Drain(self.context, connection, reshaped).run()
             written += drained.lines
             more = drained.more
         return written
@@ -280,7 +340,16 @@ class Work:
         while True:
             try:
                 return work()
+            except _TablesNeededError:
+                # That alone brings them to their new shape.
+                self._alone(lambda _: None, locked=self.context.mirrors.values())
+                continue
+            except BatchGrownError as error:
+                self.context.shared = frozenset(error.collections)
+                continue
             except DBAPIError as error:
+                # It may have been a table that the next batch has no rows of.
+                self.context.shared = frozenset()
                 state = getattr(error.orig, "sqlstate", None)
                 if state not in _IN_THE_WAY:
                     raise
@@ -300,13 +369,27 @@ class Work:
     ) -> T:
         self.context.guard()
         self.context.store.recover()
+        self.context.held = held = None if locked is not None else self.context.shared
         with self.context.transaction() as connection:
             # Before the first SELECT, so that the snapshot has all that writers have committed.
             if locked is not None:
                 lock_tables(connection, locked)
                 lock_records(connection, self.context.store.models)
+            elif is_owner and held:
+                mirrors = self.context.mirrors
+                share_tables(connection, [mirrors[name] for name in held if name in mirrors])
             if is_owner:
                 self.context.claim(connection)
+            shaping = Shaping(self.context, connection)
+            shaping.use()
+            if is_owner:
+                shaping.check_reached()
+                late = shaping.late()
+                if late and locked is None:
+                    raise _TablesNeededError
+                shaping.state_pending()
+                if late:
+                    self._reshape(connection, shaping, late)
             return work(connection)
 
 

@@ -52,6 +52,10 @@ class InvalidRecordError(TaskstoreError, ValueError):
         )
 
 
+UNKNOWN_REVISION = "which this program does not know, and is kept as it is"
+"""A part of the message of an UnknownRevisionError."""
+
+
 class UnknownRevisionError(TaskstoreError):
     """A record whose latest line was written under a revision that this program does not know."""
 
@@ -62,8 +66,7 @@ class UnknownRevisionError(TaskstoreError):
     def __init__(self, *, collection: str, id: str, revision: str) -> None:
         super().__init__(
             f"{collection}/{id}: its latest line was written under the revision "
-            f"{shown(revision)}, which this program does not know, and is kept as it is: pull "
-            "evolutions.jsonl, upgrade the "
+            f"{shown(revision)}, {UNKNOWN_REVISION}: pull evolutions.jsonl, upgrade the "
             "application, then try again",
             collection=collection,
             id=id,

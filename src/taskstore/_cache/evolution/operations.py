@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from alembic.operations import BatchOperations, MigrateOperation, Operations
 
 from taskstore._cache.evolution.fingerprint_rows import State
+from taskstore._cache.evolution.marks import mark_sql
 from taskstore._cache.schema.models import DEFAULT, Models, build_models
 from taskstore._evolution.decoding import (
     Evolution,
@@ -30,7 +31,6 @@ from taskstore._records.evolutions import names_of
 from taskstore.errors import (
     EvolutionSkippedWarning,
     InvalidDeclarationError,
-    UnsupportedError,
 )
 
 _EMITTED = "taskstore_evolutions"
@@ -103,7 +103,6 @@ class EvolveLogOp(MigrateOperation):
 
         Raises:
             InvalidDeclarationError: The steps cannot be stated, or no revision is running.
-            UnsupportedError: The database is that of a store on PostgreSQL.
         """
         changes = {
             "rename": rename,
@@ -187,7 +186,6 @@ def _evolve(operations: Operations, operation: EvolveLogOp) -> None:
     table = _table(operations, operation.prefix)
     if table is None:
         return
-    _check_database(operations, operation.prefix)
     revision = _running_revision()
     emitted = _emitted(operations)
     log = _log_of(operations, table, operation.names)
@@ -205,6 +203,7 @@ def _evolve(operations: Operations, operation: EvolveLogOp) -> None:
     except ValueError as error:
         raise InvalidDeclarationError("evolve_log", reason=str(error)) from None
     emitted[log, revision] = evolution
+    _mark(operations, operation.prefix, log)
     state = State(revision, line.decode(), applied=True)
     operations.execute(sa.delete(table).where(_place(operations, table, log, revision)))
     literal = operations.inline_literal
@@ -219,6 +218,7 @@ def _revert(operations: Operations, operation: RevertLogOp) -> None:
     if table is not None:
         log = _log_of(operations, table, operation.names)
         statement = sa.update(table).where(_place(operations, table, log, _running_revision()))
+        _mark(operations, operation.prefix, log)
         operations.execute(statement.values(applied=operations.inline_literal(False)))
 
 
@@ -263,17 +263,14 @@ def _table(operations: Operations, prefix: str) -> sa.Table | None:
     return None
 
 
-def _check_database(operations: Operations, prefix: str) -> None:
-    """Raise UnsupportedError if the log is that of a store on PostgreSQL, which cannot evolve."""
-    context = operations.get_context()
-    if context.dialect.name != "postgresql" or context.as_sql:
-        return
-    if sa.inspect(operations.get_bind()).has_table(f"{prefix}taskstore_outbox"):
-        raise UnsupportedError(
-            operation="evolve_log in the database of a store on PostgreSQL",
-            remedy="leave it out of the revision, and after the upgrade call store.export(Model), "
-            "which writes all rows to the log as they are now",
-        )
+def _mark(operations: Operations, prefix: str, log: str) -> None:
+    """Note which rows that wait for the log on PostgreSQL are from before the evolution."""
+    if operations.get_context().dialect.name == "postgresql":
+        models: Models = DEFAULT if not prefix else build_models(prefix=prefix)
+        states: Any = models.MirrorState.__table__
+        sql = mark_sql(log, states.name, f"{prefix}taskstore_outbox")
+        # Alembic takes a colon before a name for a parameter.
+        operations.execute(sql.replace(":", r"\:"))
 
 
 def _copied(column: Any) -> sa.Column[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import attrs
@@ -52,13 +52,19 @@ class RecordSync:
     def _own_collections(self) -> list[str]:
         return self.context.own_collections(self.connection)
 
-    def run(self, *, force: bool) -> dict[str, CollectionReport]:
-        """Read the logs that have changed, or all; return what was read of each."""
+    def run(self, *, force: bool, again: Collection[str] = ()) -> dict[str, CollectionReport]:
+        """Read the logs that have changed, or all; return what was read of each.
+
+        Args:
+            force: Whether to read all.
+            again: The collections to read in any case.
+        """
         tables = CacheTables(self.connection, self.context.store.models)
         known = tables.fingerprints()
         reports = {}
         for name in self.names:
-            if not force and looks_fresh(known.get(name), self.context.store.layout.stat_log(name)):
+            is_fresh = looks_fresh(known.get(name), self.context.store.layout.stat_log(name))
+            if is_fresh and not force and name not in again:
                 reports[name] = CollectionReport(name, "fresh", 0, *tables.count(name))
                 continue
             had = tables.count(name)
@@ -83,9 +89,10 @@ class RecordSync:
         """
         incoming = Incoming(self.context.store, self.connection, name)
         with incoming.loaded() as read:
-            refused = [*read.unusable, *self._hidden()]
+            refused = dict.fromkeys([*read.unusable, *self._hidden()], _NO_TEXT)
+            incoming.bury_hidden()
             tables = CacheTables(self.connection, self.context.store.models)
-            tables.put_refusals(name, dict.fromkeys(refused, _NO_TEXT))
+            tables.put_refusals(name, refused | read.hidden)
             yield incoming, read
 
     def _hidden(self) -> list[str]:
