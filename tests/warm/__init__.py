@@ -53,10 +53,14 @@ def _client(address: str) -> list[str]:
 
 
 def _write_python(path: Path, address: str) -> None:
-    """Write the program that stands in for the interpreter: it runs `-P -c` programs warm."""
+    """Write the program that stands in for the interpreter: it runs the program of hooks warm."""
     warm, cold = shlex.join(_client(address)), shlex.quote(sys.executable)
     path.write_text(
-        f'#!/bin/sh\nif test "$1 $2" = "-P -c"; then exec {warm} "$@"; fi\nexec {cold} "$@"\n'
+        "#!/bin/sh\n"
+        'case "$1 $2 $3" in\n'
+        f'    "-P -c "*"from taskstore.cli import main"*) exec {warm} "$@" ;;\n'
+        "esac\n"
+        f'exec {cold} "$@"\n'
     )
     path.chmod(0o755)
 
