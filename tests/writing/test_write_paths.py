@@ -31,13 +31,16 @@ from sqlalchemy.orm import Session
 
 from taskstore import Store, StoreClosedError, UntrackedWriteError
 from taskstore.models import StoredRecord
+from tests.mirror.clones import cloned
 from tests.store.plans import Plan
-from tests.writing.paths import EXCEPTED, MIRRORED, PATHS, REFUSED, ROW, WritePath
+from tests.writing.checks import FILTERS, check_mirrored_path, check_path
+from tests.writing.mirrored_paths import PATHS as MIRRORED_PATHS
+from tests.writing.paths import ASYNCIO, EXCEPTED, PATHS, ROW, WritePath
 from tests.writing.world import BEFORE, Note, World, opened, row
 
 KINDS = ("own", "application")
 CASES = [
-    pytest.param(kind, path, id=f"{kind}: {path.name}: {path.outcome(kind)}")
+    pytest.param(kind, path, id=f"{kind}: {path.name}: {path.outcome(kind)}", marks=FILTERS)
     for kind in KINDS
     for path in PATHS
     if path.outcome(kind) != EXCEPTED
@@ -51,36 +54,34 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
         yield world
 
 
-@pytest.mark.filterwarnings("ignore:The garbage collector:sqlalchemy.exc.SAWarning")
-@pytest.mark.filterwarnings("ignore:Usage of the 'Session.add:sqlalchemy.exc.SAWarning")
-@pytest.mark.filterwarnings("ignore:transaction already deassoc:sqlalchemy.exc.SAWarning")
 @pytest.mark.parametrize(("kind", "path"), CASES)
 def test_a_write_path(kind: str, path: WritePath, tmp_path: Path) -> None:
     """Each path reaches the log whole, or raises and changes nothing; neither leaves a trace."""
     with opened(tmp_path, kind) as world:
-        log = world.log()
-        expected: dict[str, str] | None = None
-        if path.outcome(kind) == REFUSED:
-            with pytest.raises(UntrackedWriteError) as refusal:
-                path.work(world)
-            assert refusal.value.remedy
-        else:
-            expected = path.work(world)
-            assert (path.outcome(kind) == MIRRORED) == (expected is not None)
-        assert (expected is None) == (log == world.log())
-        world.check_nothing_held()
-        plans = BEFORE if expected is None else expected
-        assert plans == world.replayed() == world.titles()
-        assert () == world.store.verify().differences
-        # And the store goes on.
-        world.store.save(Plan("after", "all"))
-        assert {**plans, "after": "all"} == world.replayed() == world.titles()
+        check_path(world, path.outcome(kind), path)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "work"),
+    [
+        pytest.param(outcome, work, id=f"{name}: {outcome}")
+        for name, outcome, work in MIRRORED_PATHS
+    ],
+)
+@pytest.mark.parametrize("foreign_keys", [True, False], ids=["enforced", "not enforced"])
+def test_a_write_path_of_mirrored_models(
+    tmp_path: Path, outcome: str, work: Any, *, foreign_keys: bool
+) -> None:
+    """Each path reaches log and table whole, or raises and changes neither."""
+    with cloned(tmp_path / "app", foreign_keys=foreign_keys) as clone:
+        check_mirrored_path(clone, outcome, work)
 
 
 def test_a_path_has_one_name() -> None:
-    """No path of the table hides another."""
-    names = [path.name for path in PATHS]
-    assert sorted(set(names)) == sorted(names)
+    """No path of a table hides another, and each exception is about a path."""
+    for names in ([path.name for path in PATHS], [path[0] for path in MIRRORED_PATHS]):
+        assert sorted(set(names)) == sorted(names)
+    assert set(ASYNCIO) <= {path.name for path in PATHS}
 
 
 def test_tables_of_the_application_are_free(world: World) -> None:

@@ -19,25 +19,16 @@ from sqlalchemy import Engine, event
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import sessionmaker
 
-from taskstore import AsyncStore, UntrackedWriteError
+from taskstore import AsyncStore
 from taskstore._log.gate import Gate
 from taskstore._log.layout import Layout
 from taskstore._log.locks import directory_lock
 from tests.aio.clones import Followed, async_cloned, in_greenlet
-from tests.mirror import test_write_paths as mirror_paths
 from tests.store.plans import Plan
-from tests.writing.paths import EXCEPTED, MIRRORED, PATHS, REFUSED, WritePath
-from tests.writing.world import BEFORE, World, opened
-
-SYNCHRONOUS = {
-    "driver: executescript",
-    "driver: the driver's connection",
-    "executescript over a flush",
-}
-"""The paths by what the driver has for asyncio not."""
-
-OTHERWISE = {"a session within a transaction of the store": REFUSED}
-"""The outcomes that differ: the store's own transactions are on another engine."""
+from tests.writing.checks import FILTERS, check_mirrored_path, check_path
+from tests.writing.mirrored_paths import PATHS as MIRRORED_PATHS
+from tests.writing.paths import EXCEPTED, PATHS, WritePath
+from tests.writing.world import World, opened
 
 
 @attrs.define
@@ -69,26 +60,6 @@ class AsyncWorld(World):
             other.execute("BEGIN IMMEDIATE")
 
 
-def run_path(world: AsyncWorld, outcome: str, path: WritePath) -> None:
-    """Take one path, and look at what it has left."""
-    log = world.log()
-    expected: dict[str, str] | None = None
-    if outcome == REFUSED:
-        with pytest.raises(UntrackedWriteError) as refusal:
-            path.work(world)
-        assert refusal.value.remedy
-    else:
-        expected = path.work(world)
-        assert (outcome == MIRRORED) == (expected is not None)
-    assert (expected is None) == (log == world.log())
-    world.check_nothing_held()
-    plans = BEFORE if expected is None else expected
-    assert plans == world.replayed() == world.titles()
-    assert () == world.store.verify().differences
-    world.store.save(Plan("after", "all"))
-    assert {**plans, "after": "all"} == world.replayed() == world.titles()
-
-
 async def take(folder: Path, outcome: str, path: WritePath) -> None:
     """Take one path in a world of its own."""
     with opened(folder, "application"):
@@ -104,36 +75,28 @@ async def take(folder: Path, outcome: str, path: WritePath) -> None:
             sessions = sessionmaker(sync, class_=factory().sync_session_class)
             world = AsyncWorld(followed, database, sessions, followed=sync)
             event.listen(sync, "checkout", lambda driver, *_: world.drivers.append(driver))
-            await in_greenlet(run_path, world, outcome, path)
+            await in_greenlet(check_path, world, outcome, path)
     finally:
         await engine.dispose()
 
 
-def outcome_of(path: WritePath) -> str:
-    """What becomes of a path."""
-    return OTHERWISE.get(path.name, path.outcome("application"))
-
-
 CASES = [
-    pytest.param(path, id=f"{path.name}: {outcome_of(path)}")
+    pytest.param(path, id=f"{path.name}: {path.outcome('asyncio')}", marks=FILTERS)
     for path in PATHS
-    if outcome_of(path) != EXCEPTED and path.name not in SYNCHRONOUS
+    if path.outcome("asyncio") != EXCEPTED
 ]
 
 
-@pytest.mark.filterwarnings("ignore:The garbage collector:sqlalchemy.exc.SAWarning")
-@pytest.mark.filterwarnings("ignore:Usage of the 'Session.add:sqlalchemy.exc.SAWarning")
-@pytest.mark.filterwarnings("ignore:transaction already deassoc:sqlalchemy.exc.SAWarning")
 @pytest.mark.parametrize("path", CASES)
 def test_a_write_path(path: WritePath, tmp_path: Path) -> None:
     """Each path reaches the log whole, or raises and changes nothing; neither leaves a trace."""
-    asyncio.run(take(tmp_path, outcome_of(path), path))
+    asyncio.run(take(tmp_path, path.outcome("asyncio"), path))
 
 
 async def take_mirrored(folder: Path, outcome: str, work: Any, *, foreign_keys: bool) -> None:
     """Take a path of the mirrored models."""
     async with async_cloned(folder, foreign_keys=foreign_keys) as clone:
-        await in_greenlet(mirror_paths.check_path, clone.inner(), outcome, work)
+        await in_greenlet(check_mirrored_path, clone.inner(), outcome, work)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +104,7 @@ async def take_mirrored(folder: Path, outcome: str, work: Any, *, foreign_keys: 
     [
         # The paths of threads meet both settings; here each path meets one of them.
         pytest.param(outcome, work, number % 2 == 0, id=f"{name}: {outcome}")
-        for number, (name, outcome, work) in enumerate(mirror_paths.PATHS)
+        for number, (name, outcome, work) in enumerate(MIRRORED_PATHS)
     ],
 )
 def test_a_write_path_of_mirrored_models(

@@ -1,9 +1,8 @@
-"""Every way to write to a mirrored table reaches the log; three are refused."""
+"""Every way to write to a mirrored table, and what becomes of it; see `paths.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,17 +11,14 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from taskstore import UntrackedWriteError
 from taskstore.models import MirrorProblem, StoredRecord
-from tests.mirror.clones import Clone, cloned
+from tests.mirror.clones import Clone
 from tests.mirror.models import Person, Tag, Task, task_tags
-
-MIRRORED, REFUSED, UNDONE = "mirrored", "refused", "undone"
+from tests.writing.paths import AND_C, MIRRORED, REFUSED, UNDONE
+from tests.writing.world import BEFORE
 
 Work = Callable[[Clone], dict[str, str] | None]
 
-BEFORE = {"a": "one", "b": "two"}
-AND_C = {**BEFORE, "c": "three"}
 ROW = {"id": "c", "name": "three", "updated_at": 1}
 
 PEOPLE: Any = Person.__table__
@@ -457,36 +453,3 @@ def autocommit(clone: Clone) -> None:
     with factory() as session:
         session.add(Person(**ROW))
         session.commit()
-
-
-@pytest.mark.parametrize(
-    ("outcome", "work"),
-    [pytest.param(outcome, work, id=f"{name}: {outcome}") for name, outcome, work in PATHS],
-)
-@pytest.mark.parametrize("foreign_keys", [True, False], ids=["enforced", "not enforced"])
-def test_a_write_path(tmp_path: Path, outcome: str, work: Work, *, foreign_keys: bool) -> None:
-    """Each path reaches log and table whole, or raises and changes neither."""
-    with cloned(tmp_path / "app", foreign_keys=foreign_keys) as clone:
-        check_path(clone, outcome, work)
-
-
-def check_path(clone: Clone, outcome: str, work: Work) -> None:
-    """Take one path, and look at what it has left."""
-    with clone.sessions.begin() as session:
-        session.add_all([Person(id=id, name=name) for id, name in BEFORE.items()])
-    log = clone.log("people").read_bytes()
-    expected = None
-    if outcome == REFUSED:
-        with pytest.raises(UntrackedWriteError) as caught:
-            work(clone)
-        assert caught.value.remedy
-    else:
-        expected = work(clone)
-    assert (expected is None) == (log == clone.log("people").read_bytes())
-    names = BEFORE if expected is None else expected
-    assert names == {id: row["name"] for id, row in clone.told("people").items()}
-    assert names == {row.id: row.name for row in clone.rows(Person)}
-    clone.check()
-    with clone.sessions.begin() as session:
-        session.add(Person(id="after", name="all"))
-    clone.check()
