@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import URL, text
 from sqlalchemy.orm.exc import StaleDataError
 
+from taskstore._postgres.projection import lock_tables
 from taskstore.errors import MissingLogError
-from tests.postgres.clones import Clone
+from tests.postgres.clones import Clone, cloned
 from tests.postgres.models import Project, Task
 
 LATER = 2**42
@@ -152,6 +155,24 @@ def test_prune_takes_what_the_logs_say(one: Clone) -> None:
     (one.path / "tasks.jsonl").unlink()
     one.store.sync(prune=True)
     assert {} == _rows(one)
+
+
+def test_timeouts_of_the_role_do_not_end_the_work(
+    new_database: Callable[[], URL], tmp_path: Path
+) -> None:
+    """A scribe takes the time that it needs, whatever applications are given."""
+    limits = "-cstatement_timeout=200 -cidle_in_transaction_session_timeout=60000"
+    url = new_database().update_query_dict({"options": limits})
+    with cloned(url, tmp_path / "one") as one:
+        context = one.work.context
+        with context.transaction() as connection:
+            lock_tables(connection, context.mirrors.values())
+            connection.execute(text("SELECT pg_sleep(0.4)"))
+        with context.transaction() as connection:
+            context.claim(connection)
+            connection.execute(text("SELECT pg_sleep(0.4)"))
+            idle = connection.execute(text("SHOW idle_in_transaction_session_timeout"))
+            assert "0" == idle.scalar_one()
 
 
 def test_verify_sees_and_repairs_what_was_written_past_the_triggers(one: Clone) -> None:

@@ -97,12 +97,14 @@ class PostgresContext:
         scribe, mark = self.outbox.scribe, self.store.mark.id
         # What a crash of the server takes back is done again from the log, so nothing waits for the
         # disk of the database here. The driver reads all digits, dates and intervals whatever the
-        # settings of the role are.
+        # settings of the role are. Timeouts are for applications: a scribe would only begin again.
         version, clone, place, *_ = execute_sql(
             connection,
             "SELECT version, clone, place, set_config('synchronous_commit', 'off', true), "
             "set_config('extra_float_digits', '1', true), set_config('datestyle', 'ISO', true), "
-            "set_config('intervalstyle', 'postgres', true) "
+            "set_config('intervalstyle', 'postgres', true), "
+            "set_config('statement_timeout', '0', true), "
+            "set_config('idle_in_transaction_session_timeout', '0', true) "
             f"FROM {scribe} FOR UPDATE",
         ).one()
         if version > SCHEMA_VERSION:

@@ -91,7 +91,7 @@ def _lock(connection: Connection, names: Iterable[str], mode: str) -> None:
     # One trip to the server, because each drain makes it.
     execute_sql(
         connection,
-        "SET LOCAL lock_timeout = '300ms'; "
+        "SET LOCAL lock_timeout = '300ms'; SET LOCAL statement_timeout = 0; "
         f"LOCK TABLE {', '.join(sorted(names))} IN {mode} MODE; SET LOCAL lock_timeout = 0",
     )
 
