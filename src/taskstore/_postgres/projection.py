@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, StatementError
 from taskstore._cache.schema.models import Models
 from taskstore._format.problems import Problem
 from taskstore._mirror.capture.missing_logs import count_rows
-from taskstore._mirror.model.shape import Mirror, Row
+from taskstore._mirror.model.shape import Mirror, Row, Shape
 from taskstore._mirror.projection.projecting import tables_in_order
 from taskstore._mirror.projection.wanted_rows import equals
 from taskstore._mirror.tables.reading import read_rows
@@ -271,6 +271,8 @@ class Projection:
         for steps in (_puts_first, _deletes_first):
             if self._attempt(partial(self._run, steps, ordered)) is None:
                 return
+        if self._attempt(partial(self._run_in_circles, ordered)) is None:
+            return
         pending = _singly(ordered)
         for _ in range(_PASSES):
             pending = [step for step in pending if not self._one(step)]
@@ -280,6 +282,15 @@ class Projection:
     ) -> None:
         for step in steps(plans):
             step.run(self.connection, self._numbers)
+
+    def _run_in_circles(self, plans: Sequence[Plan]) -> None:
+        """Write and delete rows of tables that refer to each other.
+
+        The references that may be null are written when all rows are there.
+        """
+        new = [attrs.evolve(plan, rows=_unlinked(plan)) for plan in plans]
+        self._run(_puts, new)
+        self._run(_puts_first, plans)
 
     def _one(self, step: _Step) -> bool:
         reason = self._attempt(partial(step.run, self.connection, self._numbers))
@@ -344,6 +355,23 @@ def _puts_first(plans: Sequence[Plan]) -> Iterator[_Step]:
 def _deletes_first(plans: Sequence[Plan]) -> Iterator[_Step]:
     yield from _deletes(plans)
     yield from _puts(plans)
+
+
+def _unlinked(plan: Plan) -> dict[str, Row]:
+    """Return the rows of a plan without the references that may be null."""
+    links: dict[Shape, dict[str, None]] = {}
+    for shape in plan.mirror.shapes:
+        names = {
+            field.name
+            for field in shape.fields.values()
+            if all(column.nullable for column in field.columns)
+            and any(column.foreign_keys for column in field.columns)
+        }
+        links[shape] = dict.fromkeys(names)
+    return {
+        id: attrs.evolve(row, values={**row.values, **links[row.shape]})
+        for id, row in plan.rows.items()
+    }
 
 
 def _singly(plans: Sequence[Plan]) -> list[_Step]:
