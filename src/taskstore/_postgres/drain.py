@@ -83,6 +83,7 @@ class Drain:
     connection: Connection
     reshaped: Collection[str] = ()
     tables: CacheTables = attrs.field(init=False)
+    _known: dict[str, Fingerprint] | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.tables = CacheTables(self.connection, self.context.store.models)
@@ -152,7 +153,7 @@ class Drain:
     def _pulled(self, maker: LineMaker, ids: Sequence[str]) -> Pulled | None:
         """Read what the log has of some records that the tables do not have; None for nothing."""
         name, layout = maker.mirror.collection, self.context.store.layout
-        is_fresh = looks_fresh(self.tables.fingerprints().get(name), layout.stat_log(name))
+        is_fresh = looks_fresh(self._fingerprints().get(name), layout.stat_log(name))
         is_hidden = not self.context.hidden.get(name, set()).isdisjoint(ids)
         if is_fresh and not is_hidden and name not in self.reshaped:
             return None
@@ -173,7 +174,7 @@ class Drain:
 
     def _own_lines(self, end: int) -> dict[str, list[bytes]]:
         """Return the lines of the store's own records, in the shape that they were written in."""
-        known = self.tables.fingerprints()
+        known = self._fingerprints()
         shapes = self.context.store.shapes
         found = {}
         for name, lines in own_lines(self.connection, self.context.outbox, end).items():
@@ -181,11 +182,17 @@ class Drain:
             found[name] = [with_stamp(line.decode(), signature).encode() for line in lines]
         return found
 
+    def _fingerprints(self) -> dict[str, Fingerprint]:
+        """Return what was recorded of the logs before this batch."""
+        if self._known is None:
+            self._known = self.tables.fingerprints()
+        return self._known
+
     def _append(self, batch: Mapping[str, Sequence[bytes]]) -> int:
         if not batch:
             return 0
         store = self.context.store
-        known = self.tables.fingerprints()
+        known = self._fingerprints()
         missing = {
             name: self._missing(name, lines, known.get(name)) for name, lines in batch.items()
         }
