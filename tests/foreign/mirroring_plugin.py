@@ -88,7 +88,7 @@ class Mirroring:
 
         def created(bind: Any, *args: Any, **options: Any) -> None:
             create_all(bind, *args, **options)
-            if isinstance(bind, Engine) and bind.dialect.name == "sqlite":
+            if isinstance(bind, Engine) and bind.dialect.name in ("sqlite", "postgresql"):
                 self._open(bind)
 
         def started(session: Session, *args: Any, **options: Any) -> None:
@@ -137,10 +137,10 @@ class Mirroring:
         event.listen(engine, "begin", lambda connection: self._used.add(engine))
 
     def _directory(self, engine: Engine) -> Path:
-        """Return where the store of an engine is: engines of one file share a directory."""
-        file = engine.url.database
+        """Return where the store of an engine is: engines of one database share a directory."""
+        is_shared = engine.url.database not in (None, "", ":memory:")
         for other, store in self._stores.items():
-            if file not in (None, "", ":memory:") and other.url.database == file:
+            if is_shared and _database_of(other) == _database_of(engine):
                 return store.path
         directory = self._root / str(self._costs.stores) / ".taskstore"
         directory.parent.mkdir()
@@ -163,9 +163,16 @@ class Mirroring:
         self.faults += [f"{store.path}: {one}" for one in (*report.differences, *report.problems)]
 
 
+def _database_of(engine: Engine) -> object:
+    return engine.url.database, engine.url.query.get("options")
+
+
 def _is_writing(session: Session) -> bool:
     if not session.in_transaction():
         return False
+    if session.get_bind().dialect.name == "postgresql":
+        # Even if it only reads, it may hold up who locks the tables.
+        return True
     driver: Any = session.connection().connection.dbapi_connection
     try:
         return bool(driver.in_transaction)
