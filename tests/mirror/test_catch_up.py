@@ -95,6 +95,44 @@ def test_a_row_behind_a_deletion(tmp_path: Path) -> None:
         assert ["2"] == [problem.id for problem in a.store.sync().problems]
 
 
+def test_a_row_that_a_migration_changed(tmp_path: Path) -> None:
+    """What a migration has changed in attributes that were logged before is kept and reported."""
+    old_base, old = release(has_notes=False)
+    new_base, new = release(has_notes=True)
+    with cloned(tmp_path / "a", [old], old_base) as a, a.sessions.begin() as session:
+        session.add_all([old(id="1", title="x"), old(id="2", title="x")])
+    execute(
+        tmp_path / "a",
+        "ALTER TABLE plans ADD COLUMN notes VARCHAR DEFAULT 'none'",
+        "UPDATE plans SET title = 'migrated' WHERE id = '2'",
+    )
+    with cloned(tmp_path / "a", [new], new_base) as a:
+        assert ["x", "migrated"] == [row.title for row in a.rows(new)]
+        assert ["2"] == [problem.id for problem in a.store.sync().problems]
+        assert 1 == a.store.export(new)
+        assert [] == a.store.sync().problems
+        assert "migrated" == a.told("plans")["2"]["title"]
+        a.check()
+
+
+def test_states_of_an_older_version(tmp_path: Path) -> None:
+    """A model that was recorded without the names of its attributes is the same model."""
+    base, plan = release(has_notes=True)
+    with cloned(tmp_path / "a", [plan], base) as a, a.sessions.begin() as session:
+        session.add_all([plan(id="1", title="x"), plan(id="2", title="x")])
+    execute(
+        tmp_path / "a",
+        "UPDATE mirror_states SET digest = substr(digest, 1, 32)",
+        "UPDATE plans SET title = 'by hand' WHERE id = '2'",
+    )
+    with cloned(tmp_path / "a", [plan], base) as a:
+        with a.sessions.begin() as session:
+            session.get_one(plan, "1").title = "y"
+        assert [] == a.store.sync().problems
+    with cloned(tmp_path / "a", [plan], base) as a:
+        assert ["y", "by hand"] == [row.title for row in a.rows(plan)]
+
+
 def test_a_mirror_that_is_added_later(tmp_path: Path) -> None:
     """A model mirrored only now gets the rows of the records that came before."""
     with cloned(tmp_path / "a") as a:

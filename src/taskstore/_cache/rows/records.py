@@ -413,7 +413,8 @@ class RecordRows(FingerprintRows):
         """
         self._write(
             f"UPDATE {self._mirror_states} SET digest = '' "
-            "WHERE collection = ? AND digest NOT IN (?, ?, ?, ?)",
+            "WHERE collection = ? AND substr(?, 1, length(digest)) != digest "
+            "AND digest NOT IN (?, ?, ?)",
             (collection, digest, *WRITTEN),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,15 @@ if TYPE_CHECKING:
     from taskstore._mirror.model.shape import Mirror, Shape
 
 
+_LENGTH = 32
+"""The characters of a digest without the names."""
+
+
 def digest_of(mirror: Mirror) -> str:
-    """Return a digest of the attributes of a mirrored model, and of how their values travel."""
+    """Return a digest of the attributes of a mirrored model, and of how their values travel.
+
+    Their names follow it as a JSON array, for `attributes_in`.
+    """
     shapes = [
         [
             repr(shape.identity),
@@ -39,7 +47,18 @@ def digest_of(mirror: Mirror) -> str:
     ]
     version = mirror.version.name if mirror.version is not None else ""
     told = encode_value([list(mirror.key), version, sorted(shapes)])
-    return hashlib.sha256(told).hexdigest()[:32]
+    names = sorted({name for shape in mirror.shapes for name in shape.fields})
+    return hashlib.sha256(told).hexdigest()[:_LENGTH] + encode_value(names).decode()
+
+
+def attributes_in(digest: str) -> frozenset[str]:
+    """Return the names of the attributes in a digest; none for one of an older version."""
+    return frozenset(json.loads(digest[_LENGTH:] or "[]"))
+
+
+def is_same_model(state: str, digest: str) -> bool:
+    """Return whether a recorded digest is that of a model. Older versions recorded no names."""
+    return bool(state) and digest.startswith(state)
 
 
 @attrs.define(eq=False)

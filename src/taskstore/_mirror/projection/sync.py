@@ -15,13 +15,20 @@ from taskstore._evolution.decoding import encode_evolution
 from taskstore._format.problems import Problem
 from taskstore._mirror.capture.missing_logs import count_rows, has_line_of, missing_error
 from taskstore._mirror.capture.numbers import adopt, complete
-from taskstore._mirror.model.registry import registry
+from taskstore._mirror.model.registry import attributes_in, is_same_model, registry
 from taskstore._mirror.model.shape import Mirror, Row
 from taskstore._mirror.projection.allocation import Allocation, first_to_go
 from taskstore._mirror.projection.answers import project
 from taskstore._mirror.projection.recognition import recognise
 from taskstore._mirror.projection.wanted import Key, WantedRow
-from taskstore._mirror.projection.wanted_rows import REMOVED, is_newer, wanted_row
+from taskstore._mirror.projection.wanted_rows import (
+    DIFFERS,
+    REMOVED,
+    differs,
+    is_newer,
+    kept,
+    wanted_row,
+)
 from taskstore._mirror.tables.reading import any_row, ids_in, read_rows
 from taskstore._store.context import StoreContext
 from taskstore._sync.report import SyncReport
@@ -45,6 +52,8 @@ class _Touched:
         doubtful: Whether a row that is newer than its line counts as one that was never logged.
         behind: The ids of which that is true of a row as new as its line, too.
         digests: What the lines say of what is looked at because its shape has changed.
+        logged: The attributes whose values were the same in rows and lines. Where they differ now,
+            something else has written the row.
     """
 
     changed: dict[str, None] = attrs.field(factory=dict)
@@ -56,6 +65,7 @@ class _Touched:
     doubtful: bool = False
     behind: set[str] = attrs.field(factory=set)
     digests: dict[str, bytes] = attrs.field(factory=dict)
+    logged: frozenset[str] = frozenset()
 
     def unchanged(self, before: Mapping[str, bytes]) -> set[str]:
         """Return the ids whose lines say what they said before."""
@@ -158,10 +168,12 @@ class MirrorSync:
             before: Digests of what records said before the log was read; None if it was not.
         """
         touched = _Touched(doubtful=True)
+        is_settled = state not in (None, "", BEHIND, CREATED)
+        if state is not None and is_settled and state != MIGRATED and before is None:
+            touched.logged = attributes_in(state)
         for id, known in self.rows.in_order(collection):
             # Where only the model has changed, each deletion has reached the table: a row that is
             # there has come since.
-            is_settled = state not in (None, "", BEHIND, CREATED)
             has_come = before is not None and before.get(id) != known.digest
             if not known.deleted or not is_settled or has_come:
                 touched.changed[id] = None
@@ -307,7 +319,39 @@ class MirrorSync:
             strange = set()
         self._strange[mirror.collection] = strange
         removable = self._removable.get(mirror.collection, set())
+        refused = self.rows.problems(mirror.collection).keys() if touched.logged else set()
         ids, given_up = self._ids(mirror, touched)
+        for id, known, row in self._known_and_there(mirror, ids):
+            if known is not None and known.revision is not None:
+                unfit[mirror.collection, id] = f"its line is of the revision {known.revision!r}"
+                continue
+            is_strange = id in strange or (
+                touched.doubtful and is_newer(mirror, known, row, or_equal=id in touched.behind)
+            )
+            if is_strange:
+                strange.add(id)
+            if row is None and id in removable and known and known.line:
+                unfit[mirror.collection, id] = REMOVED
+                continue
+            try:
+                target = wanted_row(
+                    mirror, id, known, row, is_given_up=id in given_up, is_strange=is_strange
+                )
+            except ValueError as error:
+                unfit[mirror.collection, id] = str(error)
+                continue
+            if target is None:
+                continue
+            if id not in refused and differs(target, touched.logged):
+                strange.add(id)
+                unfit[mirror.collection, id] = kept(mirror, DIFFERS)
+            else:
+                yield target
+
+    def _known_and_there(
+        self, mirror: Mirror, ids: Sequence[str]
+    ) -> Iterator[tuple[str, Stored | None, Row | None]]:
+        """Yield each id with what the cache knows, and the row that is there."""
         # The first rows are always asked for, which checks that the table fits the model.
         current: dict[str, Row] = {}
         has_rows = True
@@ -317,32 +361,7 @@ class MirrorSync:
                 current = read_rows(self.connection, mirror, some, lenient=True)
                 has_rows = bool(current) or any_row(self.connection, mirror)
             for id in some:
-                known, row = stored.get(id), current.get(id)
-                if known is not None and known.revision is not None:
-                    unfit[mirror.collection, id] = f"its line is of the revision {known.revision!r}"
-                    continue
-                is_strange = id in strange or (
-                    touched.doubtful and is_newer(mirror, known, row, or_equal=id in touched.behind)
-                )
-                if is_strange:
-                    strange.add(id)
-                if row is None and id in removable and known and known.line:
-                    unfit[mirror.collection, id] = REMOVED
-                    continue
-                try:
-                    target = wanted_row(
-                        mirror,
-                        id,
-                        known,
-                        row,
-                        is_given_up=id in given_up,
-                        is_strange=is_strange,
-                    )
-                except ValueError as error:
-                    unfit[mirror.collection, id] = str(error)
-                else:
-                    if target is not None:
-                        yield target
+                yield id, stored.get(id), current.get(id)
 
     def _ids(self, mirror: Mirror, touched: _Touched) -> tuple[list[str], set[str]]:
         """The ids to look at, and those among them whose rows go if the log says nothing."""
@@ -371,7 +390,9 @@ def late_mirrors(
     return [
         mirror.collection
         for mirror in registry(context)
-        if states.get(mirror.collection) != registry(context).digests[mirror.collection]
+        if not is_same_model(
+            states.get(mirror.collection, ""), registry(context).digests[mirror.collection]
+        )
         or (rows.has_records(mirror.collection) and not any_row(connection, mirror))
     ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import attrs
 
 from taskstore._cache.rows.records import Stored
@@ -10,6 +12,8 @@ from taskstore._mirror.projection.wanted import WantedRow
 
 REMOVED = "a migration has removed the row, and its record is to follow"
 """Why a row is missing whose line lives, after an upgrade and before that is logged."""
+
+DIFFERS = "differs from its line"
 
 
 def wanted_row(
@@ -42,12 +46,12 @@ def wanted_row(
             if is_alike and equals(mirror, row, current):
                 return None
             if is_strange and not (is_alike and _is_older(mirror, row, current)):
-                raise ValueError(_kept(mirror, "differs from its line"))
+                raise ValueError(kept(mirror, DIFFERS))
         return WantedRow(mirror, id, row, current)
     if current is None or (stored is None and (is_strange or not is_given_up)):
         return None
     if is_strange:
-        raise ValueError(_kept(mirror, "was deleted elsewhere"))
+        raise ValueError(kept(mirror, "was deleted elsewhere"))
     return WantedRow(mirror, id, None, current)
 
 
@@ -74,6 +78,14 @@ def what_differs(target: WantedRow) -> WantedRow:
         if name in target.mirror.key or not _is_same(row, current, name)
     }
     return attrs.evolve(target, row=attrs.evolve(row, values=values))
+
+
+def differs(target: WantedRow, names: Container[str]) -> bool:
+    """Return whether an update would change one of some attributes."""
+    row, current = target.row, target.current
+    if row is None or current is None or current.flaw or row.shape is not current.shape:
+        return False
+    return any(name in names and not _is_same(row, current, name) for name in row.values)
 
 
 def _same_values(row: Row, current: Row) -> bool:
@@ -111,7 +123,8 @@ def is_newer(
     return there is not None and there + or_equal > stored.order_us
 
 
-def _kept(mirror: Mirror, what: str) -> str:
+def kept(mirror: Mirror, what: str) -> str:
+    """Return why a row is left as it is, and what to do."""
     return (
         f"the row that is there was never logged here, {what}, and is kept: "
         f"store.export({mirror.name}) writes it, store.sync(prune=True) takes what the logs say"
