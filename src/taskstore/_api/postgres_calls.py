@@ -16,6 +16,7 @@ from taskstore._api.postgres_base import PostgresBase, check_types, kind_with
 from taskstore._api.postgres_past import PastCalls
 from taskstore._format.names import check_id
 from taskstore._mirror.model.registry import registry
+from taskstore._postgres.checks import check_rows_visible
 from taskstore._postgres.context import PostgresContext, own_engine
 from taskstore._postgres.preparing import prepare_database
 from taskstore._postgres.records.sessions import SessionHooks
@@ -71,6 +72,8 @@ class PostgresCalls(PastCalls, PostgresBase):
         outbox = prepare_database(
             self._own, context.models, registry(context), migrate=context.migrate
         )
+        with self._own.connect() as connection:
+            check_rows_visible(connection, registry(context))
         place = f"{socket.gethostname()}:{context.path}"
         return PostgresContext(context, self._own, outbox, place)
 

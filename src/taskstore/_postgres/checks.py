@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import BigInteger, DateTime, Integer, Table, UniqueConstraint
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.sql import text
 
 from taskstore._mirror.model.shape import Mirror
 from taskstore._postgres.allocation import sequence_of
 from taskstore._postgres.names import quoted_table
 from taskstore._postgres.parts import keys_in
-from taskstore.errors import InvalidDeclarationError
+from taskstore.errors import InvalidDeclarationError, UnsupportedError
 
 _LOCAL = (
     "on PostgreSQL rows that key= identifies cannot have numbers that others refer to yet: leave "
@@ -80,6 +80,21 @@ def _is_unique(mirror: Mirror, table: Table) -> bool:
     return columns in unique
 
 
+def check_database(engine: Engine) -> None:
+    """Refuse a database that cannot hold every text.
+
+    Raises:
+        UnsupportedError: Its encoding is not UTF-8.
+    """
+    with engine.connect() as connection:
+        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+    if encoding != "UTF8":
+        raise UnsupportedError(
+            operation=f"a database in the encoding {encoding}",
+            remedy="move its tables to one that CREATE DATABASE ... ENCODING 'UTF8' has made",
+        )
+
+
 def check_tables(connection: Connection, mirrors: Iterable[Mirror]) -> None:
     """Refuse tables that are not there, or whose rows other tables hold.
 
@@ -102,18 +117,44 @@ def _check_table(connection: Connection, mirror: Mirror, name: str) -> None:
     found = connection.execute(_KIND, {"name": name}).one_or_none()
     if found is None:
         raise _error(mirror, f"there is no table {name}: create it with your migrations")
-    kind, is_inherited = found
+    kind, is_inherited, has_rules = found
     if kind != "r" or is_inherited:
         raise _error(
             mirror,
             f"{name} is partitioned, inherited or no table, whose writes PostgreSQL does not "
             "report in one place: it cannot be mirrored",
         )
+    if has_rules:
+        raise _error(
+            mirror,
+            f"{name} has INSTEAD rules, so PostgreSQL may do something else than a statement says: "
+            "use triggers instead",
+        )
 
 
+def check_rows_visible(connection: Connection, mirrors: Iterable[Mirror]) -> None:
+    """Refuse tables whose rows are hidden from the role that is to log them.
+
+    Raises:
+        InvalidDeclarationError: There is one; says what to do.
+    """
+    for mirror in mirrors:
+        for table in mirror.tables:
+            name = quoted_table(table, connection.dialect)
+            if connection.execute(_HIDES, {"name": name}).scalar_one():
+                raise _error(
+                    mirror,
+                    f"row-level security hides rows of {name} from this role: give the role "
+                    "BYPASSRLS, or connect as the owner of the table",
+                )
+
+
+_HIDES: Any = text("SELECT pg_catalog.row_security_active(pg_catalog.to_regclass(:name)::oid)")
 _KIND: Any = text(
     "SELECT c.relkind, EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i "
-    "WHERE c.oid IN (i.inhrelid, i.inhparent)) FROM pg_catalog.pg_class c "
+    "WHERE c.oid IN (i.inhrelid, i.inhparent)), "
+    "EXISTS (SELECT 1 FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.is_instead) "
+    "FROM pg_catalog.pg_class c "
     "WHERE c.oid = pg_catalog.to_regclass(:name)"
 )
 

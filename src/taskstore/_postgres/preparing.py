@@ -10,7 +10,7 @@ from sqlalchemy.sql import text
 from taskstore._cache.schema.models import Models
 from taskstore._cache.schema.schema import ensure_schema
 from taskstore._mirror.model.shape import Mirror
-from taskstore._postgres.checks import check_mirrors, check_tables
+from taskstore._postgres.checks import check_database, check_mirrors, check_tables
 from taskstore._postgres.names import Outbox, outbox_of
 from taskstore._postgres.triggers import check_triggers, ensure_triggers, triggers_of
 from taskstore.errors import MigrationRequiredError
@@ -28,12 +28,14 @@ def prepare_database(
         migrate: Whether what is missing may be created.
 
     Raises:
-        InvalidDeclarationError: A model cannot be mirrored.
+        InvalidDeclarationError: A model or its table cannot be mirrored.
         MigrationRequiredError, SchemaVersionError: Our tables are not current.
         TriggersRequiredError: A mirrored table lacks its triggers.
+        UnsupportedError: The database is not in UTF-8.
     """
     some = list(mirrors)
     check_mirrors(some)
+    check_database(engine)
     ensure_schema(engine, models, migrate=migrate)
     with engine.begin() as connection:
         check_tables(connection, some)
