@@ -114,6 +114,7 @@ def test_what_violates_a_constraint_is_a_problem(one: Clone) -> None:
         ('{"id":"a","title":"t","labels":[],"updated_at":"9999-12-31T23:59:59.9Z"}', None),
         ('{"id":"a","title":"t","labels":[],"state":3,"updated_at":5}', "'state': 3"),
         ('{"id":"a","title":"t","labels":[],"length":77,"updated_at":5}', None),
+        ('{"id":"a","title":"t","labels":18446744073709551616,"updated_at":5}', "beyond 64 bits"),
     ],
 )
 def test_lines_that_do_not_fit_are_problems(one: Clone, line: str, reason: str | None) -> None:

@@ -392,6 +392,17 @@ def _decorated(type_: Any, dialect: Dialect) -> Codec | None:
     )
 
 
+def _document(type_: Any, dialect: Dialect) -> Codec:
+    def decode(found: Any) -> Any:
+        # SQLite keeps a document that is a number as a number.
+        return _integer(found) if type(found) is int else to_document(found)
+
+    is_number_there = dialect.name == "sqlite"
+    return Codec(
+        from_document, decode if is_number_there else to_document, "any", spare=odd_document
+    )
+
+
 def _pickled(type_: Any, dialect: Dialect) -> None:
     # Reading a log must never run code.
     return None
@@ -411,6 +422,6 @@ _MAKERS: Makers = (
     (types.Time, _time),
     (types.Uuid, _uuid),
     (types.String, lambda *_: Codec(_from_string, _to_string, "str", "str", str)),
-    (types.JSON, lambda *_: Codec(from_document, to_document, "any", spare=odd_document)),
+    (types.JSON, _document),
     (types._Binary, _bytes),
 )
