@@ -202,12 +202,13 @@ def test_a_log_that_is_locked_for_long_is_said_to_be(quiet: Clone) -> None:
     """A drain waits for the store's `lock_timeout`."""
     quiet.sql("INSERT INTO tasks (id, title) VALUES ('a', '')")
     store = quiet.work.context.store
-    store.lock_timeout = 0.1
+    patience, store.lock_timeout = store.lock_timeout, 0.1
     with (
         directory_lock(store.layout).hold(10),
         pytest.raises(LockTimeoutError, match="log lock"),
     ):
         quiet.work.drain()
+    store.lock_timeout = patience
     assert ["a"] == [line["id"] for line in quiet.lines("tasks")]
 
 
