@@ -90,12 +90,15 @@ def downgrade(op: Any, revision: str, *, prefix: str = "", since: str | None = N
 def capture(op: Any, mirrors: Iterable[Any], *, prefix: str = "", schema: str = "public") -> None:
     """Create the outbox and the triggers that fill it. Do nothing if it is not PostgreSQL.
 
-    Call it again in a later revision that mirrors another model, or that changes the key or the
-    version column of a model. It replaces the triggers of the models.
+    Call it again in a later revision that mirrors another model, that changes the key or the
+    version column of a model, or that adds a column to a model with a version column. It replaces
+    the triggers of the models.
+
+    The models may be ahead of the revision: tables and columns that are not there yet get their
+    triggers in the later revision that creates them. With `--sql`, all must be there.
 
     Args:
-        op: The `alembic.op` of the running migration, online or with `--sql`. The tables must
-            exist.
+        op: The `alembic.op` of the running migration, online or with `--sql`.
         mirrors: The mirrored models, as for `Store.open`.
         prefix: The prefix of our table names.
         schema: Only for `--sql`: the schema of our tables, and of models without a schema.

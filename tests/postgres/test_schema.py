@@ -75,6 +75,31 @@ def test_a_revision_of_the_application_makes_the_triggers(engine: Engine, tmp_pa
         assert [] == found.all()
 
 
+def test_old_revisions_run_with_the_models_of_today(engine: Engine, tmp_path: Path) -> None:
+    """A revision may capture models whose tables and columns later revisions create."""
+    Base.metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE labels CASCADE"))
+        for sql in ("DROP COLUMN name", "DROP COLUMN updated_at"):
+            connection.execute(text(f"ALTER TABLE projects {sql}"))
+        migrations.capture(operations(connection), MIRRORS)
+        connection.execute(text("INSERT INTO projects (id) VALUES ('p')"))
+        connection.execute(text("ALTER TABLE projects ADD updated_at bigint NOT NULL DEFAULT 1"))
+        migrations.capture(operations(connection), MIRRORS)
+        connection.execute(text("UPDATE projects SET updated_at = updated_at"))
+    with engine.connect() as connection:
+        mirrors = mirrors_of(MIRRORS, engine, DEFAULT)
+        triggers = triggers_of(connection, outbox_of(connection, DEFAULT), mirrors)
+        assert ["projects", "labels"] == sorted(missing_triggers(connection, triggers))[::-1]
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE projects ADD name text NOT NULL DEFAULT 'none'"))
+        Base.metadata.create_all(connection)
+        migrations.capture(operations(connection), MIRRORS)
+        connection.execute(text("UPDATE projects SET name = 'new'"))
+    with Store.open(tmp_path / "one", engine=engine, mirrors=MIRRORS, ack="log"):
+        assert '"name":"new"' in (tmp_path / "one" / "projects.jsonl").read_text()
+
+
 def test_the_script_is_what_runs_online(engine: Engine) -> None:
     """The statements of `--sql` make the same triggers."""
     Base.metadata.create_all(engine)

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import attrs
+from sqlalchemy.engine import Connection
+from sqlalchemy.sql import text
+
 from taskstore._cache.schema.models import Models
 from taskstore._mirror.model.resolve import resolve
 from taskstore._mirror.model.shape import Mirror
 from taskstore._postgres import codecs  # noqa: F401 - states how column types travel
 from taskstore._postgres.checks import check_mirrors
 from taskstore._postgres.names import Outbox, outbox_of
+from taskstore._postgres.parts import columns_in
 from taskstore._postgres.triggers import Triggers, drop_outbox_ddl, outbox_ddl, triggers_of
 
 
@@ -19,6 +24,8 @@ def capture_tables(op: Any, mirrors: Iterable[Any], models: Models, schema: str)
     found = _resolved(op, mirrors, models)
     check_mirrors(found)
     outbox, triggers = _triggers(op, found, models, schema)
+    if not op.get_context().as_sql:
+        triggers = list(_fitted(op.get_bind(), triggers))
     statements = [*outbox_ddl(outbox), *(one for trigger in triggers for one in trigger.create())]
     _execute(op, statements)
 
@@ -52,6 +59,25 @@ def _triggers(
         ]
     outbox = outbox_of(context.connection, models)
     return outbox, triggers_of(context.connection, outbox, mirrors)
+
+
+def _fitted(connection: Connection, triggers: Iterable[Triggers]) -> Iterator[Triggers]:
+    """Yield triggers that fit the tables as they are in this revision.
+
+    The models are those of the present code. Later revisions may create tables and columns of
+    theirs, and then call `capture` again: a store refuses to open without that.
+    """
+    for one in triggers:
+        columns = set(connection.execute(_COLUMNS, {"name": one.table}).scalars())
+        if columns:
+            wanted = {column.name for column in columns_in(one.mirror, one.source)}
+            yield attrs.evolve(one, absent=frozenset(wanted - columns))
+
+
+_COLUMNS: Any = text(
+    "SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = pg_catalog.to_regclass(:name) "
+    "AND attnum > 0 AND NOT attisdropped"
+)
 
 
 def _execute(op: Any, statements: Iterable[str]) -> None:

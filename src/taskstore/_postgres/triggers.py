@@ -82,6 +82,7 @@ class Triggers:
         dialect: Of the database.
         schema: The schema that the table is in.
         base_schema: The schema of the table that every row of the model is in.
+        absent: The columns that a later migration adds to the table.
     """
 
     mirror: Mirror
@@ -90,6 +91,7 @@ class Triggers:
     dialect: Dialect
     schema: str
     base_schema: str
+    absent: frozenset[str] = frozenset()
 
     @property
     def table(self) -> str:
@@ -109,7 +111,8 @@ class Triggers:
     @property
     def _stamps(self) -> bool:
         """Whether the version column is in this table."""
-        return self.mirror.version is not None and self._is_base
+        version = self.mirror.version
+        return version is not None and self._is_base and version.column.name not in self.absent
 
     @property
     def digest(self) -> str:
@@ -243,9 +246,7 @@ END
         keys = keys_in(self.mirror, self.source)
         pairs = list(zip(keys, self.mirror.key_fields, strict=True))
         changed = " OR ".join(
-            _distinct(column, "n", "o")
-            for column in columns_in(self.mirror, self.source)
-            if column not in keys
+            _distinct(column, "n", "o") for column in self._columns() if column not in keys
         )
         if not changed:
             return ""
@@ -315,9 +316,13 @@ END
         version = self.mirror.version
         return " OR ".join(
             _distinct(column, "NEW", "OLD")
-            for column in columns_in(self.mirror, self.source)
+            for column in self._columns()
             if version is None or column is not version.column
         )
+
+    def _columns(self) -> list[Column[Any]]:
+        columns = columns_in(self.mirror, self.source)
+        return [column for column in columns if column.name not in self.absent]
 
 
 def _distinct(column: Column[Any], new: str, old: str) -> str:
