@@ -9,7 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, Engine, delete, inspect, text
 
 from taskstore import Store, migrations
 from taskstore._api.opening import mirrors_of
@@ -19,7 +19,8 @@ from taskstore._cache.schema.revisions import BASE, move, read_revision
 from taskstore._postgres.names import outbox_of
 from taskstore._postgres.triggers import missing_triggers, triggers_of
 from taskstore.errors import UnsupportedError
-from tests.postgres.models import MIRRORS, Base
+from tests.postgres.clones import Clone
+from tests.postgres.models import MIRRORS, Base, Label, Task
 
 
 def test_the_migrations_make_the_tables_of_the_models(engine: Engine) -> None:
@@ -129,3 +130,23 @@ def test_a_map_of_schemas_is_refused(engine: Engine, tmp_path: Path) -> None:
     mapped = engine.execution_options(schema_translate_map={None: "tenant"})
     with pytest.raises(UnsupportedError, match="search_path"):
         Store.open(tmp_path / "one", engine=mapped, mirrors=MIRRORS)
+
+
+@pytest.mark.parametrize("way", ["flush", "statement", "options"])
+def test_a_map_of_schemas_in_a_session_is_refused(one: Clone, way: str) -> None:
+    """Before anything is written; a map of other schemas does no harm."""
+    mapped = {"schema_translate_map": {None: "tenant"}}
+    with one.sessions() as session:
+        if way != "options":
+            session.connection(execution_options=mapped)
+        with pytest.raises(UnsupportedError, match="search_path"):
+            if way == "flush":
+                session.add(Label(id="a"))
+                session.flush()
+            elif way == "statement":
+                session.execute(delete(Label))
+            else:
+                session.execute(delete(Base.metadata.tables["labels"]), execution_options=mapped)
+    with one.sessions.begin() as session:
+        session.connection(execution_options={"schema_translate_map": {"other": "tenant"}})
+        session.add(Task(id="t", title=""))

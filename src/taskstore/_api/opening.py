@@ -226,14 +226,11 @@ def _check_options(engine: Engine, *, read_only: bool) -> None:
         raise UnsupportedError(
             operation="read_only=True", remedy="leave out the engine: the logs are read then"
         )
-    if engine.get_execution_options().get("schema_translate_map"):
-        raise UnsupportedError(
-            operation="schema_translate_map",
-            remedy="connect with the schemas as search_path instead: "
-            'create_engine(..., connect_args={"options": "-csearch_path=tenant"})',
-        )
     # Registers how its column types are logged, before any model is read.
     import taskstore._postgres.codecs  # noqa: F401
+    from taskstore._postgres.flush import check_schemas
+
+    check_schemas(engine.get_execution_options())
 
 
 def check_bind(target: Any, engine: Engine) -> None:

@@ -10,14 +10,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import inspect, select, tuple_
+from sqlalchemy import Table, inspect, select, tuple_
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.orm import LoaderCallableStatus, Session
+from sqlalchemy.orm import LoaderCallableStatus, ORMExecuteState, Session
 
 from taskstore._mirror.capture.versions import StaleRowError
 from taskstore._mirror.model.registry import Registry
 from taskstore._mirror.model.shape import Mirror
 from taskstore._unit.listeners import SessionListeners
+from taskstore.errors import UnsupportedError
 
 _AT_ONCE = 500
 
@@ -36,7 +37,7 @@ class FlushHook:
         self._mirrors = mirrors
         self._dialect = engine.dialect
         self._written: WeakKeyDictionary[Session, list[tuple[Any, str]]] = WeakKeyDictionary()
-        names = ("before_flush", "after_flush", "after_flush_postexec")
+        names = ("before_flush", "after_flush", "after_flush_postexec", "do_orm_execute")
         self._listeners = SessionListeners({name: getattr(self, name) for name in names})
 
     def attach(self, target: Any) -> None:
@@ -52,7 +53,9 @@ class FlushHook:
 
         Raises:
             StaleRowError: One was.
+            UnsupportedError: The rows are in other schemas than the triggers.
         """
+        self._check_schemas(session)
         carried: dict[Mirror, dict[_Key, Any]] = {}
         modified = (one for one in session.dirty if session.is_modified(one))
         for instance, mirror in self._versioned((*modified, *session.deleted)):
@@ -86,11 +89,57 @@ class FlushHook:
             if instance in session:
                 session.expire(instance, [name])
 
+    def do_orm_execute(self, state: ORMExecuteState) -> None:
+        """Refuse a statement that writes into other schemas than those with the triggers.
+
+        Raises:
+            UnsupportedError: It does.
+        """
+        if not (state.is_insert or state.is_update or state.is_delete):
+            return
+        written = getattr(state.statement, "table", None)
+        # An ORM statement has an annotated table, which equals it.
+        for mirror in (one for one in self._mirrors if written in one.tables):
+            connection = state.session.connection(bind_arguments={"mapper": mirror.base.mapper})
+            if connection.dialect is self._dialect:
+                options = {**connection.get_execution_options(), **state.execution_options}
+                check_schemas(options, mirror.tables)
+
+    def _check_schemas(self, session: Session) -> None:
+        changed = {inspect(one).mapper for one in (*session.new, *session.dirty, *session.deleted)}
+        for mapper in changed:
+            found = self._mirrors.of(mapper)
+            if found is not None:
+                connection = session.connection(bind_arguments={"mapper": mapper})
+                if connection.dialect is self._dialect:
+                    check_schemas(connection.get_execution_options(), found[0].tables)
+
     def _versioned(self, instances: Iterable[Any]) -> Iterable[tuple[Any, Mirror]]:
         for instance in instances:
             found = self._mirrors.of(inspect(instance).mapper)
             if found is not None and found[0].version is not None:
                 yield instance, found[0]
+
+
+def check_schemas(options: Mapping[str, Any], tables: Iterable[Table] | None = None) -> None:
+    """Refuse execution options that put tables into other schemas.
+
+    Args:
+        options: The options of an engine, a connection or a statement.
+        tables: The tables; None for any.
+
+    Raises:
+        UnsupportedError: There is a `schema_translate_map` that does.
+    """
+    schemas = options.get("schema_translate_map")
+    if not schemas:
+        return
+    if tables is None or any(schemas.get(one.schema, one.schema) != one.schema for one in tables):
+        raise UnsupportedError(
+            operation="schema_translate_map",
+            remedy="connect with the schemas as search_path instead: "
+            'create_engine(..., connect_args={"options": "-csearch_path=tenant"})',
+        )
 
 
 def _check(connection: Connection, mirror: Mirror, carried: Mapping[_Key, Any]) -> None:
