@@ -96,7 +96,7 @@ def test_a_row_behind_a_deletion(tmp_path: Path) -> None:
 
 
 def test_a_row_that_a_migration_changed(tmp_path: Path) -> None:
-    """What a migration has changed in attributes that were logged before is kept and reported."""
+    """Changes by a migration to attributes that were already logged are kept and reported."""
     old_base, old = release(has_notes=False)
     new_base, new = release(has_notes=True)
     with cloned(tmp_path / "a", [old], old_base) as a, a.sessions.begin() as session:

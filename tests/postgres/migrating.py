@@ -331,4 +331,4 @@ def _quicken(clone: Clone) -> None:
 
 
 A1, A2 = [model_at("a1")], [model_at("a2")]
-"""What the scribes of the first and the second revision import."""
+"""The modules that the scribes of the first and the second revision import."""

@@ -104,7 +104,7 @@ def test_both_upgrades_at_once(one: Side) -> None:
 
 
 def test_a_downgrade_reads_newer_lines_in_the_old_shape(one: Side) -> None:
-    """What can be reversed is; the rest has what the table has."""
+    """Reversible steps are reversed; other fields keep the value of the table."""
     one.sql("UPDATE tasks SET prio = '4' WHERE id = 'a'")
     one.migrate("a2")
     one.put("b", name="Sail", prio=6)
@@ -326,7 +326,7 @@ def test_records_of_the_store_are_read_in_the_newest_shape(one: Side) -> None:
 def test_edits_wait_for_the_evolutions(
     one: Side, tmp_path: Path, new_database: Callable[[], URL]
 ) -> None:
-    """What cannot be merged with a newer line is kept until evolutions.jsonl has come."""
+    """A row that cannot be merged with a newer line waits until evolutions.jsonl arrives."""
     two = clone_of(one, tmp_path / "two", new_database())
     one.migrate("a2")
     one.put("a", name="Shipped")

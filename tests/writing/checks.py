@@ -1,4 +1,4 @@
-"""What every write path is held to: it is mirrored whole, or refused, and leaves nothing behind."""
+"""Checks of every write path: it is mirrored whole or refused, and leaves nothing behind."""
 
 from __future__ import annotations
 

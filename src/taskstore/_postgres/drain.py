@@ -59,7 +59,7 @@ class Drained:
 class BatchGrownError(Exception):
     """A batch has rows of tables that could be migrated while it is read.
 
-    A table that is made anew looks empty to a snapshot from before, and its rows look deleted.
+    To a snapshot from before, a rewritten table looks empty, and its rows look deleted.
     """
 
     def __init__(self, collections: Collection[str]) -> None:

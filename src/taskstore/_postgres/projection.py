@@ -65,7 +65,7 @@ def lock_tables(connection: Connection, mirrors: Iterable[Mirror]) -> None:
 def share_tables(connection: Connection, mirrors: Iterable[Mirror]) -> None:
     """Keep migrations out of mirrored tables until the transaction ends; all others go on.
 
-    A table that is made anew looks empty to a snapshot from before. So this comes before that.
+    To an older snapshot, a rewritten table looks empty. So lock first, and take the snapshot then.
     """
     names = _quoted(connection, mirrors)
     if names:

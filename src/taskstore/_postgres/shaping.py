@@ -32,7 +32,7 @@ _AT_ONCE = 5000
 
 @attrs.frozen
 class _Rows:
-    """What `load_shapes` asks the cache for."""
+    """The part of the cache that `load_shapes` reads."""
 
     stated: Mapping[str, str]
     recorded: Recorded

@@ -1,4 +1,4 @@
-"""What evolutions.jsonl states, read again when the file has changed."""
+"""Reads evolutions.jsonl, again whenever the file has changed."""
 
 from __future__ import annotations
 

@@ -256,9 +256,9 @@ class Work:
     def _reshape(self, connection: Connection, shaping: Shaping, late: Sequence[str]) -> None:
         """Bring the stored lines, and the rows, of some collections to the shape of their tables.
 
-        What waits for the log follows lines of the new shape, so these come first. The log is read
-        after that: lines that were too new may be readable now. Last come rows to which DDL has
-        given other values than the evolution says.
+        Rows that wait for the log build on lines of the new shape, so these come first. The log is
+        read after that: lines that were too new may be readable now. Last come rows to which DDL
+        has given other values than the evolution says.
         """
         mirrors = [self.context.mirrors[name] for name in late if name in self.context.mirrors]
         for mirror in mirrors:

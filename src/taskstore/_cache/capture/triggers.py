@@ -78,7 +78,7 @@ UNNUMBERED = "taskstore: the row has no key, and the database must not number it
 """The database's message about a new row whose number another clone could give, too."""
 
 GUARD = "_guard"
-"""What the names of triggers end with that refuse deletions."""
+"""The suffix of the names of triggers that refuse deletions."""
 
 _captures = count(1)
 

@@ -56,7 +56,7 @@ class _Kept(NamedTuple):
 
 
 class _Older(NamedTuple):
-    """A version in a column that is no newer than what is stored, so that the row gets a stamp.
+    """A version that is not newer than the stored one, so that the row gets a new one.
 
     Attributes:
         mirror: Whose row it was.
@@ -199,7 +199,7 @@ class NextVersions:
             mirror: Whose row it is.
             reader: What makes its value of what is stored; None for nothing.
             id: Of the row.
-            stored: What is stored; anything if there is no version column.
+            stored: The stored record; ignored without a version column.
             before: As in `next`.
             form: As in `next`.
         """
