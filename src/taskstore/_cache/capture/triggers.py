@@ -139,7 +139,8 @@ class Capture:
 
     def guards(self, cursor: Any, schemas: Sequence[tuple[str, str, int]]) -> Iterator[str]:
         """Yield the statements that make triggers which refuse what the others only note."""
-        for place, target, _, _ in self._found(cursor, [name for name, _, _ in schemas]):
+        names = [name for name, _, _ in schemas]
+        for place, target, _, _ in self._found(_tables(cursor, names)):
             yield (
                 f"CREATE TEMP TRIGGER IF NOT EXISTS {self.name}_{place}{GUARD} "
                 f"BEFORE DELETE ON {target} WHEN {self.name}() = 2 "
@@ -161,7 +162,7 @@ class Capture:
 
     def _triggers(self, cursor: Any, schemas: Sequence[str]) -> Iterator[str]:
         there = _tables(cursor, schemas)
-        for place, _, schema, name in self._found(cursor, schemas):
+        for place, _, schema, name in self._found(there):
             yield from self._of_table(cursor, place, self.tables[place], schema, name)
         if self.records is not None:
             wanted = self.records.records.lower()
@@ -172,15 +173,14 @@ class Capture:
                     cursor, self.records, found, name, REFUSAL, there[found].keys()
                 )
 
-    def _found(self, cursor: Any, schemas: Sequence[str]) -> Iterator[tuple[int, str, str, str]]:
+    def _found(self, there: dict[str, dict[str, str]]) -> Iterator[tuple[int, str, str, str]]:
         """Yield the tables that are there: the place, how SQL names it, its schema and its name."""
-        there = _tables(cursor, schemas)
         for place, table in enumerate(self.tables):
             wanted = table.name.lower()
-            for schema in schemas:
+            for schema, names in there.items():
                 is_meant = table.schema is None or table.schema.lower() == schema.lower()
-                if is_meant and wanted in there[schema]:
-                    name = there[schema][wanted]
+                if is_meant and wanted in names:
+                    name = names[wanted]
                     yield place, f"{quoted(schema)}.{quoted(name)}", schema, name
                     break
 
